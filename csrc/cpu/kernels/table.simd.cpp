@@ -1,0 +1,31 @@
+// This ISA's table: one line per op comes from FA_OPS, so an op that lacks a kernel does not link.
+#include "cpu/features.h"
+#include "cpu/kernel_table.h"
+#include "kernel.h"
+
+namespace fastattn::cpu::FASTATTN_ISA {
+
+#define FA_DECLARE(op) fa_status op(const fa_##op##_params&, fa_launch&);
+FA_OPS(FA_DECLARE)
+#undef FA_DECLARE
+
+namespace {
+bool runs_here() {
+#if defined(FASTATTN_ISA_IS_AVX512)
+  return features().avx512;
+#elif defined(FASTATTN_ISA_IS_AVX2)
+  return features().avx2;
+#else
+  return true;
+#endif
+}
+}  // namespace
+
+extern const KernelTable kTable;
+const KernelTable kTable = {FASTATTN_ISA_NAME, runs_here,
+#define FA_SLOT(op) op,
+                            FA_OPS(FA_SLOT)
+#undef FA_SLOT
+};
+
+}  // namespace fastattn::cpu::FASTATTN_ISA

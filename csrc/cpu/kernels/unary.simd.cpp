@@ -1,0 +1,5 @@
+#include "kernel.h"
+
+namespace fastattn::cpu::FASTATTN_ISA {
+fa_status unary(const fa_unary_params&, fa_launch& launch) { return fail(launch, FA_UNSUPPORTED, "not written yet"); }
+}  // namespace fastattn::cpu::FASTATTN_ISA

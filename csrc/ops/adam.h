@@ -1,0 +1,40 @@
+/* adam_step: Adam and AdamW over a list of tensors, in place.
+ *
+ *   g = grad_scale * grad (negated if maximize);   coupled: g += weight_decay * p;   decoupled: p *= 1 - lr *
+ * weight_decay m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2;   amsgrad: vmax = max(vmax, v) in place of
+ * v below p -= lr / (1 - beta1^step) * m / (sqrt(v) / sqrt(1 - beta2^step) + eps)
+ *
+ * params[i], grads[i], exp_avgs[i], exp_avg_sqs[i] (and max_exp_avg_sqs[i]) have one shape, each contiguous, of one
+ * dtype, f32 or f64. masters (f32 copies of 16-bit params) may be NULL. zero_grads sets the gradients to 0 in the same
+ * pass. found_inf, where not NULL, points to one float: nothing changes where it is not 0. Source: Kingma and Ba,
+ * "Adam" (2015), algorithm 1; Loshchilov and Hutter, "Decoupled Weight Decay" (2019), algorithm 2; Reddi, Kale and
+ * Kumar, "On the Convergence of Adam" (2018), algorithm 2 (amsgrad).
+ */
+#ifndef FASTATTN_OPS_ADAM_H
+#define FASTATTN_OPS_ADAM_H
+
+#include "types.h"
+
+typedef struct fa_adam_step_params {
+  int64_t num_tensors;
+  const fa_tensor* params;
+  const fa_tensor* grads;
+  const fa_tensor* exp_avgs;
+  const fa_tensor* exp_avg_sqs;
+  const fa_tensor* max_exp_avg_sqs; /* NULL unless amsgrad */
+  const fa_tensor* masters;         /* NULL, or one per tensor */
+  const float* found_inf;
+  double lr;
+  double beta1;
+  double beta2;
+  double eps;
+  double weight_decay;
+  double grad_scale; /* 1 = none */
+  int64_t step;      /* 1 for the first step */
+  int32_t decoupled;
+  int32_t amsgrad;
+  int32_t maximize;
+  int32_t zero_grads;
+} fa_adam_step_params;
+
+#endif

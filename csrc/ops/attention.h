@@ -1,0 +1,65 @@
+/* attention: out = softmax(softcap(scale * query @ key^T) + mask + alibi) @ value
+ *
+ *   query (B, H, T, D)   key (B, Hkv, S, D)   value (B, Hkv, S, Dv)   out (B, H, T, Dv)   lse (B, H, T)
+ *
+ * H is a multiple of Hkv: query head h reads key/value head h / (H / Hkv). 1 <= D, Dv <= 256; B, H, T, S may be 0.
+ * mask (B, H, T, S), a broadcast axis has stride 0: FA_BOOL (true = attend) or the dtype of query (added to the
+ * scores). Causal, top-left:     query i sees keys j <= i. Causal, bottom-right: query i sees keys j <= i + S - T.
+ * window (left, right): query i, at position p = i (top-left) or i + S - T (bottom-right), sees p - left <= j <= p +
+ * right; -1 = unbounded. All of mask, causal and window compose (a key must pass each of them). A query that sees no
+ * key, or whose scores are all -inf, gives out 0, lse -inf and gradient 0. A key that no query sees may hold NaN or
+ * inf: it is skipped, not multiplied by 0. lse = log(sum(exp(scores))), natural, in the accumulator's dtype (f32 for
+ * f16, bf16 and f32; f64 for f64).
+ *
+ * dtypes: query, key, value and out are all f32 or all f64. Any strides for inputs; out, dquery, dkey, dvalue
+ * contiguous along the last axis.
+ *
+ * Backward: from query, key, value, out, lse, dout (and dlse, dweights) to dquery, dkey, dvalue, dmask. dmask has the
+ * strides of mask: where it has stride 0 along an axis the gradient is summed over it.
+ * No T x S array is held in either pass; the backward recomputes the scores by tile from lse.
+ *
+ * Source: Dao, "FlashAttention-2" (2023), algorithms 1 and 2; Milakov and Gimelshein, "Online normalizer calculation
+ * for softmax" (2018).
+ */
+#ifndef FASTATTN_OPS_ATTENTION_H
+#define FASTATTN_OPS_ATTENTION_H
+
+#include "types.h"
+
+typedef enum fa_causal_align { FA_ALIGN_TOP_LEFT = 0, FA_ALIGN_BOTTOM_RIGHT = 1 } fa_causal_align;
+
+typedef struct fa_attention_fwd_params {
+  fa_tensor query;        /* (B, H, T, D) */
+  fa_tensor key;          /* (B, Hkv, S, D) */
+  fa_tensor value;        /* (B, Hkv, S, Dv) */
+  fa_tensor mask;         /* (B, H, T, S) or absent */
+  fa_tensor alibi_slopes; /* (B, H) or absent */
+  fa_tensor sinks;        /* (H) or absent: a logit per head that takes weight and has no value */
+  fa_tensor out;          /* (B, H, T, Dv) */
+  fa_tensor lse;          /* (B, H, T) or absent */
+  fa_tensor weights;      /* (B, H, T, S) or absent: the exact softmax weights, before dropout */
+  double scale;
+  double softcap; /* 0 = off; else scores = softcap * tanh(scores / softcap), before the mask */
+  double dropout_p;
+  uint64_t seed;
+  uint64_t offset;
+  int32_t is_causal;
+  int32_t causal_align; /* fa_causal_align; also places the window */
+  int64_t window_left;  /* -1 = unbounded */
+  int64_t window_right;
+} fa_attention_fwd_params;
+
+typedef struct fa_attention_bwd_params {
+  fa_attention_fwd_params fwd; /* out and lse are inputs here */
+  fa_tensor dout;              /* (B, H, T, Dv) */
+  fa_tensor dlse;              /* (B, H, T) or absent */
+  fa_tensor dweights;          /* (B, H, T, S) or absent */
+  fa_tensor dquery;            /* each of these absent where it is not wanted */
+  fa_tensor dkey;
+  fa_tensor dvalue;
+  fa_tensor dmask; /* (B, H, T, S), stride 0 = summed */
+  fa_tensor dalibi_slopes;
+  fa_tensor dsinks;
+} fa_attention_bwd_params;
+
+#endif

@@ -1,0 +1,91 @@
+/* fastattn.h: the one C interface of every backend.
+ *
+ * libfastattn.so (CPU) and, later, libfastattn_cuda.so each export one symbol, fa_get_table(version), which returns a
+ * table of functions over the plain params structs of the ops, or NULL for a version that the library does not have. A
+ * caller needs this header and dlopen.
+ */
+#ifndef FASTATTN_H
+#define FASTATTN_H
+
+#include "adam.h"
+#include "attention.h"
+#include "cross_entropy.h"
+#include "dropout.h"
+#include "embedding.h"
+#include "gelu.h"
+#include "grad_norm.h"
+#include "layer_norm.h"
+#include "matmul.h"
+#include "random.h"
+#include "sgd.h"
+#include "softmax.h"
+#include "types.h"
+#include "unary.h"
+
+enum { FA_TABLE_VERSION = 1 };
+
+/* Every op of the table, one line each: X(name) declares name(const fa_name_params*, fa_launch*). */
+#define FA_OPS(X)      \
+  X(adam_step)         \
+  X(attention_fwd)     \
+  X(attention_bwd)     \
+  X(bias_grad)         \
+  X(cross_entropy_fwd) \
+  X(cross_entropy_bwd) \
+  X(dropout)           \
+  X(embedding_fwd)     \
+  X(embedding_bwd)     \
+  X(gelu_fwd)          \
+  X(gelu_bwd)          \
+  X(grad_norm)         \
+  X(grad_scale)        \
+  X(layer_norm_fwd)    \
+  X(layer_norm_bwd)    \
+  X(matmul)            \
+  X(random_fill)       \
+  X(sgd_step)          \
+  X(softmax_fwd)       \
+  X(softmax_bwd)       \
+  X(unary)
+
+typedef struct fa_table {
+  uint32_t version;
+  uint32_t size;       /* sizeof(fa_table) of the library */
+  const char* backend; /* "cpu" */
+
+  /* Variants (instruction sets on the CPU). list: comma-separated, what this machine can run, best first. force: one of
+   * them or NULL for the best; FA_INVALID for any other, and nothing changes. */
+  const char* (*variant_list)(void);
+  const char* (*variant_active)(void);
+  fa_status (*variant_force)(const char* name);
+
+  /* Threads of a parallel region; set_num_threads(0) = the default of the environment. */
+  int32_t (*num_threads)(void);
+  void (*set_num_threads)(int32_t n);
+
+  /* The caching allocator: 64-byte aligned memory; NULL when the system has none. cache_bytes: what is kept for reuse;
+   * live_bytes: what is handed out. */
+  void* (*alloc)(size_t bytes);
+  void (*free)(void* ptr);
+  void (*empty_cache)(void);
+  size_t (*cache_bytes)(void);
+  size_t (*live_bytes)(void);
+
+#define FA_ENTRY(name) fa_status (*name)(const fa_##name##_params*, fa_launch*);
+  FA_OPS(FA_ENTRY)
+#undef FA_ENTRY
+} fa_table;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#if defined(__GNUC__)
+__attribute__((visibility("default")))
+#endif
+const fa_table*
+fa_get_table(uint32_t version);
+#ifdef __cplusplus
+}
+#endif
+
+#endif

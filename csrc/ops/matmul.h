@@ -1,0 +1,41 @@
+/* matmul: out = activation(a @ b + bias) + residual
+ *
+ *   a (..., M, K)   b (..., K, N)   bias (N) optional   residual (..., M, N) optional   out (..., M, N)
+ *
+ * All of a, b, residual, preact and out have the same ndim >= 2 and the same (broadcast) batch shape; a broadcast axis
+ * has stride 0. Where out has stride 0 along a batch axis longer than 1, the products along that axis are summed into
+ * it (that is the gradient of a broadcast operand). a and b take any strides, so a transpose is a view; out, preact and
+ * residual are contiguous along N.
+ *
+ * dtypes: a, b, bias, residual, out and preact are all f32 or all f64.
+ * K == 0 gives activation(bias) + residual. accumulate adds the result to what out holds.
+ * preact, where given, receives a @ b + bias (what the backward of the activation needs).
+ *
+ * Same bits for any number of threads and any batch: K is cut into blocks whose length is a constant per dtype and ISA;
+ * an element is one FMA chain per block, and blocks are added in order.
+ */
+#ifndef FASTATTN_OPS_MATMUL_H
+#define FASTATTN_OPS_MATMUL_H
+
+#include "types.h"
+
+typedef enum fa_activation { FA_ACT_NONE = 0, FA_ACT_GELU = 1, FA_ACT_GELU_TANH = 2 } fa_activation;
+
+typedef struct fa_matmul_params {
+  fa_tensor a;
+  fa_tensor b;
+  fa_tensor bias;
+  fa_tensor residual;
+  fa_tensor out;
+  fa_tensor preact;
+  int32_t activation; /* fa_activation */
+  int32_t accumulate; /* 1: out += */
+} fa_matmul_params;
+
+/* bias_grad: dbias (N) = sum of dout (..., M, N) over all axes but the last; any strides. */
+typedef struct fa_bias_grad_params {
+  fa_tensor dout;
+  fa_tensor dbias;
+} fa_bias_grad_params;
+
+#endif
