@@ -7,6 +7,7 @@ torch register themselves (torch's entry is imported when the first torch tensor
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +44,13 @@ class Kind:
         axes = (*range(extra), *(i + extra for i, n in enumerate(shape) if n == 1 and array.shape[i + extra] != 1))
         return (array.sum(axes) if axes else array).reshape(shape)
 
+    def raw(self, array: Array) -> Array:
+        """What `_C` reads for `array`."""
+        return array
+
+    def mutated(self, array: Array) -> None:
+        """Takes note that an op has written to `array` in place."""
+
     def run(self, op: Op, arrays: tuple[Array, ...], attrs: tuple[Any, ...], out: Array | None) -> Any:
         outs = self.allocate(op, arrays, attrs, out, saving=False)
         op.forward(arrays, attrs, outs)
@@ -60,11 +68,7 @@ class Kind:
             assert spec is not None
             return (self.empty(spec[0], spec[1], like),)
         return tuple(
-            out
-            if i == 0 and out is not None
-            else None
-            if spec is None
-            else self.empty(spec[0], spec[1], like)
+            out if i == 0 and out is not None else None if spec is None else self.empty(spec[0], spec[1], like)
             for i, spec in enumerate(specs)
         )
 
@@ -128,7 +132,9 @@ def kind_of(op: str, names: tuple[str, ...], arrays: tuple[Array, ...]) -> Kind:
             continue
         kind = _KINDS.get(type(array)) or _find(type(array))
         if kind is None:
-            msg = f"{op}: {name} is a {type(array).__name__}; expected an array (NumPy, fastattn.Tensor, torch or DLPack)"
+            msg = (
+                f"{op}: {name} is a {type(array).__name__}; expected an array (NumPy, fastattn.Tensor, torch or DLPack)"
+            )
             if isinstance(array, (list, tuple, int, float)):
                 msg += f". Pass numpy.asarray({name})"
             raise TypeError(msg)
@@ -142,7 +148,19 @@ def kind_of(op: str, names: tuple[str, ...], arrays: tuple[Array, ...]) -> Kind:
     return found or NUMPY
 
 
-def kind_of_array(array: Array) -> Kind:
-    return kind_of("array", ("array",), (array,))
+def raw_list(op: str, name: str, arrays: Sequence[Array] | None) -> list[Array] | None:
+    """A list argument of an in-place op as `_C` reads it."""
+    if arrays is None:
+        return None
+    if not isinstance(arrays, (list, tuple)):
+        msg = f"{op}: {name} is a {type(arrays).__name__}; expected a list of arrays"
+        raise TypeError(msg)
+    return [a if type(a) is ndarray else kind_of(op, (name,), (a,)).raw(a) for a in arrays]
 
 
+def mutated(*lists: Sequence[Array] | None) -> None:
+    """Takes note that the arrays of these lists have been written to in place."""
+    for arrays in lists:
+        for a in arrays or ():
+            if type(a) is not ndarray:
+                _KINDS[type(a)].mutated(a)
