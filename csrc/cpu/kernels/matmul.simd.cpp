@@ -17,12 +17,8 @@
 //
 // Reference: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008); Van Zee and van de Geijn,
 // "BLIS" (2015).
+#include "cpu/simd/math.h"
 #include "matmul_pack.h"
-
-namespace fastattn::cpu::FASTATTN_ISA {
-template <class T> FASTATTN_INLINE Vec<T> gelu(Vec<T> x) { return x; }
-template <class T> FASTATTN_INLINE Vec<T> gelu_tanh(Vec<T> x) { return x; }
-}
 
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
@@ -71,10 +67,10 @@ inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& 
   using C = TileConfig<T>;
   constexpr int64_t kLanes = C::kLanes;
   alignas(64) T hot[C::kRows * C::kCols];
-  const Split slivers(ceil_div(p.N, kLanes), plan.num_slivers);
+  const EvenSplit slivers(ceil_div(p.N, kLanes), plan.num_slivers);
   const int64_t rows = region.row_end - region.row_begin;
   const int64_t num_tiles = ceil_div(rows, int64_t{C::kRows});
-  const Split tiles(rows, num_tiles);
+  const EvenSplit tiles(rows, num_tiles);
   const int64_t vec_begin = slivers.begin(region.sliver_begin);
   const int64_t item_cols = (slivers.begin(region.sliver_end) - vec_begin) * kLanes;
 
@@ -182,7 +178,7 @@ FASTATTN_INLINE fa_status run(const Problem<T>& p, const Plan& plan, const fa_la
   T* const partial = shared + plan.shared;
   T* const locals = partial + plan.partial;
   const int64_t worker_elements = plan.worker_elements();
-  const Split m_chunks(plan.num_row_tiles, plan.m_chunks);
+  const EvenSplit m_chunks(plan.num_row_tiles, plan.m_chunks);
   auto region_of = [&](int64_t m_chunk) __attribute__((always_inline)) {
     Region r;
     r.row_begin = m_chunks.begin(m_chunk) * C::kRows;
@@ -191,7 +187,7 @@ FASTATTN_INLINE fa_status run(const Problem<T>& p, const Plan& plan, const fa_la
   };
 
   if (plan.batch_items) {
-    const Split n_chunks(plan.num_slivers, plan.n_chunks);
+    const EvenSplit n_chunks(plan.num_slivers, plan.n_chunks);
     const int64_t entry_items = plan.m_chunks * plan.n_chunks;
     parallel_for(launch, p.batch * entry_items, [&](int64_t item, int worker) {
       const Problem<T> entry = batch_entry(p, item / entry_items);
@@ -206,12 +202,12 @@ FASTATTN_INLINE fa_status run(const Problem<T>& p, const Plan& plan, const fa_la
     return FA_OK;
   }
 
-  const Split slivers(ceil_div(p.N, int64_t{C::kLanes}), plan.num_slivers);
+  const EvenSplit slivers(ceil_div(p.N, int64_t{C::kLanes}), plan.num_slivers);
   for (int64_t index = 0; index < p.batch; ++index) {
     const Problem<T> entry = batch_entry(p, index);
     for (int64_t panel_begin = 0; panel_begin < plan.num_slivers; panel_begin += plan.panel_slivers) {
       const int64_t panel_len = min_of(plan.panel_slivers, plan.num_slivers - panel_begin);
-      const Split n_chunks(panel_len, plan.n_chunks);
+      const EvenSplit n_chunks(panel_len, plan.n_chunks);
       for (int64_t k_begin = 0; k_begin == 0 || k_begin < p.K; k_begin += plan.panel_k) {
         const int64_t k_len = min_of(plan.panel_k, p.K - k_begin);
         Panel<T> panel{};

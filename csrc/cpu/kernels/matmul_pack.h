@@ -60,7 +60,7 @@ inline void pack_a_run(const T* src, int64_t m_stride, int64_t k_stride, int64_t
 
 // Rows [row_begin, row_end) of a over [k_begin, k_begin + k_len), tile after tile, each [k][row].
 template <class T>
-FASTATTN_INLINE void pack_a_columns(const Problem<T>& p, int64_t row_begin, int64_t row_end, const Split& tiles,
+FASTATTN_INLINE void pack_a_columns(const Problem<T>& p, int64_t row_begin, int64_t row_end, const EvenSplit& tiles,
                                     int64_t num_tiles, int64_t k_begin, int64_t k_len, T* dst) {
   // A stretch of k at a time, so that the cache lines and pages of a are still there for the next tile.
   constexpr int64_t kStretch = 32;

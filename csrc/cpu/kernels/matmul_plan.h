@@ -160,9 +160,9 @@ FASTATTN_INLINE void for_each_run(const Problem<T>& p, int64_t k_begin, int64_t 
 }
 
 // n things in `parts` runs whose lengths differ by at most one.
-struct Split {
+struct EvenSplit {
   int64_t length, longer;
-  Split(int64_t n, int64_t parts) : length(n / parts), longer(n % parts) {}
+  EvenSplit(int64_t n, int64_t parts) : length(n / parts), longer(n % parts) {}
   FASTATTN_INLINE int64_t begin(int64_t part) const { return part * length + min_of(part, longer); }
 };
 

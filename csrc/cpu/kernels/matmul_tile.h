@@ -54,6 +54,18 @@ struct Tile {
   int tail;  // lanes of the last vector, 1 to kLanes; what init, add and dst have, and b where it is not packed
 };
 
+// Ends a step of k for the compiler: with 16 registers, GCC otherwise starts the next step early and spills sums.
+template <class T, int kR, int kV>
+FASTATTN_INLINE void pin_accumulators([[maybe_unused]] Vec<T> (&acc)[kR][kV]) {
+#if defined(FASTATTN_ISA_IS_AVX2)
+#pragma GCC unroll 8
+  for (int r = 0; r < kR; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v) asm volatile("" : "+x"(acc[r][v].v));
+  }
+#endif
+}
+
 // kTail: the last vector is partial. With AVX-512 masks are free, so there every tile is compiled as partial.
 template <class T, int kR, int kV, bool kByRow, bool kTail>
 __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
@@ -100,6 +112,7 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
 #pragma GCC unroll 4
       for (int v = 0; v < kV; ++v) acc[r][v] = fma(ra, rb[v], acc[r][v]);
     }
+    pin_accumulators(acc);
     b += b_stride;
     if (!kByRow) a[0] += a_stride;
   };
