@@ -109,7 +109,7 @@ inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& 
         t.k_len = group_len;
         t.b_stride = width;
         t.b_ahead = 8 * width;
-        if (plan.b_from == BFrom::kDirect) {
+        if (plan.b_from == BFrom::kDirect && (kMaskedLoads || cols == width)) {
           t.b = p.b + k * p.b_k + vec * kLanes;
           t.b_stride = p.b_k;
           t.b_ahead = plan.group_k * p.b_k;
@@ -161,7 +161,7 @@ inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& 
             t.dst = p.out + row * p.out_m + vec * kLanes;
             t.dst_stride = p.out_m;
           }
-          run_tile(t, static_cast<int>(tile_rows), static_cast<int>(vecs), by_row);
+          run_tile(t, tile_rows, vecs, by_row);
           if (finish) finish_tile(p, hot, row, tile_rows, vec * kLanes, cols);
         }
       }

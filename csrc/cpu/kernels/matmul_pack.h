@@ -63,7 +63,7 @@ template <class T>
 FASTATTN_INLINE void pack_a_columns(const Problem<T>& p, int64_t row_begin, int64_t row_end, const EvenSplit& tiles,
                                     int64_t num_tiles, int64_t k_begin, int64_t k_len, T* dst) {
   // A stretch of k at a time, so that the cache lines and pages of a are still there for the next tile.
-  constexpr int64_t kStretch = 32;
+  constexpr int64_t kStretch = 8;
   (void)row_end;
   for_each_run(p, k_begin, k_len, [&](int64_t a_offset, int64_t, int64_t first, int64_t n) {
     for (int64_t k = 0; k < n; k += kStretch) {

@@ -167,7 +167,7 @@ struct EvenSplit {
 };
 
 enum class BFrom {
-  kDirect,  // rows of b as they are
+  kDirect,  // rows of b as they are; without masked loads, a sliver with a partial vector is packed all the same
   kShared,  // slivers that all threads packed before
   kLocal,   // slivers that the item packs for itself
 };
@@ -212,6 +212,14 @@ FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
   q.batch_items = stream || (p.batch >= 8 && small_b);
   q.b_from = p.K == 0 || (b_rows && (stream || small_b)) ? BFrom::kDirect : q.batch_items ? BFrom::kLocal : BFrom::kShared;
 
+  if (one_run && p.a_k == 1) {
+    q.a_from = AFrom::kRows;
+  } else if (one_run && (p.a_m == 1 || p.M == 1) && (stream || p.K * p.M <= 16384)) {
+    q.a_from = AFrom::kColumns;
+  } else {
+    q.a_from = AFrom::kPackedColumns;
+  }
+
   // Items: small enough to share out evenly, large enough to be worth claiming, and a's rows stay in L2.
   constexpr int64_t kItemWork = 65536;
   constexpr int64_t kChunkTiles = 96 / C::kRows;
@@ -223,12 +231,16 @@ FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
     if (p.M * p.N * p.K <= 2 * kItemWork / 4) slivers = q.num_slivers;
   } else {
     const int64_t entries = q.batch_items ? p.batch : 1;
-    slivers = min_of(slivers, int64_t{8});
+    // An item that packs its rows of a wants many columns for them.
+    const bool packs_a = q.a_from == AFrom::kPackedColumns;
+    slivers = min_of(slivers, int64_t{packs_a ? 24 : 8});
     for (;;) {
       const int64_t items = entries * ceil_div(q.num_row_tiles, m_tiles) * ceil_div(q.num_slivers, slivers);
       const int64_t work = m_tiles * C::kRows * slivers * C::kCols * p.K;
       if (items >= 32 || work < 2 * kItemWork) break;
-      const bool by_rows = q.b_from == BFrom::kLocal ? false : m_tiles * C::kRows >= slivers * C::kCols;
+      const bool by_rows = q.b_from == BFrom::kLocal ? false
+                           : packs_a                ? m_tiles > 4
+                                                    : m_tiles * C::kRows >= slivers * C::kCols;
       if (by_rows && m_tiles > 1) {
         m_tiles = ceil_div(m_tiles, int64_t{2});
       } else if (slivers > 1) {
@@ -255,21 +267,14 @@ FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
   }
   q.n_chunks = ceil_div(q.panel_slivers, slivers);
 
-  if (one_run && p.a_k == 1) {
-    q.a_from = AFrom::kRows;
-  } else if (one_run && (p.a_m == 1 || p.M == 1)) {
-    q.a_from = AFrom::kColumns;
-  } else {
-    q.a_from = AFrom::kPackedColumns;
-  }
-
   q.group_k = C::kBlockK;
   if (stream) q.group_k = q.b_from == BFrom::kLocal ? 128 : 32;
   const int64_t item_rows = m_tiles * C::kRows, item_cols = slivers * C::kCols;
   q.local_a = q.a_from == AFrom::kPackedColumns ? item_rows * block_k
               : q.a_from == AFrom::kPackedRows  ? item_rows * (block_k + kRowPad)
                                                 : 0;
-  q.local_b = q.b_from == BFrom::kLocal ? C::kCols * min_of(block_k, q.group_k) : 0;
+  const bool ragged = q.b_from == BFrom::kDirect && !kMaskedLoads && p.N % C::kLanes != 0;
+  q.local_b = q.b_from == BFrom::kLocal || ragged ? C::kCols * min_of(block_k, q.group_k) : 0;
   q.state = q.group_k < block_k ? item_rows * item_cols : 0;
   q.sums = q.partial == 0 && p.K > C::kBlockK ? item_rows * item_cols : 0;
   return q;
