@@ -175,7 +175,8 @@ enum class AFrom {
   kRows,           // by broadcast from a, contiguous along K
   kColumns,        // by broadcast from a, contiguous along M
   kPackedRows,     // copied to [row][k]: rows that lie a multiple of a page apart share few cache sets
-  kPackedColumns,  // copied to [k][row] tile by tile
+  kPackedColumns,  // copied to [k][row] tile by tile, by the item
+  kSharedColumns,  // the same, by all threads before
 };
 
 struct Plan {
@@ -189,7 +190,7 @@ struct Plan {
   int64_t group_k;           // k that a tile does before the next tile has its turn
   bool batch_items;          // items of all batch entries in one region
   // Elements of the workspace.
-  int64_t shared, partial;                    // packed b; sums between panels of k
+  int64_t shared_a, shared_b, partial;        // packed a and b; sums between panels of k
   int64_t local_a, local_b, state, sums;      // of each worker
   int64_t worker_elements() const { return local_a + local_b + state + sums; }
 };
@@ -205,6 +206,7 @@ FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
   const bool b_rows = p.b_n == 1 && p.num_sum_axes == 0;
   const bool one_run = p.num_sum_axes == 0;
 
+  constexpr int64_t kPanelElements = int64_t{16} * 1024 * 1024 / sizeof(T), kPanelBlocks = 8;
   constexpr int64_t kStreamRows = 32;
   const bool stream = p.M <= kStreamRows;
   // b fits L1 and L2 as it is: packing costs more than it gives.
@@ -218,6 +220,11 @@ FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
     q.a_from = AFrom::kColumns;
   } else {
     q.a_from = AFrom::kPackedColumns;
+  }
+  q.panel_k = max_of(p.K, int64_t{1});
+  if (q.b_from == BFrom::kShared) q.panel_k = min_of(p.K, kPanelBlocks * C::kBlockK);
+  if (q.a_from == AFrom::kPackedColumns && !q.batch_items && p.M * q.panel_k <= kPanelElements) {
+    q.a_from = AFrom::kSharedColumns;
   }
 
   // Items: small enough to share out evenly, large enough to be worth claiming, and a's rows stay in L2.
@@ -252,17 +259,15 @@ FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
   }
   q.m_chunks = ceil_div(q.num_row_tiles, m_tiles);
 
-  q.panel_k = max_of(p.K, int64_t{1});
   q.panel_slivers = q.num_slivers;
-  q.shared = q.partial = 0;
+  q.shared_a = q.a_from == AFrom::kSharedColumns ? p.M * q.panel_k : 0;
+  q.shared_b = q.partial = 0;
   if (q.b_from == BFrom::kShared) {
-    constexpr int64_t kPanelElements = int64_t{16} * 1024 * 1024 / sizeof(T), kPanelBlocks = 8;
-    q.panel_k = min_of(p.K, kPanelBlocks * C::kBlockK);
     q.panel_slivers = max_of(min_of(kPanelElements / (q.panel_k * C::kCols), q.num_slivers), slivers);
     q.panel_slivers = min_of(q.panel_slivers, q.num_slivers);
     const int64_t panels = ceil_div(q.num_slivers, q.panel_slivers);
     q.panel_slivers = ceil_div(q.num_slivers, panels);
-    q.shared = q.panel_slivers * C::kCols * q.panel_k;
+    q.shared_b = q.panel_slivers * C::kCols * q.panel_k;
     if (q.panel_k < p.K) q.partial = p.M * q.panel_slivers * C::kCols;
   }
   q.n_chunks = ceil_div(q.panel_slivers, slivers);

@@ -96,6 +96,15 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
     }
   }
 
+  // dst is on its way while the sums are made.
+#pragma GCC unroll 8
+  for (int r = 0; r < kR; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v) {
+      if (v * V::kLanes * sizeof(T) % 64 == 0) __builtin_prefetch(t.dst + r * t.dst_stride + v * V::kLanes, 1);
+    }
+  }
+
   const T* b = t.b;
   const int64_t b_stride = t.b_stride, b_ahead = t.b_ahead;
   const T* a[kR];
@@ -153,7 +162,8 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
 #pragma GCC unroll 4
     for (int v = 0; v < kV; ++v) {
       T* p = t.dst + r * t.dst_stride + v * V::kLanes;
-      if (v == kV - 1 && (kMaskedLoads || tail != V::kLanes)) {
+      // Not every store masked: Zen 4 is slow at those.
+      if (v == kV - 1 && tail != V::kLanes) {
         acc[r][v].store(p, tail);
       } else {
         acc[r][v].store(p);
