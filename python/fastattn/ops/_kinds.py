@@ -44,6 +44,10 @@ class Kind:
         axes = (*range(extra), *(i + extra for i, n in enumerate(shape) if n == 1 and array.shape[i + extra] != 1))
         return (array.sum(axes) if axes else array).reshape(shape)
 
+    def classes_last(self, array: Array) -> Array:
+        """(N, C, d1, ...) as a contiguous (N, d1, ..., C)."""
+        raise TypeError(self.name)
+
     def raw(self, array: Array) -> Array:
         """What `_C` reads for `array`."""
         return array
@@ -82,6 +86,9 @@ class NumpyKind(Kind):
         array.fill(0)
         return array
 
+    def classes_last(self, array: Array) -> Array:
+        return np.ascontiguousarray(np.moveaxis(array, 1, -1))
+
     def accumulator(self, dtype: Any) -> Any:
         return FLOAT64 if dtype == FLOAT64 else FLOAT32
 
@@ -90,6 +97,9 @@ class ForeignKind(NumpyKind):
     """Arrays of an unknown producer of DLPack: read in place; the result is an ndarray."""
 
     name = "dlpack"
+
+    def raw(self, array: Array) -> Array:
+        return np.from_dlpack(array)
 
     def run(self, op: Op, arrays: tuple[Array, ...], attrs: tuple[Any, ...], out: Array | None) -> Any:
         views = tuple(np.from_dlpack(a) if a is not None and type(a) is not ndarray else a for a in arrays)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastattn import _C
 
+from . import _kinds
 from ._op import Array, Op, Spec, attribute_error
 
 if TYPE_CHECKING:
@@ -81,4 +82,6 @@ def cross_entropy(input: Array, target: Array, *, ignore_index: int = -100, redu
     """
     if reduction not in REDUCTIONS:
         raise attribute_error("cross_entropy", "reduction", reduction, '"none", "sum" or "mean"')
+    if len(getattr(input, "shape", ())) > 2:  # torch's axis of classes is the second, the kernel's the last
+        input = _kinds.kind_of("cross_entropy", ("input",), (input,)).classes_last(input)
     return CROSS_ENTROPY((input, target), (ignore_index, REDUCTIONS[reduction]))
