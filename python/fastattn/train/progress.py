@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 from .history import Row
 
@@ -15,10 +15,16 @@ from .history import Row
 class Progress:
     """Base: shows nothing.
 
+    Args:
+        stream: where lines go; default standard output.
+
     Example:
         >>> import fastattn as fa
         >>> fa.train.Progress().start(total=10, done=0)
     """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream
 
     def start(self, total: int, done: int) -> None:
         """A run of `total` steps begins, or goes on after `done`."""
@@ -50,7 +56,10 @@ class Progress:
 
 
 class Lines(Progress):
-    """A line on standard output an evaluation: what a log file wants.
+    """A line an evaluation: what a log file wants.
+
+    Args:
+        stream: where lines go; default standard output.
 
     Example:
         >>> import fastattn as fa
@@ -63,11 +72,14 @@ class Lines(Progress):
     def row(self, row: Row) -> None:
         """Prints the rows that have an evaluation."""
         if row.val_loss is not None:
-            print(self.line(row), flush=True)
+            print(self.line(row), file=self.stream, flush=True)
 
 
 class Bar(Progress):
-    """A bar on standard error with the latest row, and a line on standard output an evaluation.
+    """A bar on standard error with the latest row, and a line an evaluation.
+
+    Args:
+        stream: where lines go; default standard output.
 
     Example:
         >>> import fastattn as fa
@@ -97,18 +109,19 @@ class Bar(Progress):
         values.append(f"{row.tokens_per_second:,.0f} tokens/s")
         self.bar.set_postfix_str(", ".join(values), refresh=False)
         if row.val_loss is not None:
-            self.bar.write(self.line(row), file=sys.stdout)
+            self.bar.write(self.line(row), file=self.stream or sys.stdout)
 
     def close(self) -> None:
         """Leaves the bar on the screen as it is."""
         self.bar.close()
 
 
-def progress_for(quiet: bool = False) -> Progress:
+def progress_for(quiet: bool = False, stream: TextIO | None = None) -> Progress:
     """What fits where the output goes: a bar where standard error is a terminal, else lines; nothing if `quiet`.
 
     Args:
         quiet: show nothing.
+        stream: where lines go; default standard output.
 
     Returns:
         A Progress.
@@ -120,7 +133,7 @@ def progress_for(quiet: bool = False) -> Progress:
     """
     if quiet:
         return Progress()
-    return Bar() if sys.stderr.isatty() else Lines()
+    return Bar(stream) if sys.stderr.isatty() else Lines(stream)
 
 
 def clock(seconds: float) -> str:
