@@ -150,6 +150,33 @@ FASTATTN_INLINE VecD scale2(VecD a, VecD n) {
   return {_mm256_mul_pd(_mm256_mul_pd(a.v, p), q)};
 }
 
+FASTATTN_INLINE VecF copysign(VecF a, VecF b) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  return {_mm256_or_ps(_mm256_andnot_ps(sign, a.v), _mm256_and_ps(sign, b.v))};
+}
+FASTATTN_INLINE VecD copysign(VecD a, VecD b) {
+  const __m256d sign = _mm256_set1_pd(-0.0);
+  return {_mm256_or_pd(_mm256_andnot_pd(sign, a.v), _mm256_and_pd(sign, b.v))};
+}
+
+FASTATTN_INLINE Split<float> split_exponent(VecF a) {
+  __m256i bits = _mm256_castps_si256(a.v);
+  __m256i exponent = _mm256_sub_epi32(_mm256_srli_epi32(bits, 23), _mm256_set1_epi32(127));
+  __m256i mantissa =
+      _mm256_or_si256(_mm256_and_si256(bits, _mm256_set1_epi32(0x7fffff)), _mm256_set1_epi32(0x3f800000));
+  return {{_mm256_castsi256_ps(mantissa)}, {_mm256_cvtepi32_ps(exponent)}};
+}
+FASTATTN_INLINE Split<double> split_exponent(VecD a) {
+  __m256i bits = _mm256_castpd_si256(a.v);
+  // The exponent's bits in the mantissa of 2^52 are that double plus the exponent: there is no conversion from int64.
+  const __m256d magic = _mm256_set1_pd(4503599627370496.0);
+  __m256i exponent = _mm256_or_si256(_mm256_srli_epi64(bits, 52), _mm256_castpd_si256(magic));
+  __m256i mantissa = _mm256_or_si256(_mm256_and_si256(bits, _mm256_set1_epi64x(0xfffffffffffff)),
+                                     _mm256_set1_epi64x(0x3ff0000000000000));
+  return {{_mm256_castsi256_pd(mantissa)},
+          {_mm256_sub_pd(_mm256_castsi256_pd(exponent), _mm256_set1_pd(4503599627370496.0 + 1023.0))}};
+}
+
 FASTATTN_INLINE float reduce_add(VecF a) {
   __m128 x = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
   x = _mm_add_ps(x, _mm_movehl_ps(x, x));

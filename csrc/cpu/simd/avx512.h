@@ -118,6 +118,21 @@ FASTATTN_INLINE VecD round(VecD a) {
 FASTATTN_INLINE VecF scale2(VecF a, VecF n) { return {_mm512_scalef_ps(a.v, n.v)}; }
 FASTATTN_INLINE VecD scale2(VecD a, VecD n) { return {_mm512_scalef_pd(a.v, n.v)}; }
 
+FASTATTN_INLINE VecF copysign(VecF a, VecF b) {
+  const __m512 sign = _mm512_set1_ps(-0.0f);
+  return {_mm512_or_ps(_mm512_andnot_ps(sign, a.v), _mm512_and_ps(sign, b.v))};
+}
+FASTATTN_INLINE VecD copysign(VecD a, VecD b) {
+  const __m512d sign = _mm512_set1_pd(-0.0);
+  return {_mm512_or_pd(_mm512_andnot_pd(sign, a.v), _mm512_and_pd(sign, b.v))};
+}
+FASTATTN_INLINE Split<float> split_exponent(VecF a) {
+  return {{_mm512_getmant_ps(a.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src)}, {_mm512_getexp_ps(a.v)}};
+}
+FASTATTN_INLINE Split<double> split_exponent(VecD a) {
+  return {{_mm512_getmant_pd(a.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src)}, {_mm512_getexp_pd(a.v)}};
+}
+
 FASTATTN_INLINE float reduce_add(VecF a) { return _mm512_reduce_add_ps(a.v); }
 FASTATTN_INLINE double reduce_add(VecD a) { return _mm512_reduce_add_pd(a.v); }
 FASTATTN_INLINE float reduce_max(VecF a) { return _mm512_reduce_max_ps(a.v); }

@@ -60,8 +60,36 @@ FASTATTN_INLINE VecF abs(VecF a) { return {__builtin_fabsf(a.v)}; }
 FASTATTN_INLINE VecD abs(VecD a) { return {__builtin_fabs(a.v)}; }
 FASTATTN_INLINE VecF round(VecF a) { return {__builtin_rintf(a.v)}; }
 FASTATTN_INLINE VecD round(VecD a) { return {__builtin_rint(a.v)}; }
-FASTATTN_INLINE VecF scale2(VecF a, VecF n) { return {__builtin_ldexpf(a.v, static_cast<int>(n.v))}; }
-FASTATTN_INLINE VecD scale2(VecD a, VecD n) { return {__builtin_ldexp(a.v, static_cast<int>(n.v))}; }
+FASTATTN_INLINE VecF copysign(VecF a, VecF b) { return {__builtin_copysignf(a.v, b.v)}; }
+FASTATTN_INLINE VecD copysign(VecD a, VecD b) { return {__builtin_copysign(a.v, b.v)}; }
+
+// 2^n is built in two halves, so that results in the subnormal range and n = 128 (1024) come out right. The exponent of
+// a NaN's n is anything; a carries the NaN.
+FASTATTN_INLINE VecF scale2(VecF a, VecF n) {
+  uint32_t whole = n.v == n.v ? static_cast<uint32_t>(static_cast<int32_t>(n.v)) : 0;
+  uint32_t half = static_cast<uint32_t>(static_cast<int32_t>(whole) >> 1);
+  float p = __builtin_bit_cast(float, (half + 127) << 23);
+  float q = __builtin_bit_cast(float, (whole - half + 127) << 23);
+  return {a.v * p * q};
+}
+FASTATTN_INLINE VecD scale2(VecD a, VecD n) {
+  uint64_t whole = n.v == n.v ? static_cast<uint64_t>(static_cast<int64_t>(n.v)) : 0;
+  uint64_t half = static_cast<uint64_t>(static_cast<int64_t>(whole) >> 1);
+  double p = __builtin_bit_cast(double, (half + 1023) << 52);
+  double q = __builtin_bit_cast(double, (whole - half + 1023) << 52);
+  return {a.v * p * q};
+}
+
+FASTATTN_INLINE Split<float> split_exponent(VecF a) {
+  uint32_t bits = __builtin_bit_cast(uint32_t, a.v);
+  return {{__builtin_bit_cast(float, (bits & 0x7fffff) | 0x3f800000)},
+          {static_cast<float>(static_cast<int32_t>(bits >> 23) - 127)}};
+}
+FASTATTN_INLINE Split<double> split_exponent(VecD a) {
+  uint64_t bits = __builtin_bit_cast(uint64_t, a.v);
+  return {{__builtin_bit_cast(double, (bits & 0xfffffffffffff) | 0x3ff0000000000000)},
+          {static_cast<double>(static_cast<int64_t>(bits >> 52) - 1023)}};
+}
 
 template <class T>
 FASTATTN_INLINE Mask<T> load_mask(const uint8_t* p, int n) {

@@ -11,6 +11,9 @@
 //   a < b, <=, >, >=, ==: Mask (false on NaN); is_nan(a); m & n, m | n, !m, any(m), all(m), first(n): lanes below n
 //   select(m, a, b) = m ? a : b;   load_mask(const uint8_t* p, n): bytes that are not 0
 //   round(a) to nearest even;   scale2(a, n) = a * 2^n for an integral n in the exponent's range
+//   copysign(a, b): |a| with b's sign;   split_exponent(a): a = mantissa * 2^exponent, 1 <= mantissa < 2, for a normal
+//   a >
+//   0
 //   reduce_add(a), reduce_max(a): over lanes, in one fixed tree order
 #pragma once
 
@@ -33,6 +36,10 @@ template <class T>
 struct Vec;
 template <class T>
 struct Mask;
+template <class T>
+struct Split {
+  Vec<T> mantissa, exponent;
+};
 
 }  // namespace fastattn::cpu::FASTATTN_ISA
 
@@ -69,5 +76,7 @@ FASTATTN_INLINE constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_d
 
 template <class T>
 inline constexpr T kInf = static_cast<T>(__builtin_huge_val());
+template <class T>
+inline constexpr T kNaN = static_cast<T>(__builtin_nan(""));
 
 }  // namespace fastattn::cpu::FASTATTN_ISA
