@@ -44,6 +44,10 @@ class Kind:
         axes = (*range(extra), *(i + extra for i, n in enumerate(shape) if n == 1 and array.shape[i + extra] != 1))
         return (array.sum(axes) if axes else array).reshape(shape)
 
+    def contiguous(self, array: Array) -> Array:
+        """`array`, or a row-major copy: gradients come as broadcast views too."""
+        raise TypeError(self.name)
+
     def classes_last(self, array: Array) -> Array:
         """(N, C, d1, ...) as a contiguous (N, d1, ..., C)."""
         raise TypeError(self.name)
@@ -85,6 +89,8 @@ class NumpyKind(Kind):
         array = _C.empty(shape, dtype)
         array.fill(0)
         return array
+
+    contiguous = staticmethod(np.ascontiguousarray)  # type: ignore[assignment]
 
     def classes_last(self, array: Array) -> Array:
         return np.ascontiguousarray(np.moveaxis(array, 1, -1))

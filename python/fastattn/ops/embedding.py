@@ -42,7 +42,7 @@ class Embedding(Op):
         weight, index = saved
         assert weight is not None
         dweight = kind.empty(weight.shape, weight.dtype, weight)
-        _C.embedding_bwd(index, grads[0], dweight, *attrs)
+        _C.embedding_bwd(index, kind.contiguous(grads[0]), dweight, *attrs)
         return dweight, None
 
 

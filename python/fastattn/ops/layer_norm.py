@@ -51,7 +51,7 @@ class LayerNorm(Op):
             kind.empty(a.shape, a.dtype, a) if a is not None and need else None
             for a, need in zip((x, weight, bias), needs, strict=True)
         )
-        _C.layer_norm_bwd(x, weight, mean, rstd, grads[0], *wanted, attrs[0])
+        _C.layer_norm_bwd(x, weight, mean, rstd, kind.contiguous(grads[0]), *wanted, attrs[0])
         return wanted
 
 
