@@ -23,7 +23,7 @@ def test_a_run(fastattn, text, tiny, tmp_path):
     done = fastattn("train", "--text", text, "--out", "run", "--threads", 2, *tiny)
     assert sorted({p.name for p in (tmp_path / "run").iterdir()} - {"loss.png"}) == FILES
     out = done.stdout
-    for part in ("2 threads", "1,800 characters, 29 different", "180 of them, the last tenth, are held out", "1 layers x 8, 2 heads",
+    for part in ("2 threads", "1,800 characters, 29 different", "180 of them, the last tenth", "1 layers x 8, 2 heads",
                  "12 steps x 32 tokens (2 windows of 16) = 384 tokens", "folder   run", "nats per character",
                  "sample at temperature 0.8:"):  # fmt: skip
         assert part in out
