@@ -2,12 +2,14 @@
  *
  *   out = (x - mean) * rstd * weight + bias,   mean = sum(x) / C,   rstd = 1 / sqrt(sum((x - mean)^2) / C + eps)
  *
- *   x, out (R, C)   weight, bias (C) or absent   mean, rstd (R) or absent, in the accumulator's dtype
+ *   x, out (..., C), R rows in row-major order   weight, bias (C) or absent   mean, rstd (R) or absent, in the
+ * accumulator's dtype
  *
  * Backward: dx, dweight, dbias from dout, x, mean, rstd; each absent where it is not wanted. dweight and dbias are
  * summed over rows in blocks of a fixed number of rows, in order.
  *
- * dtypes: all f32 or all f64. x, out, dout and dx are contiguous along C, with any row stride.
+ * dtypes: all f32 or all f64. x, out, dout and dx are contiguous along C, with any strides of
+ * the other axes, which may be split differently in each argument.
  * Source: Ba, Kiros and Hinton, "Layer Normalization" (2016), section 3.
  */
 #ifndef FASTATTN_OPS_LAYER_NORM_H
@@ -16,10 +18,10 @@
 #include "types.h"
 
 typedef struct fa_layer_norm_fwd_params {
-  fa_tensor x;      /* (R, C) */
+  fa_tensor x;      /* (..., C) */
   fa_tensor weight; /* (C) */
   fa_tensor bias;   /* (C) */
-  fa_tensor out;    /* (R, C) */
+  fa_tensor out;    /* (..., C) */
   fa_tensor mean;   /* (R) */
   fa_tensor rstd;   /* (R) */
   double eps;

@@ -1,7 +1,228 @@
-#include "kernel.h"
+// attention, forward: out = softmax(scale * query @ key^T + mask) @ value, lse = log(sum(exp(scores)))
+//
+//   query (B, H, T, D)   key (B, Hkv, S, D)   value (B, Hkv, S, Dv)   mask (B, H, T, S) by strides
+//   out (B, H, T, Dv)    lse (B, H, T)
+//
+// One item is a block of up to kBlockM queries of one head. It holds Q^T (scaled) and O^T in its thread's scratch and
+// goes over the keys that the block may see, kBlockN at a time:
+//
+//   S^T = K Q^T   [kBlockN][kBlockM]       masked where partially hidden, skipped where hidden altogether
+//   P^T = exp(S^T - row_max)               vertical: a query is a lane
+//   O^T = O^T * shrink + V^T P^T   [Dv][kBlockM]
+//
+// Work: 4 D flops a pair. Keys and values are read in place, once per block of queries (L2 or L3: 8 bytes for 192 flops
+// at D = Dv, f32), so FMA is the roof. The exponential costs about 12 vector operations where the products take 128
+// FMAs (D = 64). Source: Dao, "FlashAttention-2" (2023), algorithm 1.
+#include "attention_mask.h"
+#include "softmax_state.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
-fa_status attention_fwd(const fa_attention_fwd_params&, fa_launch& launch) {
-  return fail(launch, FA_UNSUPPORTED, "not written yet");
+namespace {
+
+constexpr int kBlockN = 64;
+
+template <class T>
+struct Forward {
+  using V = Vec<T>;
+  static constexpr int L = V::kLanes, M = kBlockM<T>;
+
+  const fa_attention_fwd_params& p;
+  const Band band;
+  const int64_t B, H, Hkv, Lq, Lk, D, Dv;
+
+  explicit Forward(const fa_attention_fwd_params& params)
+      : p(params),
+        band(Band::of(params)),
+        B(params.query.shape[0]),
+        H(params.query.shape[1]),
+        Hkv(params.key.shape[1]),
+        Lq(params.query.shape[2]),
+        Lk(params.key.shape[2]),
+        D(params.query.shape[3]),
+        Dv(params.value.shape[3]) {}
+
+  // Per thread. With base = nullptr the addresses are offsets, and bytes what is needed.
+  struct Scratch {
+    T *q, *s, *mask, *o, *v;  // q[D][M] s[kBlockN][M] mask[kBlockN][M] o[Dv][M] v[kBlockN][Dv]
+    T *row_max, *row_sum;     // [M]
+    size_t bytes;
+
+    Scratch(const Forward& f, char* base) {
+      Carver carver{base};
+      q = carver.take<T>(f.D * M);
+      s = carver.take<T>(kBlockN * M);
+      o = carver.take<T>(f.Dv * M);
+      row_max = carver.take<T>(M);
+      row_sum = carver.take<T>(M);
+      mask = carver.take<T>(kBlockN * M);
+      v = carver.take<T>(kBlockN * f.Dv);
+      bytes = carver.bytes;
+    }
+  };
+
+  struct Head {
+    const T *q, *k, *v;
+    T *out, *lse;
+    MaskView mask;
+  };
+  Head head_of(int64_t batch, int64_t head) const {
+    const int64_t kv_head = head / (H / Hkv);
+    return {at<T>(p.query, batch, head),
+            at<T>(p.key, batch, kv_head),
+            at<T>(p.value, batch, kv_head),
+            at<T>(p.out, batch, head),
+            p.lse.data ? at<T>(p.lse, batch, head) : nullptr,
+            MaskView::of<T>(p.mask, batch, head)};
+  }
+
+  // S^T of the tile, but for what the bounds hide from whole vectors of queries: there it keeps what it held.
+  void scores(const Head& h, const TilePlace& t, const Scratch& w) const {
+    multiply_scores<T>(band, t, h.k + t.k0 * p.key.strides[2], p.key.strides[2], p.key.strides[3], D, w.q, w.s);
+  }
+
+  template <Unit kUnit>
+  void softmax(const TilePlace& t, Sight sight, const Scratch& w) const {
+    for (int64_t i = 0; i < t.m; i += L) {
+      T* s = w.s + i;
+      if (sight == Sight::kSome) {
+        const V hide = V::set(-kInf<T>);
+        for (int64_t j = 0; j < t.n; ++j) {
+          const V m = V::load(w.mask + j * M + i);
+          select(m == hide, hide, V::load(s + j * M) + m).store(s + j * M);
+        }
+      }
+      V best[4];
+#pragma GCC unroll 4
+      for (int u = 0; u < 4; ++u) best[u] = V::set(-kInf<T>);
+      int64_t j = 0;
+      for (; j + 4 <= t.n; j += 4) {
+#pragma GCC unroll 4
+        for (int u = 0; u < 4; ++u) best[u] = max(best[u], V::load(s + (j + u) * M));
+      }
+      for (; j < t.n; ++j) best[0] = max(best[0], V::load(s + j * M));
+      SoftmaxState<T, kUnit> state{V::load(w.row_max + i), V::load(w.row_sum + i)};
+      const V shrink = state.update(max(max(best[0], best[1]), max(best[2], best[3])));
+      const V base = state.base();
+      V sum = V::zero();
+#pragma GCC unroll 4
+      for (j = 0; j < t.n; ++j) {
+        const V e = exp_score<kUnit>(V::load(s + j * M) - base);
+        e.store(s + j * M);
+        sum += e;
+      }
+      state.row_sum += sum;
+      state.row_max.store(w.row_max + i);
+      state.row_sum.store(w.row_sum + i);
+      if (!all(shrink == V::set(1))) {
+        for (int64_t d = 0; d < Dv; ++d) (V::load(w.o + d * M + i) * shrink).store(w.o + d * M + i);
+      }
+    }
+  }
+
+  // O^T += V^T P^T. Where the bounds end inside the tile, every vector of queries stops at its own last key.
+  void accumulate(const Head& h, const TilePlace& t, Sight sight, const Scratch& w) const {
+    const T* v = h.v + t.k0 * p.value.strides[2];
+    int64_t row = p.value.strides[2], column = p.value.strides[3];
+    const bool copied = sight == Sight::kSome && !all_finite(v, row, column, t.n, Dv);
+    if (copied) {
+      copy_finite(v, row, column, t.n, Dv, w.v, Dv);
+      v = w.v, row = Dv, column = 1;
+    }
+    multiply_weights<T>(band, t, v, row, column, Dv, w.s, w.o);
+    if (copied) {
+      v = h.v + t.k0 * p.value.strides[2], row = p.value.strides[2], column = p.value.strides[3];
+      for (int64_t j = 0; j < t.n; ++j) {
+        for (int64_t d = 0; d < Dv; ++d) {
+          const T x = v[j * row + d * column];
+          if (is_finite(x)) continue;
+          for (int64_t i = 0; i < t.m; ++i) {
+            if (!hidden(w.mask, j, i)) w.o[d * M + i] += w.s[j * M + i] * x;
+          }
+        }
+      }
+    }
+  }
+
+  template <Unit kUnit>
+  void store(const Head& h, int64_t q0, int64_t m, const Scratch& w) const {
+    for (int64_t i = 0; i < m; i += L) {
+      const int64_t rows = min_of<int64_t>(L, m - i);
+      const SoftmaxState<T, kUnit> state{V::load(w.row_max + i), V::load(w.row_sum + i)};
+      if (h.lse != nullptr) {
+        alignas(64) T lse[L];
+        state.lse().store(lse);
+        for (int64_t r = 0; r < rows; ++r) h.lse[(q0 + i + r) * p.lse.strides[2]] = lse[r];
+      }
+      const V inverse = state.inverse_sum();
+      for (int64_t d = 0; d < Dv; ++d) (V::load(w.o + d * M + i) * inverse).store(w.o + d * M + i);
+    }
+    transpose_out<T>(w.o, m, Dv, h.out + q0 * p.out.strides[2], p.out.strides[2]);
+  }
+
+  template <Unit kUnit>
+  void block(const Head& h, int64_t q0, int64_t m, const Scratch& w) const {
+    const V scale = V::set(static_cast<T>(kUnit == Unit::kLog2 ? p.scale * kLog2E : p.scale));
+    const T* q = h.q + q0 * p.query.strides[2];
+    const int64_t row = p.query.strides[2], column = p.query.strides[3];
+    transpose_into<T>(
+        m, D, w.q, M, [&](int64_t i, int64_t d, int width) __attribute__((always_inline)) {
+          return load_strided(q + i * row + d * column, column, width) * scale;
+        });
+    const auto empty = SoftmaxState<T, kUnit>::init();
+    for (int64_t i = 0; i < M; i += L) {
+      empty.row_max.store(w.row_max + i);
+      empty.row_sum.store(w.row_sum + i);
+    }
+    for (int64_t i = 0; i < Dv * M; i += L) V::zero().store(w.o + i);
+
+    const int64_t end = band.end_key(q0 + m - 1);
+    for (int64_t k0 = band.first_key(q0); k0 < end; k0 += kBlockN) {
+      const TilePlace t{q0, m, k0, min_of<int64_t>(kBlockN, end - k0)};
+      const Sight sight = fill_mask_tile<T>(band, h.mask, t, w.mask);
+      if (sight == Sight::kNone) continue;
+      scores(h, t, w);
+      softmax<kUnit>(t, sight, w);
+      accumulate(h, t, sight, w);
+    }
+    store<kUnit>(h, q0, m, w);
+  }
+
+  template <Unit kUnit>
+  void run(fa_launch& launch) const {
+    const size_t per_thread = Scratch(*this, nullptr).bytes;
+    const QueryBlocks<T> blocks(Lq);
+    const int64_t n = blocks.count();
+    parallel_for(launch, B * H * n, [&](int64_t item, int worker) {
+      const int64_t head = item / n, i = n - 1 - item % n;  // causal: the longest first
+      const Scratch w(*this, static_cast<char*>(launch.workspace) + static_cast<size_t>(worker) * per_thread);
+      block<kUnit>(head_of(head / H, head % H), blocks.begin(i), blocks.rows(i), w);
+    });
+  }
+
+  Work work() const {
+    Work work;
+    work.workspace = Scratch(*this, nullptr).bytes * static_cast<size_t>(num_threads());
+    work.flops = 2.0 * static_cast<double>((D + Dv) * B * H) * visible_pairs(band, Lq);
+    work.bytes = static_cast<double>(sizeof(T)) * static_cast<double>(B * (H * Lq * (D + Dv) + Hkv * Lk * (D + Dv)));
+    return work;
+  }
+};
+
+}  // namespace
+
+fa_status attention_fwd(const fa_attention_fwd_params& p, fa_launch& launch) {
+  if (const char* missing = unsupported_part(p)) return fail(launch, FA_UNSUPPORTED, missing);
+  return visit_float(p.query.dtype, launch, [&]<class T>() {
+    const Forward<T> forward(p);
+    describe<"attention_fwd", T>(launch, launch.query ? forward.work() : Work{});
+    if (launch.query) return FA_OK;
+    if (p.mask.data != nullptr && p.mask.dtype != FA_BOOL) {
+      forward.template run<Unit::kNatural>(launch);
+    } else {
+      forward.template run<Unit::kLog2>(launch);
+    }
+    return FA_OK;
+  });
 }
+
 }  // namespace fastattn::cpu::FASTATTN_ISA

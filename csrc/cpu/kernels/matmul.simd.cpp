@@ -1,8 +1,285 @@
-#include "kernel.h"
+// matmul: out = activation(a @ b + bias) + residual
+//
+//   a (M, K)   b (K, N)   out (M, N)   bias (N)   residual, preact (M, N), each with batch axes before them
+//
+// C is computed in register tiles of kRows x kVecs vectors (matmul_tile.h). An item is a chunk of row tiles by a chunk of
+// slivers (kVecs vectors of columns); its rows of a stay in L2 while slivers of b pass by. b comes from
+//   - slivers that all threads packed in a region before (large matrices),
+//   - b itself (small ones, and M <= 32, where b is read once and nothing would be left of a copy),
+//   - slivers that the item packs for itself (many small products, and M <= 32 with b contiguous along K).
+// Bias, activation and residual are applied to the tile while it is in L1. Partial sums of long K stay with the item.
+//
+// Work 2 M N K flops; compulsory traffic M K + K N + M N elements. From about 64 x 64 x 64 on the FMA units are the roof,
+// for M <= 16 it is the reading of b.
+//
+// Bits: an element is, per block of kBlockK k, one FMA chain in k order from 0; blocks are added in order. All paths, all
+// tile shapes and all item sizes keep to that, so nothing else about a call matters.
+//
+// Reference: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008); Van Zee and van de Geijn,
+// "BLIS" (2015).
+#include "cpu/simd/math.h"
+#include "matmul_pack.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
-fa_status matmul(const fa_matmul_params&, fa_launch& launch) { return fail(launch, FA_UNSUPPORTED, "not written yet"); }
-fa_status bias_grad(const fa_bias_grad_params&, fa_launch& launch) {
-  return fail(launch, FA_UNSUPPORTED, "not written yet");
+namespace {
+
+// The tile's way from sums to out; sums[r][n] at stride kCols.
+template <class T>
+__attribute__((noinline)) void finish_tile(const Problem<T>& p, const T* sums, int64_t row, int64_t rows, int64_t col,
+                                           int64_t cols) {
+  using V = Vec<T>;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t n = 0; n < cols; n += V::kLanes) {
+      const int lanes = static_cast<int>(min_of(cols - n, int64_t{V::kLanes}));
+      V x = V::load(sums + r * TileConfig<T>::kCols + n);
+      const int64_t at = col + n, m = row + r;
+      if (p.bias != nullptr) x = x + V::load(p.bias + at, lanes);
+      if (p.preact != nullptr) x.store(p.preact + m * p.preact_m + at, lanes);
+      if (p.activation == FA_ACT_GELU) x = gelu(x);
+      if (p.activation == FA_ACT_GELU_TANH) x = gelu_tanh(x);
+      if (p.residual != nullptr) x = x + V::load(p.residual + m * p.residual_m + at, lanes);
+      T* out = p.out + m * p.out_m + at;
+      if (p.accumulate) x = V::load(out, lanes) + x;
+      x.store(out, lanes);
+    }
+  }
 }
+
+// What an item covers: rows, slivers, and k of the panel.
+struct Region {
+  int64_t row_begin, row_end;
+  int64_t sliver_begin, sliver_end;
+  int64_t k_begin, k_end;
+};
+
+// b's packed panel and the sums that outlive it.
+template <class T>
+struct Panel {
+  const T* a;            // packed tiles of rows [m_chunk][block][tile][k][row], or nullptr
+  const T* b;            // packed slivers [sliver][k][n], or nullptr
+  int64_t vec_begin;     // the first vector of the panel
+  T* sums;               // (M, sums_stride), or nullptr where the panel is all of K
+  int64_t sums_stride;
+};
+
+template <class T>
+inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& region, const Panel<T>& panel,
+                           T* local) {
+  using C = TileConfig<T>;
+  constexpr int64_t kLanes = C::kLanes;
+  alignas(64) T hot[C::kRows * C::kCols];
+  const EvenSplit slivers(ceil_div(p.N, kLanes), plan.num_slivers);
+  const int64_t rows = region.row_end - region.row_begin;
+  const int64_t num_tiles = ceil_div(rows, int64_t{C::kRows});
+  const EvenSplit tiles(rows, num_tiles);
+  const int64_t vec_begin = slivers.begin(region.sliver_begin);
+  const int64_t item_cols = (slivers.begin(region.sliver_end) - vec_begin) * kLanes;
+
+  T* const local_a = local;
+  T* const local_b = local_a + plan.local_a;
+  T* const state = local_b + plan.local_b;
+  T* sums = state + plan.state;
+  int64_t sums_stride = item_cols;
+  if (panel.sums != nullptr) {
+    sums = panel.sums + region.row_begin * panel.sums_stride + (vec_begin - panel.vec_begin) * kLanes;
+    sums_stride = panel.sums_stride;
+  }
+  const bool by_row = plan.a_from == AFrom::kRows || plan.a_from == AFrom::kPackedRows;
+
+  const int64_t panel_len = region.k_end - region.k_begin;
+
+  Tile<T> t;
+  int64_t block = region.k_begin;
+  do {
+    const int64_t block_len = min_of(C::kBlockK, region.k_end - block);
+    const bool first_block = block == 0, last_block = block + block_len == p.K;
+    const T* packed_a = local_a;
+    if (plan.a_from == AFrom::kSharedColumns) {
+      packed_a = panel.a + region.row_begin * panel_len + (block - region.k_begin) * rows;
+    } else if (plan.a_from == AFrom::kPackedColumns) {
+      pack_a_columns(p, region.row_begin, tiles, num_tiles, block, block_len, local_a);
+    } else if (plan.a_from == AFrom::kPackedRows) {
+      pack_a_rows(p, region.row_begin, region.row_end, block, block_len, local_a);
+    }
+    int64_t group = 0;
+    do {
+      const int64_t group_len = min_of(plan.group_k, block_len - group);
+      const bool last_group = group + group_len == block_len;
+      const int64_t k = block + group;
+      for (int64_t s = region.sliver_begin; s < region.sliver_end; ++s) {
+        const int64_t vec = slivers.begin(s), vecs = slivers.begin(s + 1) - vec;
+        const int64_t width = vecs * kLanes;
+        const int64_t cols = min_of(p.N - vec * kLanes, width);
+        const int64_t item_col = (vec - vec_begin) * kLanes;
+        t.tail = static_cast<int>(cols - (vecs - 1) * kLanes);
+        t.k_len = group_len;
+        t.b_stride = width;
+        t.b_ahead = 8 * width;
+        if (plan.b_from == BFrom::kDirect && (kMaskedLoads || cols == width)) {
+          t.b = p.b + k * p.b_k + vec * kLanes;
+          t.b_stride = p.b_k;
+          t.b_ahead = plan.group_k * p.b_k;
+        } else if (plan.b_from == BFrom::kShared) {
+          t.b = panel.b + (vec - panel.vec_begin) * kLanes * panel_len +
+                (k - region.k_begin) * width;
+        } else {
+          pack_b(p, vec, vecs, k, group_len, local_b);
+          t.b = local_b;
+        }
+        for (int64_t i = 0; i < num_tiles; ++i) {
+          const int64_t tile_row = tiles.begin(i), tile_rows = tiles.begin(i + 1) - tile_row;
+          const int64_t row = region.row_begin + tile_row;
+          switch (plan.a_from) {
+            case AFrom::kRows:
+              t.a = p.a + row * p.a_m + k;
+              t.a_stride = p.a_m;
+              break;
+            case AFrom::kColumns:
+              t.a = p.a + row * p.a_m + k * p.a_k;
+              t.a_stride = p.a_k;
+              break;
+            case AFrom::kPackedRows:
+              t.a = packed_a + tile_row * (block_len + kRowPad) + group;
+              t.a_stride = block_len + kRowPad;
+              break;
+            case AFrom::kPackedColumns:
+            case AFrom::kSharedColumns:
+              t.a = packed_a + tile_row * block_len + group * tile_rows;
+              t.a_stride = tile_rows;
+              break;
+          }
+          T* const tile_state = state + tile_row * item_cols + item_col;
+          T* const tile_sums = sums + tile_row * sums_stride + item_col;
+          t.init = group == 0 ? nullptr : tile_state;
+          t.init_stride = item_cols;
+          t.add = last_group && !first_block ? tile_sums : nullptr;
+          t.add_stride = sums_stride;
+          const bool finish = last_group && last_block && !p.plain;
+          if (!last_group) {
+            t.dst = tile_state;
+            t.dst_stride = item_cols;
+          } else if (!last_block) {
+            t.dst = tile_sums;
+            t.dst_stride = sums_stride;
+          } else if (finish) {
+            t.dst = hot;
+            t.dst_stride = C::kCols;
+          } else {
+            t.dst = p.out + row * p.out_m + vec * kLanes;
+            t.dst_stride = p.out_m;
+          }
+          run_tile(t, tile_rows, vecs, by_row);
+          if (finish) finish_tile(p, hot, row, tile_rows, vec * kLanes, cols);
+        }
+      }
+      group += group_len;
+    } while (group < block_len);
+    block += block_len;
+  } while (block < region.k_end);
+}
+
+template <class T>
+FASTATTN_INLINE fa_status run(const Problem<T>& p, const Plan& plan, const fa_launch& launch) {
+  using C = TileConfig<T>;
+  T* const shared_a = static_cast<T*>(launch.workspace);
+  T* const shared_b = shared_a + plan.shared_a;
+  T* const partial = shared_b + plan.shared_b;
+  T* const locals = partial + plan.partial;
+  const int64_t worker_elements = plan.worker_elements();
+  const EvenSplit m_chunks(plan.num_row_tiles, plan.m_chunks);
+  auto region_of = [&](int64_t m_chunk) __attribute__((always_inline)) {
+    Region r;
+    r.row_begin = m_chunks.begin(m_chunk) * C::kRows;
+    r.row_end = min_of(p.M, m_chunks.begin(m_chunk + 1) * C::kRows);
+    return r;
+  };
+
+  if (plan.batch_items) {
+    const EvenSplit n_chunks(plan.num_slivers, plan.n_chunks);
+    const int64_t entry_items = plan.m_chunks * plan.n_chunks;
+    parallel_for(launch, p.batch * entry_items, [&](int64_t item, int worker) {
+      const Problem<T> entry = batch_entry(p, item / entry_items);
+      const int64_t chunk = item % entry_items;
+      Region r = region_of(chunk / plan.n_chunks);
+      r.sliver_begin = n_chunks.begin(chunk % plan.n_chunks);
+      r.sliver_end = n_chunks.begin(chunk % plan.n_chunks + 1);
+      r.k_begin = 0;
+      r.k_end = p.K;
+      compute_region(entry, plan, r, Panel<T>{}, locals + worker * worker_elements);
+    });
+    return FA_OK;
+  }
+
+  const EvenSplit slivers(ceil_div(p.N, int64_t{C::kLanes}), plan.num_slivers);
+  for (int64_t index = 0; index < p.batch; ++index) {
+    const Problem<T> entry = batch_entry(p, index);
+    for (int64_t panel_begin = 0; panel_begin < plan.num_slivers; panel_begin += plan.panel_slivers) {
+      const int64_t panel_len = min_of(plan.panel_slivers, plan.num_slivers - panel_begin);
+      const EvenSplit n_chunks(panel_len, plan.n_chunks);
+      for (int64_t k_begin = 0; k_begin == 0 || k_begin < p.K; k_begin += plan.panel_k) {
+        const int64_t k_len = min_of(plan.panel_k, p.K - k_begin);
+        Panel<T> panel{};
+        panel.vec_begin = slivers.begin(panel_begin);
+        const int64_t blocks = max_of(ceil_div(k_len, C::kBlockK), int64_t{1});
+        const int64_t b_items = plan.b_from == BFrom::kShared ? panel_len * blocks : 0;
+        const int64_t a_items = plan.a_from == AFrom::kSharedColumns ? plan.m_chunks * blocks : 0;
+        panel.a = shared_a;
+        panel.b = shared_b;
+        parallel_for(launch, b_items + a_items, [&](int64_t item, int) {
+          const bool of_b = item < b_items;
+          const int64_t part = of_b ? item / blocks : (item - b_items) / blocks;
+          const int64_t k = item % blocks * C::kBlockK, n = min_of(C::kBlockK, k_len - k);
+          if (of_b) {
+            const int64_t vec = slivers.begin(panel_begin + part);
+            const int64_t vecs = slivers.begin(panel_begin + part + 1) - vec;
+            T* dst = shared_b + (vec - panel.vec_begin) * C::kLanes * k_len + k * vecs * C::kLanes;
+            pack_b(entry, vec, vecs, k_begin + k, n, dst);
+          } else {
+            const Region r = region_of(part);
+            const int64_t rows = r.row_end - r.row_begin, tiles = ceil_div(rows, int64_t{C::kRows});
+            pack_a_columns(entry, r.row_begin, EvenSplit(rows, tiles), tiles, k_begin + k, n,
+                           shared_a + r.row_begin * k_len + k * rows);
+          }
+        });
+        if (plan.partial != 0) {
+          panel.sums = partial;
+          panel.sums_stride = plan.panel_slivers * C::kCols;
+        }
+        parallel_for(launch, plan.m_chunks * plan.n_chunks, [&](int64_t item, int worker) {
+          Region r = region_of(item / plan.n_chunks);
+          r.sliver_begin = panel_begin + n_chunks.begin(item % plan.n_chunks);
+          r.sliver_end = panel_begin + n_chunks.begin(item % plan.n_chunks + 1);
+          r.k_begin = k_begin;
+          r.k_end = k_begin + k_len;
+          if (r.sliver_begin < r.sliver_end) compute_region(entry, plan, r, panel, locals + worker * worker_elements);
+        });
+      }
+    }
+  }
+  return FA_OK;
+}
+
+}  // namespace
+
+fa_status matmul(const fa_matmul_params& params, fa_launch& launch) {
+  return visit_float(params.out.dtype, launch, [&]<class T>() __attribute__((always_inline)) {
+    const Problem<T> p = make_problem<T>(params);
+    const bool empty = p.batch == 0 || p.M == 0 || p.N == 0;
+    Plan plan{};
+    if (!empty) plan = make_plan(p);
+    if (launch.query) {
+      const double batch = static_cast<double>(p.batch), m = p.M, n = p.N, k = empty ? 0 : p.K;
+      const double outs = 1 + (p.residual != nullptr) + (p.preact != nullptr) + p.accumulate;
+      const int64_t elements = plan.shared_a + plan.shared_b + plan.partial + num_threads() * plan.worker_elements();
+      describe<"matmul", T>(launch, {.workspace = static_cast<size_t>(elements) * sizeof(T),
+                                     .flops = 2 * batch * m * n * k,
+                                     .bytes = sizeof(T) * batch * (m * k + k * n + outs * m * n)});
+      return FA_OK;
+    }
+    describe<"matmul", T>(launch);
+    if (empty) return FA_OK;
+    return run(p, plan, launch);
+  });
+}
+
 }  // namespace fastattn::cpu::FASTATTN_ISA

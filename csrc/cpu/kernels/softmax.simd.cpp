@@ -1,10 +1,411 @@
-#include "kernel.h"
+// softmax and log_softmax over one axis, forward and backward.
+//
+//   s = scale * x + mask,  m = max(s),  l = sum(exp(s - m));   out = exp(s - m) / l   or   out = s - (m + log(l))
+//
+// A row is one position of every other axis; it has C elements and is computed by one thread. How a row is read depends
+// on the strides:
+//   along    the axis is contiguous: vectors along the row, three passes over a row that stays in cache
+//   across   another axis is contiguous: vectors across neighbouring rows, so a lane owns a row and nothing is
+//            transposed or copied; a tile of rows goes through the same three passes
+//   gathered neither is: a row is gathered into a buffer of C elements, and goes along
+//
+// Traffic: x read once and out written once from DRAM while 2 C elements fit in L2; while a row is exponentiated (the
+// pass that computes) the next one is prefetched (what the first pass would wait for).
+// Nothing to keep: m = -inf is replaced by 0, so that l = 0 and no inf - inf occurs; a NaN still reaches l.
+//
+// Source: Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018), section 2, for the safe form.
+#include "cpu/simd/math.h"
+#include "elementwise.h"
+#include "row.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
-fa_status softmax_fwd(const fa_softmax_fwd_params&, fa_launch& launch) {
-  return fail(launch, FA_UNSUPPORTED, "not written yet");
+namespace {
+
+enum class MaskKind { kNone, kKeep, kAdd };
+
+constexpr int64_t kItemElements = 16384;
+constexpr int kWidestTile = 16;  // vectors of rows that go across together: 1 KB of a contiguous axis
+constexpr int64_t kWidestTileAxis = 256;
+constexpr int kNarrowTile = 4;
+
+// The masked, scaled logits at an index of a row (or of a line of rows): what every pass starts from.
+template <class T, MaskKind kMask>
+struct Logits {
+  using V = Vec<T>;
+  const T* x;
+  const void* mask;
+  bool mask_steps;  // false: one mask value for the whole line
+  V scale;
+
+  // n lanes; the others are -inf.
+  FASTATTN_INLINE V load(int64_t i, int n) const {
+    return select(Mask<T>::first(n), masked(V::load(x + i, n), i, n), V::set(-kInf<T>));
+  }
+  FASTATTN_INLINE V load(int64_t i) const { return masked(V::load(x + i), i, V::kLanes); }
+
+ private:
+  FASTATTN_INLINE V masked(V value, int64_t i, int n) const {
+    const V hidden = V::set(-kInf<T>);
+    if constexpr (kMask == MaskKind::kKeep) {
+      const uint8_t* keep = static_cast<const uint8_t*>(mask);
+      if (!mask_steps) return *keep ? value * scale : hidden;
+      return select(load_mask<T>(keep + i, n), value * scale, hidden);
+    } else if constexpr (kMask == MaskKind::kAdd) {
+      const T* add = static_cast<const T*>(mask);
+      V added = !mask_steps ? V::set(*add) : n == V::kLanes ? V::load(add + i) : V::load(add + i, n);
+      // A mask of -inf hides NaN and inf too.
+      return select(added == hidden, hidden, fma(value, scale, added));
+    } else {
+      return value * scale;
+    }
+  }
+};
+
+// --- along ---------------------------------------------------------------------------------------------------------
+
+template <class T, MaskKind kMask>
+FASTATTN_INLINE void row_along(const Logits<T, kMask>& s, T* out, const T* next_x, int64_t C, bool log_form) {
+  using V = Vec<T>;
+  constexpr int kLanes = V::kLanes;
+  const V hidden = V::set(-kInf<T>);
+  const T m = finite_max(max_row<T>(C, [&](int64_t i, int n) { return n == kLanes ? s.load(i) : s.load(i, n); }));
+  const V row_max = V::set(m);
+
+  const T l = sum_row<T>(C, [&](int64_t i, int n) {
+    __builtin_prefetch(next_x + i);
+    V e;
+    if (n == kLanes) {
+      e = exp(s.load(i) - row_max);
+      if (!log_form) e.store(out + i);
+    } else {
+      e = exp(s.load(i, n) - row_max);
+      if (!log_form) e.store(out + i, n);
+    }
+    return e;
+  });
+
+  if (log_form) {
+    const V lse = V::set(m + log_of(l));
+    const bool empty = l == 0;
+    map_row<T>(C, [&](int64_t i, int n) {
+      V y = empty ? hidden : (n == kLanes ? s.load(i) : s.load(i, n)) - lse;
+      n == kLanes ? y.store(out + i) : y.store(out + i, n);
+    });
+  } else {
+    const V inverse = V::set(l == 0 ? T(0) : 1 / l);
+    map_row<T>(C, [&](int64_t i, int n) {
+      if (n == kLanes) {
+        (V::load(out + i) * inverse).store(out + i);
+      } else {
+        (V::load(out + i, n) * inverse).store(out + i, n);
+      }
+    });
+  }
 }
-fa_status softmax_bwd(const fa_softmax_bwd_params&, fa_launch& launch) {
-  return fail(launch, FA_UNSUPPORTED, "not written yet");
+
+template <class T>
+FASTATTN_INLINE void row_along_bwd(const T* out, const T* dout, T* dx, int64_t C, T scale, bool log_form) {
+  using V = Vec<T>;
+  constexpr int kLanes = V::kLanes;
+  auto at = [](const T* p, int64_t i, int n) { return n == kLanes ? V::load(p + i) : V::load(p + i, n); };
+  const V sum = V::set(sum_row<T>(C, [&](int64_t i, int n) {
+    V g = at(dout, i, n);
+    return log_form ? g : g * at(out, i, n);
+  }));
+  const V factor = V::set(scale);
+  map_row<T>(C, [&](int64_t i, int n) {
+    V y = at(out, i, n), g = at(dout, i, n);
+    V d = log_form ? select(y == V::set(-kInf<T>), V::zero(), factor * fnma(exp(y), sum, g)) : factor * y * (g - sum);
+    n == kLanes ? d.store(dx + i) : d.store(dx + i, n);
+  });
 }
+
+// --- across --------------------------------------------------------------------------------------------------------
+
+// n neighbouring rows; element c of row j is at x[c * x_stride + j].
+template <class T, MaskKind kMask>
+FASTATTN_INLINE void tile_across(Logits<T, kMask> s, T* out, int64_t C, int64_t x_stride, int64_t mask_stride,
+                                 int64_t out_stride, int n, bool log_form) {
+  using V = Vec<T>;
+  constexpr int kLanes = V::kLanes;
+  const T* x = s.x;
+  const char* mask = static_cast<const char*>(s.mask);
+  mask_stride *= kMask == MaskKind::kAdd ? sizeof(T) : 1;
+  auto line = [&](int64_t c) {
+    s.x = x + c * x_stride;
+    if constexpr (kMask != MaskKind::kNone) s.mask = mask + c * mask_stride;
+  };
+  // Row statistics; lanes past n are never stored to out.
+  alignas(64) T stat[kWidestTile * kLanes];  // max, then log of the normaliser or its inverse
+  alignas(64) T sum[kWidestTile * kLanes];
+  alignas(64) T part[kWidestTile * kLanes];  // of the sum, over kSumVectors elements
+  auto lanes = [&](int j) { return min_of(kLanes, n - j); };
+  auto logits = [&](int j) { return n - j >= kLanes ? s.load(j) : s.load(j, n - j); };
+
+  for (int j = 0; j < n; j += kLanes) V::set(-kInf<T>).store(stat + j);
+  for (int64_t c = 0; c < C; ++c) {
+    line(c);
+    for (int j = 0; j < n; j += kLanes) max(V::load(stat + j), logits(j)).store(stat + j);
+  }
+  for (int j = 0; j < n; j += kLanes) {
+    V m = V::load(stat + j);
+    select(m == V::set(-kInf<T>), V::zero(), m).store(stat + j);
+    V::zero().store(sum + j);
+  }
+  for (int64_t begin = 0; begin < C; begin += kSumVectors) {
+    const int64_t end = min_of(C, begin + kSumVectors);
+    for (int j = 0; j < n; j += kLanes) V::zero().store(part + j);
+    for (int64_t c = begin; c < end; ++c) {
+      line(c);
+      for (int j = 0; j < n; j += kLanes) {
+        V e = exp(logits(j) - V::load(stat + j));
+        (V::load(part + j) + e).store(part + j);
+        if (!log_form) e.store(out + c * out_stride + j, lanes(j));
+      }
+    }
+    for (int j = 0; j < n; j += kLanes) (V::load(sum + j) + V::load(part + j)).store(sum + j);
+  }
+  for (int j = 0; j < n; j += kLanes) {
+    V l = V::load(sum + j);
+    // inf as the log of an empty row's normaliser: s - inf = -inf for its s of -inf.
+    V finish = log_form ? select(l == V::zero(), V::set(kInf<T>), V::load(stat + j) + log(l))
+                        : select(l == V::zero(), V::zero(), V::set(1) / l);
+    finish.store(stat + j);
+  }
+  for (int64_t c = 0; c < C; ++c) {
+    line(c);
+    T* to = out + c * out_stride;
+    for (int j = 0; j < n; j += kLanes) {
+      V y = log_form ? logits(j) - V::load(stat + j) : V::load(to + j, lanes(j)) * V::load(stat + j);
+      y.store(to + j, lanes(j));
+    }
+  }
+}
+
+template <class T>
+FASTATTN_INLINE void tile_across_bwd(const T* out, const T* dout, T* dx, int64_t C, int64_t out_stride,
+                                     int64_t dout_stride, int64_t dx_stride, int n, T scale, bool log_form) {
+  using V = Vec<T>;
+  constexpr int kLanes = V::kLanes;
+  alignas(64) T sum[kWidestTile * kLanes];
+  for (int j = 0; j < n; j += kLanes) V::zero().store(sum + j);
+  for (int64_t c = 0; c < C; ++c) {
+    for (int j = 0; j < n; j += kLanes) {
+      const int m = min_of(kLanes, n - j);
+      V g = V::load(dout + c * dout_stride + j, m);
+      if (!log_form) g = g * V::load(out + c * out_stride + j, m);
+      (V::load(sum + j) + g).store(sum + j);
+    }
+  }
+  const V factor = V::set(scale);
+  for (int64_t c = 0; c < C; ++c) {
+    for (int j = 0; j < n; j += kLanes) {
+      const int m = min_of(kLanes, n - j);
+      V y = V::load(out + c * out_stride + j, m), g = V::load(dout + c * dout_stride + j, m), t = V::load(sum + j);
+      V d = log_form ? select(y == V::set(-kInf<T>), V::zero(), factor * fnma(exp(y), t, g)) : factor * y * (g - t);
+      d.store(dx + c * dx_stride + j, m);
+    }
+  }
+}
+
+// --- how a call is laid out ------------------------------------------------------------------------------------------
+
+enum class Route { kAlong, kAcross, kGathered };
+
+FASTATTN_INLINE fa_tensor without_axis(const fa_tensor& t, int axis) {
+  fa_tensor r = t;
+  --r.ndim;
+  for (int i = axis; i < r.ndim; ++i) {
+    r.shape[i] = t.shape[i + 1];
+    r.strides[i] = t.strides[i + 1];
+  }
+  return r;
+}
+
+// How the rows of three views of one shape, the last one written, are walked.
+struct Plan {
+  int64_t C, num_rows;
+  int64_t axis_stride[3];
+  StridedShape<3> rows;
+  Route route;
+  int tile;          // across: rows of a tile
+  int64_t units;     // rows, or tiles
+  int64_t per_item;  // units of an item
+  int64_t num_items;
+
+  // may_broadcast: the view (the mask) that may also have a stride of 0 where the others are contiguous, or -1.
+  FASTATTN_INLINE Plan(const fa_tensor& a, const fa_tensor& b, const fa_tensor& written, int axis, int may_broadcast,
+                       int lanes)
+      : Plan(a, b, written, axis, may_broadcast, lanes, without_axis(a, axis), without_axis(b, axis),
+             without_axis(written, axis)) {}
+
+ private:
+  FASTATTN_INLINE Plan(const fa_tensor& a, const fa_tensor& b, const fa_tensor& written, int axis, int may_broadcast,
+                       int lanes, const fa_tensor& ra, const fa_tensor& rb, const fa_tensor& rw)
+      : C(written.shape[axis]),
+        axis_stride{a.strides[axis], b.strides[axis], written.strides[axis]},
+        rows({&ra, &rb, &rw}, AxisOrder::kAny) {
+    num_rows = rows.size;
+    auto contiguous = [&](auto stride_of) {
+      for (int v = 0; v < 3; ++v) {
+        const int64_t stride = stride_of(v);
+        if (stride != 1 && !(stride == 0 && v == may_broadcast)) return false;
+      }
+      return true;
+    };
+    const int64_t inner = rows.shape[rows.ndim - 1];
+    tile = (C <= kWidestTileAxis ? kWidestTile : kNarrowTile) * lanes;
+    if (contiguous([&](int v) { return axis_stride[v]; })) {
+      route = Route::kAlong;
+    } else if (inner >= 4 && contiguous([&](int v) { return rows.strides[v][rows.ndim - 1]; })) {
+      route = Route::kAcross;
+    } else {
+      route = Route::kGathered;
+    }
+    const bool across = route == Route::kAcross && num_rows > 0;
+    units = across ? num_rows / inner * ceil_div(inner, tile) : num_rows;
+    per_item = max_of<int64_t>(1, kItemElements / max_of<int64_t>(1, across ? C * min_of<int64_t>(tile, inner) : C));
+    num_items = C == 0 ? 0 : ceil_div(units, per_item);
+  }
+};
+
+// Calls row(cursor, next) with the offsets of each row of an item in order, and those of the row after it.
+template <class F>
+FASTATTN_INLINE void for_each_row(const Plan& plan, int64_t item, F&& row) {
+  const int64_t first = item * plan.per_item, end = min_of(first + plan.per_item, plan.num_rows);
+  StridedCursor<3> cursor(plan.rows, first);
+  for (int64_t r = first; r < end; ++r) {
+    const StridedCursor<3> here = cursor;
+    if (r + 1 < plan.num_rows) cursor.advance(1);
+    row(here.offset, cursor.offset);
+  }
+}
+// Calls f(offsets, n) with the first row's offsets and the number of rows of each tile of an item.
+template <class F>
+FASTATTN_INLINE void for_each_tile(const Plan& plan, int64_t item, F&& f) {
+  const int64_t first = item * plan.per_item, end = min_of(first + plan.per_item, plan.units);
+  const int64_t inner = plan.rows.shape[plan.rows.ndim - 1], tiles = ceil_div(inner, int64_t(plan.tile));
+  for (int64_t unit = first; unit < end; ++unit) {
+    const int64_t column = unit % tiles * plan.tile;
+    const StridedCursor<3> cursor(plan.rows, unit / tiles * inner + column);
+    f(cursor.offset, int(min_of<int64_t>(plan.tile, inner - column)));
+  }
+}
+
+template <class T>
+FASTATTN_INLINE int64_t buffer_elements(int64_t C) {
+  return round_up(C, 64 / sizeof(T));
+}
+
+template <class T, MaskKind kMask>
+void forward(const fa_softmax_fwd_params& p, const fa_launch& launch, const Plan& plan) {
+  const T* x = data<T>(p.x);
+  T* out = data<T>(p.out);
+  const char* mask = data<char>(p.mask);
+  constexpr int64_t kMaskSize = kMask == MaskKind::kAdd ? sizeof(T) : 1;
+  const Vec<T> scale = Vec<T>::set(static_cast<T>(p.scale));
+  const bool log_form = p.log != 0;
+  const int64_t C = plan.C;
+  parallel_for(launch, plan.num_items, [&](int64_t item, int worker) {
+    if (plan.route == Route::kAlong) {
+      for_each_row(plan, item, [&](const int64_t* at, const int64_t* next) {
+        const Logits<T, kMask> s{x + at[0], mask + at[1] * kMaskSize, plan.axis_stride[1] != 0, scale};
+        row_along(s, out + at[2], x + next[0], C, log_form);
+      });
+    } else if (plan.route == Route::kAcross) {
+      const bool steps = plan.rows.strides[1][plan.rows.ndim - 1] != 0;
+      for_each_tile(plan, item, [&](const int64_t* at, int n) {
+        const Logits<T, kMask> s{x + at[0], mask + at[1] * kMaskSize, steps, scale};
+        tile_across(s, out + at[2], C, plan.axis_stride[0], plan.axis_stride[1], plan.axis_stride[2], n, log_form);
+      });
+    } else {
+      T* buffer = static_cast<T*>(launch.workspace) + worker * buffer_elements<T>(C);
+      for_each_row(plan, item, [&](const int64_t* at, const int64_t*) {
+        for (int64_t i = 0; i < C; ++i) {
+          const Logits<T, kMask> s{x + at[0] + i * plan.axis_stride[0],
+                                   mask + (at[1] + i * plan.axis_stride[1]) * kMaskSize, false, scale};
+          s.load(0, 1).store(buffer + i, 1);
+        }
+        const Logits<T, MaskKind::kNone> s{buffer, nullptr, false, Vec<T>::set(1)};
+        row_along(s, buffer, buffer, C, log_form);
+        for (int64_t i = 0; i < C; ++i) out[at[2] + i * plan.axis_stride[2]] = buffer[i];
+      });
+    }
+  });
+}
+
+template <class T>
+void backward(const fa_softmax_bwd_params& p, const fa_launch& launch, const Plan& plan) {
+  const T* out = data<T>(p.out);
+  const T* dout = data<T>(p.dout);
+  T* dx = data<T>(p.dx);
+  const T scale = static_cast<T>(p.scale);
+  const bool log_form = p.log != 0;
+  const int64_t C = plan.C;
+  const int64_t* stride = plan.axis_stride;
+  parallel_for(launch, plan.num_items, [&](int64_t item, int worker) {
+    if (plan.route == Route::kAlong) {
+      for_each_row(plan, item, [&](const int64_t* at, const int64_t*) {
+        row_along_bwd(out + at[0], dout + at[1], dx + at[2], C, scale, log_form);
+      });
+    } else if (plan.route == Route::kAcross) {
+      for_each_tile(plan, item, [&](const int64_t* at, int n) {
+        tile_across_bwd(out + at[0], dout + at[1], dx + at[2], C, stride[0], stride[1], stride[2], n, scale, log_form);
+      });
+    } else {
+      T* y = static_cast<T*>(launch.workspace) + worker * 2 * buffer_elements<T>(C);
+      T* g = y + buffer_elements<T>(C);
+      for_each_row(plan, item, [&](const int64_t* at, const int64_t*) {
+        for (int64_t i = 0; i < C; ++i) {
+          y[i] = out[at[0] + i * stride[0]];
+          g[i] = dout[at[1] + i * stride[1]];
+        }
+        row_along_bwd(y, g, g, C, scale, log_form);
+        for (int64_t i = 0; i < C; ++i) dx[at[2] + i * stride[2]] = g[i];
+      });
+    }
+  });
+}
+
+}  // namespace
+
+fa_status softmax_fwd(const fa_softmax_fwd_params& p, fa_launch& launch) {
+  return visit_float(p.x.dtype, launch, [&]<class T>() {
+    fa_tensor mask = p.mask;
+    if (mask.data == nullptr) {
+      mask = p.x;
+      for (int i = 0; i < mask.ndim; ++i) mask.strides[i] = 0;
+    }
+    const Plan plan(p.x, mask, p.out, p.axis, 1, Vec<T>::kLanes);
+    const double n = static_cast<double>(num_elements(p.x));
+    const size_t buffers = plan.route == Route::kGathered ? static_cast<size_t>(num_threads()) : 0;
+    describe<"softmax_fwd", T>(
+        launch,
+        {.workspace = buffers * buffer_elements<T>(plan.C) * sizeof(T), .flops = 5 * n, .bytes = 2 * sizeof(T) * n});
+    if (launch.query) return FA_OK;
+    if (p.mask.data == nullptr) {
+      forward<T, MaskKind::kNone>(p, launch, plan);
+    } else if (p.mask.dtype == FA_BOOL) {
+      forward<T, MaskKind::kKeep>(p, launch, plan);
+    } else {
+      forward<T, MaskKind::kAdd>(p, launch, plan);
+    }
+    return FA_OK;
+  });
+}
+
+fa_status softmax_bwd(const fa_softmax_bwd_params& p, fa_launch& launch) {
+  return visit_float(p.out.dtype, launch, [&]<class T>() {
+    const Plan plan(p.out, p.dout, p.dx, p.axis, -1, Vec<T>::kLanes);
+    const double n = static_cast<double>(num_elements(p.out));
+    const size_t buffers = plan.route == Route::kGathered ? 2 * static_cast<size_t>(num_threads()) : 0;
+    describe<"softmax_bwd", T>(
+        launch,
+        {.workspace = buffers * buffer_elements<T>(plan.C) * sizeof(T), .flops = 4 * n, .bytes = 3 * sizeof(T) * n});
+    if (launch.query) return FA_OK;
+    backward<T>(p, launch, plan);
+    return FA_OK;
+  });
+}
+
 }  // namespace fastattn::cpu::FASTATTN_ISA

@@ -1,0 +1,28 @@
+// The arguments of the multi-tensor ops: parallel lists of contiguous arrays of one shape and dtype per position.
+#pragma once
+
+#include <vector>
+
+#include "call.h"
+
+namespace fastattn::bindings {
+
+// Reads lists and checks them against each other. All positions of a list have the dtype of the first list's first one.
+class TensorLists {
+ public:
+  explicit TensorLists(const char* op) : op_(op) {}
+
+  // Views of a list; nullptr where it is None. `written`: must be writeable.
+  const fa_tensor* read(py::handle list, const char* name, bool written);
+  int64_t size() const { return size_ < 0 ? 0 : size_; }
+
+ private:
+  [[noreturn]] void value_error(const std::string& text) const { throw py::value_error(op_ + ": " + text); }
+
+  std::string op_;
+  const char* first_name_ = nullptr;
+  int64_t size_ = -1;
+  std::vector<std::vector<fa_tensor>> lists_;
+};
+
+}  // namespace fastattn::bindings

@@ -1,0 +1,88 @@
+// Copies of a and b in the order in which the tile reads them.
+#pragma once
+
+#include "cpu/simd/transpose.h"
+#include "matmul_plan.h"
+
+namespace fastattn::cpu::FASTATTN_ISA {
+
+// dst[k][n], n < vecs * kLanes, from src[k * k_stride + n * n_stride]; columns from `cols` on are 0.
+template <class T>
+inline void pack_b_run(const T* src, int64_t k_stride, int64_t n_stride, int64_t k_len, int64_t cols, int64_t vecs,
+                       T* dst) {
+  using V = Vec<T>;
+  constexpr int64_t kLanes = V::kLanes;
+  const int64_t width = vecs * kLanes;
+  for (int64_t v = 0; v < vecs; ++v) {
+    const int64_t lanes = min_of(kLanes, cols - v * kLanes);
+    const T* from = src + v * kLanes * n_stride;
+    T* to = dst + v * kLanes;
+    int64_t k = 0;
+    if (n_stride == 1 && lanes == kLanes) {
+      for (; k < k_len; ++k) V::load(from + k * k_stride).store(to + k * width);
+    } else if (n_stride == 1) {
+      for (; k < k_len; ++k) V::load(from + k * k_stride, static_cast<int>(lanes)).store(to + k * width);
+    } else if (k_stride == 1 && lanes == kLanes) {
+      for (; k + kLanes <= k_len; k += kLanes) transpose_block(from + k, n_stride, to + k * width, width);
+    }
+    for (; k < k_len; ++k) {
+      for (int64_t n = 0; n < kLanes; ++n) {
+        to[k * width + n] = n < lanes ? from[k * k_stride + n * n_stride] : T(0);
+      }
+    }
+  }
+}
+
+// One sliver of b over [k_begin, k_begin + k_len).
+template <class T>
+FASTATTN_INLINE void pack_b(const Problem<T>& p, int64_t vec_begin, int64_t vecs, int64_t k_begin, int64_t k_len,
+                            T* dst) {
+  constexpr int64_t kLanes = Vec<T>::kLanes;
+  const T* b = p.b + vec_begin * kLanes * p.b_n;
+  const int64_t cols = min_of(p.N - vec_begin * kLanes, vecs * kLanes);
+  for_each_run(p, k_begin, k_len, [&](int64_t, int64_t b_offset, int64_t first, int64_t n) {
+    pack_b_run(b + b_offset, p.b_k, p.b_n, n, cols, vecs, dst + first * vecs * kLanes);
+  });
+}
+
+// dst[k][r], r < rows, from src[r * m_stride + k * k_stride].
+template <class T>
+inline void pack_a_run(const T* src, int64_t m_stride, int64_t k_stride, int64_t k_len, int64_t rows, T* dst) {
+  constexpr int kRows = TileConfig<T>::kRows;
+  if (m_stride == 1 && rows == kRows) {
+    for (int64_t k = 0; k < k_len; ++k) __builtin_memcpy(dst + k * kRows, src + k * k_stride, kRows * sizeof(T));
+    return;
+  }
+  for (int64_t k = 0; k < k_len; ++k) {
+    for (int64_t r = 0; r < rows; ++r) dst[k * rows + r] = src[r * m_stride + k * k_stride];
+  }
+}
+
+// The rows of a from row_begin on, in num_tiles tiles, over [k_begin, k_begin + k_len): [tile][k][row].
+template <class T>
+FASTATTN_INLINE void pack_a_columns(const Problem<T>& p, int64_t row_begin, const EvenSplit& tiles,
+                                    int64_t num_tiles, int64_t k_begin, int64_t k_len, T* dst) {
+  // A stretch of k at a time, so that the cache lines and pages of a are still there for the next tile.
+  constexpr int64_t kStretch = 8;
+  for_each_run(p, k_begin, k_len, [&](int64_t a_offset, int64_t, int64_t first, int64_t n) {
+    for (int64_t k = 0; k < n; k += kStretch) {
+      for (int64_t t = 0; t < num_tiles; ++t) {
+        const int64_t row = tiles.begin(t), rows = tiles.begin(t + 1) - row;
+        pack_a_run(p.a + a_offset + (row_begin + row) * p.a_m + k * p.a_k, p.a_m, p.a_k, min_of(kStretch, n - k), rows,
+                   dst + row * k_len + (first + k) * rows);
+      }
+    }
+  });
+}
+
+// The same rows as they are, k_len apart and a pad.
+template <class T>
+FASTATTN_INLINE void pack_a_rows(const Problem<T>& p, int64_t row_begin, int64_t row_end, int64_t k_begin,
+                                 int64_t k_len, T* dst) {
+  for (int64_t row = row_begin; row < row_end; ++row) {
+    __builtin_memcpy(dst + (row - row_begin) * (k_len + kRowPad), p.a + row * p.a_m + k_begin,
+                     static_cast<size_t>(k_len) * sizeof(T));
+  }
+}
+
+}  // namespace fastattn::cpu::FASTATTN_ISA

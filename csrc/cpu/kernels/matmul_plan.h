@@ -1,0 +1,288 @@
+// From the tensors of a call to the problem that the loops see, and the choice of loops.
+//
+// Every choice here is about speed only. What defines the bits is TileConfig::kBlockK and the order of k: batch axes
+// that are summed into out are the outer digits of k, whether or not they can be folded into one stride.
+#pragma once
+
+#include "matmul_tile.h"
+
+namespace fastattn::cpu::FASTATTN_ISA {
+
+struct BatchAxis {
+  int64_t size, a, b, out, residual, preact;  // strides in elements
+};
+struct SumAxis {
+  int64_t size, a, b;
+};
+
+template <class T>
+struct Problem {
+  const T* a;         // (batch, sums, M, K)
+  const T* b;         // (batch, sums, K, N)
+  const T* bias;      // (N) or nullptr
+  const T* residual;  // (batch, M, N) or nullptr
+  T* preact;          // (batch, M, N) or nullptr
+  T* out;             // (batch, M, N)
+  int64_t M, N;
+  int64_t K;      // with the summed axes
+  int64_t run_k;  // k that are one stride apart; K is a multiple of it
+  int64_t a_m, a_k, b_k, b_n, bias_n, out_m, residual_m, preact_m;
+  int64_t batch;
+  int num_batch_axes, num_sum_axes;
+  BatchAxis batch_axes[FA_MAX_DIMS];
+  SumAxis sum_axes[FA_MAX_DIMS];
+  int activation;
+  bool accumulate;
+  bool plain;  // out = a @ b and nothing else
+};
+
+template <class T>
+FASTATTN_INLINE Problem<T> make_problem(const fa_matmul_params& p) {
+  Problem<T> q;
+  const int m_axis = p.out.ndim - 2, n_axis = p.out.ndim - 1;
+  q.a = data<const T>(p.a);
+  q.b = data<const T>(p.b);
+  q.bias = data<const T>(p.bias);
+  q.residual = data<const T>(p.residual);
+  q.preact = data<T>(p.preact);
+  q.out = data<T>(p.out);
+  q.M = p.out.shape[m_axis];
+  q.N = p.out.shape[n_axis];
+  q.K = p.a.shape[n_axis];
+  q.a_m = p.a.strides[m_axis];
+  q.a_k = p.a.strides[n_axis];
+  q.b_k = p.b.strides[m_axis];
+  q.b_n = q.N == 1 ? 1 : p.b.strides[n_axis];
+  q.bias_n = q.bias != nullptr ? p.bias.strides[0] : 0;
+  q.out_m = p.out.strides[m_axis];
+  q.residual_m = q.residual != nullptr ? p.residual.strides[m_axis] : 0;
+  q.preact_m = q.preact != nullptr ? p.preact.strides[m_axis] : 0;
+  q.activation = p.activation;
+  q.accumulate = p.accumulate != 0;
+  q.plain = q.bias == nullptr && q.residual == nullptr && q.preact == nullptr && p.activation == FA_ACT_NONE &&
+            !q.accumulate;
+  q.batch = 1;
+  q.num_batch_axes = q.num_sum_axes = 0;
+  int64_t sums = 1;
+  for (int i = 0; i < m_axis; ++i) {
+    const int64_t size = p.out.shape[i];
+    if (size == 1) continue;
+    if (p.out.strides[i] == 0 && size > 1) {
+      q.sum_axes[q.num_sum_axes++] = {size, p.a.strides[i], p.b.strides[i]};
+      sums *= size;
+    } else {
+      q.batch_axes[q.num_batch_axes++] = {size,
+                                          p.a.strides[i],
+                                          p.b.strides[i],
+                                          p.out.strides[i],
+                                          q.residual != nullptr ? p.residual.strides[i] : 0,
+                                          q.preact != nullptr ? p.preact.strides[i] : 0};
+      q.batch *= size;
+    }
+  }
+  if (q.batch == 0 || q.M == 0) return q;
+
+  // Rows of a batch that shares b are more rows of one matrix.
+  for (int i = q.num_batch_axes - 1; i >= 0; --i) {
+    const BatchAxis x = q.batch_axes[i];
+    const bool one_stride = q.M == 1 || (x.a == q.M * q.a_m && x.out == q.M * q.out_m &&
+                                         x.residual == q.M * q.residual_m && x.preact == q.M * q.preact_m);
+    if (x.b != 0 || !one_stride) continue;
+    if (q.M == 1) {
+      q.a_m = x.a;
+      q.out_m = x.out;
+      q.residual_m = x.residual;
+      q.preact_m = x.preact;
+    }
+    q.M *= x.size;
+    q.batch /= x.size;
+    --q.num_batch_axes;
+    for (int j = i; j < q.num_batch_axes; ++j) q.batch_axes[j] = q.batch_axes[j + 1];
+    i = q.num_batch_axes;  // a fold may have made way for another
+  }
+
+  // Summed axes: the innermost digits join k while the strides carry on. The order of k stays.
+  q.run_k = q.K;
+  q.K *= sums;
+  while (q.num_sum_axes > 0) {
+    const SumAxis x = q.sum_axes[q.num_sum_axes - 1];
+    if (q.run_k == 1) {
+      q.a_k = x.a;
+      q.b_k = x.b;
+    } else if (x.a != q.run_k * q.a_k || x.b != q.run_k * q.b_k) {
+      break;
+    }
+    q.run_k *= x.size;
+    --q.num_sum_axes;
+  }
+  if (q.K <= 1) q.a_k = 1;
+  return q;
+}
+
+// Where one batch entry starts.
+template <class T>
+FASTATTN_INLINE Problem<T> batch_entry(const Problem<T>& p, int64_t index) {
+  Problem<T> q = p;
+  for (int i = p.num_batch_axes - 1; i >= 0; --i) {
+    const BatchAxis& x = p.batch_axes[i];
+    const int64_t at = index % x.size;
+    index /= x.size;
+    q.a += at * x.a;
+    q.b += at * x.b;
+    q.out += at * x.out;
+    if (q.residual != nullptr) q.residual += at * x.residual;
+    if (q.preact != nullptr) q.preact += at * x.preact;
+  }
+  return q;
+}
+
+// f(a_offset, b_offset, first, length): the runs of k in [k_begin, k_begin + k_len) that are one stride apart; `first`
+// counts from k_begin.
+template <class T, class F>
+FASTATTN_INLINE void for_each_run(const Problem<T>& p, int64_t k_begin, int64_t k_len, F&& f) {
+  if (p.num_sum_axes == 0) {
+    f(k_begin * p.a_k, k_begin * p.b_k, int64_t{0}, k_len);
+    return;
+  }
+  for (int64_t done = 0; done < k_len;) {
+    int64_t entry = (k_begin + done) / p.run_k;
+    const int64_t k = (k_begin + done) % p.run_k, n = min_of(p.run_k - k, k_len - done);
+    int64_t a_offset = k * p.a_k, b_offset = k * p.b_k;
+    for (int i = p.num_sum_axes - 1; i >= 0; --i) {
+      const SumAxis& x = p.sum_axes[i];
+      a_offset += entry % x.size * x.a;
+      b_offset += entry % x.size * x.b;
+      entry /= x.size;
+    }
+    f(a_offset, b_offset, done, n);
+    done += n;
+  }
+}
+
+// n things in `parts` runs whose lengths differ by at most one.
+struct EvenSplit {
+  int64_t length, longer;
+  EvenSplit(int64_t n, int64_t parts) : length(n / parts), longer(n % parts) {}
+  FASTATTN_INLINE int64_t begin(int64_t part) const { return part * length + min_of(part, longer); }
+};
+
+enum class BFrom {
+  kDirect,  // rows of b as they are; without masked loads, a sliver with a partial vector is packed all the same
+  kShared,  // slivers that all threads packed before
+  kLocal,   // slivers that the item packs for itself
+};
+enum class AFrom {
+  kRows,           // by broadcast from a, contiguous along K
+  kColumns,        // by broadcast from a, contiguous along M
+  kPackedRows,     // copied to [row][k]: rows that lie a multiple of a page apart share few cache sets
+  kPackedColumns,  // copied to [k][row] tile by tile, by the item
+  kSharedColumns,  // the same, by all threads before
+};
+
+struct Plan {
+  BFrom b_from;
+  AFrom a_from;
+  int64_t num_slivers;       // of N: runs of at most kVecs vectors
+  int64_t num_row_tiles;     // of M
+  int64_t m_chunks, n_chunks;  // items of one batch entry (of one column panel, where b is shared)
+  int64_t panel_slivers;     // kShared: slivers packed at a time
+  int64_t panel_k;           // kShared: k packed at a time, a multiple of kBlockK
+  int64_t group_k;           // k that a tile does before the next tile has its turn
+  bool batch_items;          // items of all batch entries in one region
+  // Elements of the workspace.
+  int64_t shared_a, shared_b, partial;        // packed a and b; sums between panels of k
+  int64_t local_a, local_b, state, sums;      // of each worker
+  int64_t worker_elements() const { return local_a + local_b + state + sums; }
+};
+
+template <class T>
+FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
+  using C = TileConfig<T>;
+  Plan q;
+  const int64_t nv = ceil_div(p.N, int64_t{C::kLanes});
+  q.num_slivers = ceil_div(nv, int64_t{C::kVecs});
+  q.num_row_tiles = ceil_div(p.M, int64_t{C::kRows});
+  const int64_t block_k = min_of(p.K, C::kBlockK);
+  const bool b_rows = p.b_n == 1 && p.num_sum_axes == 0;
+  const bool one_run = p.num_sum_axes == 0;
+
+  constexpr int64_t kPanelElements = int64_t{16} * 1024 * 1024 / sizeof(T), kPanelBlocks = 8;
+  constexpr int64_t kStreamRows = 32;
+  const bool stream = p.M <= kStreamRows;
+  // b fits L1 and L2 as it is: packing costs more than it gives.
+  const bool small_b = p.K * p.N <= int64_t{262144} / int64_t{sizeof(T)};
+  q.batch_items = stream || (p.batch >= 8 && small_b);
+  q.b_from = p.K == 0 || (b_rows && (stream || small_b)) ? BFrom::kDirect : q.batch_items ? BFrom::kLocal : BFrom::kShared;
+
+  if (one_run && p.a_k == 1) {
+    q.a_from = AFrom::kRows;
+  } else if (one_run && (p.a_m == 1 || p.M == 1) && (stream || p.K * p.M <= 16384)) {
+    q.a_from = AFrom::kColumns;
+  } else {
+    q.a_from = AFrom::kPackedColumns;
+  }
+  q.panel_k = max_of(p.K, int64_t{1});
+  if (q.b_from == BFrom::kShared) q.panel_k = min_of(p.K, kPanelBlocks * C::kBlockK);
+  if (q.a_from == AFrom::kPackedColumns && !q.batch_items && p.M * q.panel_k <= kPanelElements) {
+    q.a_from = AFrom::kSharedColumns;
+  }
+
+  // Items: small enough to share out evenly, large enough to be worth claiming, and a's rows stay in L2.
+  constexpr int64_t kItemWork = 65536;
+  constexpr int64_t kChunkTiles = 96 / C::kRows;
+  int64_t m_tiles = min_of(q.num_row_tiles, kChunkTiles), slivers = q.num_slivers;
+  if (q.b_from == BFrom::kLocal && !stream) m_tiles = min_of(q.num_row_tiles, 4 * kChunkTiles);
+  if (stream) {
+    slivers = q.b_from == BFrom::kLocal ? 1 : min_of(int64_t{8}, max_of(int64_t{1}, q.num_slivers / 16));
+    // Less than two items' worth is one item.
+    if (p.M * p.N * p.K <= 2 * kItemWork / 4) slivers = q.num_slivers;
+  } else {
+    const int64_t entries = q.batch_items ? p.batch : 1;
+    // An item that packs its rows of a wants many columns for them.
+    const bool packs_a = q.a_from == AFrom::kPackedColumns;
+    slivers = min_of(slivers, int64_t{packs_a ? 24 : 8});
+    for (;;) {
+      const int64_t items = entries * ceil_div(q.num_row_tiles, m_tiles) * ceil_div(q.num_slivers, slivers);
+      const int64_t work = m_tiles * C::kRows * slivers * C::kCols * p.K;
+      if (items >= 32 || work < 2 * kItemWork) break;
+      const bool by_rows = q.b_from == BFrom::kLocal ? false
+                           : packs_a                ? m_tiles > 4
+                                                    : m_tiles * C::kRows >= slivers * C::kCols;
+      if (by_rows && m_tiles > 1) {
+        m_tiles = ceil_div(m_tiles, int64_t{2});
+      } else if (slivers > 1) {
+        slivers = ceil_div(slivers, int64_t{2});
+      } else {
+        break;
+      }
+    }
+  }
+  q.m_chunks = ceil_div(q.num_row_tiles, m_tiles);
+
+  q.panel_slivers = q.num_slivers;
+  q.shared_a = q.a_from == AFrom::kSharedColumns ? p.M * q.panel_k : 0;
+  q.shared_b = q.partial = 0;
+  if (q.b_from == BFrom::kShared) {
+    q.panel_slivers = max_of(min_of(kPanelElements / (q.panel_k * C::kCols), q.num_slivers), slivers);
+    q.panel_slivers = min_of(q.panel_slivers, q.num_slivers);
+    const int64_t panels = ceil_div(q.num_slivers, q.panel_slivers);
+    q.panel_slivers = ceil_div(q.num_slivers, panels);
+    q.shared_b = q.panel_slivers * C::kCols * q.panel_k;
+    if (q.panel_k < p.K) q.partial = p.M * q.panel_slivers * C::kCols;
+  }
+  q.n_chunks = ceil_div(q.panel_slivers, slivers);
+
+  q.group_k = C::kBlockK;
+  if (stream) q.group_k = q.b_from == BFrom::kLocal ? 128 : 32;
+  const int64_t item_rows = m_tiles * C::kRows, item_cols = slivers * C::kCols;
+  q.local_a = q.a_from == AFrom::kPackedColumns ? item_rows * block_k
+              : q.a_from == AFrom::kPackedRows  ? item_rows * (block_k + kRowPad)
+                                                : 0;
+  const bool ragged = q.b_from == BFrom::kDirect && !kMaskedLoads && p.N % C::kLanes != 0;
+  q.local_b = q.b_from == BFrom::kLocal || ragged ? C::kCols * min_of(block_k, q.group_k) : 0;
+  q.state = q.group_k < block_k ? item_rows * item_cols : 0;
+  q.sums = q.partial == 0 && p.K > C::kBlockK ? item_rows * item_cols : 0;
+  return q;
+}
+
+}  // namespace fastattn::cpu::FASTATTN_ISA

@@ -1,0 +1,201 @@
+// The register tile of matmul: one tile of C, one piece of one K block, everything in registers.
+//
+//   dst[r][n] = (add ? add[r][n] : 0) + chain,   chain = one FMA per k, in k order, from init[r][n] or 0
+//
+// A chain may be cut anywhere and carried on through init: only where a sum starts again from 0 changes bits.
+// b is read as rows of V vectors (a packed sliver, or b itself where it is contiguous along N); a is read by broadcast,
+// from rows contiguous along K (kByRow) or from columns contiguous along M (also what a packed panel is).
+#pragma once
+
+#include "kernel.h"
+
+namespace fastattn::cpu::FASTATTN_ISA {
+
+// Tile sizes: kRows x kVecs accumulators, kVecs vectors of b and a broadcast have to fit the register file.
+//   avx512  8 x 3 of 32 zmm: 24 FMAs for 11 loads. 14 x 2 is as fast on wide matrices, and slower on N = 48 k.
+//   avx2    6 x 2 of 16 ymm: 12 FMAs for 8 loads; 4 x 3 needs all 16 registers and spills where the last is masked.
+//   scalar  4 x 4: GCC makes two-element or four-element SSE of it.
+// kBlockK: where a chain ends and a new one starts; part of the result's definition. The b sliver of a block (kBlockK x
+// kVecs vectors) is 192 KB on avx512 and 64 KB on avx2, streamed from L2.
+template <class T>
+struct TileConfig {
+#if defined(FASTATTN_ISA_IS_AVX512)
+  static constexpr int kRows = 8;
+  static constexpr int kVecs = 3;
+#elif defined(FASTATTN_ISA_IS_AVX2)
+  static constexpr int kRows = 6;
+  static constexpr int kVecs = 2;
+#else
+  static constexpr int kRows = 4;
+  static constexpr int kVecs = 4;
+#endif
+  static constexpr int kLanes = Vec<T>::kLanes;
+  static constexpr int kCols = kVecs * kLanes;
+  static constexpr int64_t kBlockK = 4096 / sizeof(T);
+};
+
+// Elements between packed rows of a, so that rows do not lie a power of two apart.
+inline constexpr int64_t kRowPad = 16;
+
+template <class T>
+struct Tile {
+  int64_t k_len;
+  const T* a;
+  int64_t a_stride;  // elements from row to row (by row) or from k to k (by column)
+  const T* b;
+  int64_t b_stride;  // elements from k to k
+  int64_t b_ahead;   // elements from the b in use to the b to prefetch
+  const T* init;     // or nullptr
+  int64_t init_stride;
+  const T* add;  // or nullptr
+  int64_t add_stride;
+  T* dst;
+  int64_t dst_stride;
+  int tail;  // lanes of the last vector that dst has, 1 to kLanes; init and add have whole vectors, b too but with
+             // kMaskedLoads
+};
+
+// acc += a * b. With 16 registers, 15 of them taken, GCC's allocator otherwise picks FMA forms that overwrite a factor,
+// and pays with moves and spills; asm leaves it the one form that updates the sum, and volatile keeps the order.
+template <class T>
+FASTATTN_INLINE void fma_into(Vec<T>& acc, Vec<T> a, Vec<T> b) {
+#if defined(FASTATTN_ISA_IS_AVX2)
+  if constexpr (sizeof(T) == 4) {
+    asm volatile("vfmadd231ps %2, %1, %0" : "+x"(acc.v) : "x"(a.v), "x"(b.v));
+  } else {
+    asm volatile("vfmadd231pd %2, %1, %0" : "+x"(acc.v) : "x"(a.v), "x"(b.v));
+  }
+#else
+  acc = fma(a, b, acc);
+#endif
+}
+
+// Where a partial vector of b can be loaded as cheaply as a whole one. AVX2 would need a register for the mask.
+#if defined(FASTATTN_ISA_IS_AVX512)
+inline constexpr bool kMaskedLoads = true;
+#else
+inline constexpr bool kMaskedLoads = false;
+#endif
+
+template <class T, int kR, int kV, bool kByRow>
+__attribute__((noinline)) void compute_tile(const Tile<T>& t) {
+  using V = Vec<T>;
+  const int tail = t.tail;
+  V acc[kR][kV];
+  if (t.init == nullptr) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kR; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kV; ++v) acc[r][v] = V::zero();
+    }
+  } else {
+#pragma GCC unroll 8
+    for (int r = 0; r < kR; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kV; ++v) acc[r][v] = V::load(t.init + r * t.init_stride + v * V::kLanes);
+    }
+  }
+
+  // dst is on its way while the sums are made.
+#pragma GCC unroll 8
+  for (int r = 0; r < kR; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v) {
+      if (v * V::kLanes * sizeof(T) % 64 == 0) __builtin_prefetch(t.dst + r * t.dst_stride + v * V::kLanes, 1);
+    }
+  }
+
+  const T* b = t.b;
+  const int64_t b_stride = t.b_stride, b_ahead = t.b_ahead;
+  const T* a[kR];
+#pragma GCC unroll 8
+  for (int r = 0; r < kR; ++r) {
+    a[r] = t.a + (kByRow ? r * t.a_stride : r);
+    if (kByRow) asm("" : "+r"(a[r]));  // or GCC computes a[0] + r * stride again for every load
+  }
+  const int64_t a_stride = t.a_stride;
+
+  auto step = [&](int k) __attribute__((always_inline)) {
+    V rb[kV];
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v) {
+      const T* p = b + v * V::kLanes;
+      rb[v] = kMaskedLoads && v == kV - 1 ? V::load(p, tail) : V::load(p);
+      if (v * V::kLanes * sizeof(T) % 64 == 0) __builtin_prefetch(p + b_ahead);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kR; ++r) {
+      V ra = V::set(kByRow ? a[r][k] : a[0][r]);
+#pragma GCC unroll 4
+      for (int v = 0; v < kV; ++v) fma_into(acc[r][v], ra, rb[v]);
+    }
+    b += b_stride;
+    if (!kByRow) a[0] += a_stride;
+  };
+  constexpr int kUnroll = 4;
+  int64_t k = t.k_len;
+  for (; k >= kUnroll; k -= kUnroll) {
+#pragma GCC unroll 4
+    for (int u = 0; u < kUnroll; ++u) step(u);
+    if (kByRow) {
+#pragma GCC unroll 8
+      for (int r = 0; r < kR; ++r) a[r] += kUnroll;
+    }
+  }
+  for (; k > 0; --k) {
+    step(0);
+    if (kByRow) {
+#pragma GCC unroll 8
+      for (int r = 0; r < kR; ++r) ++a[r];
+    }
+  }
+
+  if (t.add != nullptr) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kR; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kV; ++v) acc[r][v] = V::load(t.add + r * t.add_stride + v * V::kLanes) + acc[r][v];
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kR; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v) {
+      T* p = t.dst + r * t.dst_stride + v * V::kLanes;
+      // Not every store masked: Zen 4 is slow at those.
+      if (v == kV - 1 && tail != V::kLanes) {
+        acc[r][v].store(p, tail);
+      } else {
+        acc[r][v].store(p);
+      }
+    }
+  }
+}
+
+template <class T>
+using TileFn = void (*)(const Tile<T>&);
+
+// kTiles<T, by_row>.fn[rows - 1][vecs - 1]
+template <class T, bool kByRow>
+struct TileTable {
+  TileFn<T> fn[TileConfig<T>::kRows][TileConfig<T>::kVecs];
+  template <int kR, int kV>
+  constexpr void fill() {
+    fn[kR - 1][kV - 1] = compute_tile<T, kR, kV, kByRow>;
+    if constexpr (kV > 1) {
+      fill<kR, kV - 1>();
+    } else if constexpr (kR > 1) {
+      fill<kR - 1, TileConfig<T>::kVecs>();
+    }
+  }
+  constexpr TileTable() : fn{} { fill<TileConfig<T>::kRows, TileConfig<T>::kVecs>(); }
+};
+template <class T, bool kByRow>
+inline constexpr TileTable<T, kByRow> kTiles{};
+
+template <class T>
+FASTATTN_INLINE void run_tile(const Tile<T>& t, int64_t rows, int64_t vecs, bool by_row) {
+  (by_row ? kTiles<T, true>.fn : kTiles<T, false>.fn)[rows - 1][vecs - 1](t);
+}
+
+}  // namespace fastattn::cpu::FASTATTN_ISA

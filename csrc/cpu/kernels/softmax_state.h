@@ -1,0 +1,122 @@
+// Online softmax: one associative state per row, with verbs init, update, merge and finalize.
+//
+//   row_max = max of the scores so far,   row_sum = sum of exp(score - row_max);   identity: (-inf, 0)
+//
+// A vector of states, one row a lane. Scores are in units of log2 (scaled by log2(e) when the query was packed), which
+// saves a product per score; or natural, for an additive mask: times log2(e), the most negative finite number that
+// masks are made of would overflow to -inf and hide what it should only push away.
+// Source: Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018), section 3.
+#pragma once
+
+#include "kernel.h"
+
+namespace fastattn::cpu::FASTATTN_ISA {
+
+inline constexpr double kLog2E = 1.4426950408889634074;
+inline constexpr double kLn2 = 0.69314718055994530942;
+
+// 2^x for x <= 127 (1023): 0 below the subnormals and for -inf, exactly 1 at 0, NaN for NaN. 2^r, |r| <= 1/2, by a
+// polynomial: f32 a minimax one of degree 5 (relative error 9.1e-8), f64 Taylor's of degree 13 (4e-18).
+FASTATTN_INLINE VecF exp2_score(VecF x) {
+  x = max(VecF::set(-152.0f), x);  // a NaN in x survives: it is the second operand
+  VecF n = round(x), r = x - n;
+  VecF p = VecF::set(0.0013264727f);
+  p = fma(p, r, VecF::set(0.009671513f));
+  p = fma(p, r, VecF::set(0.055507336f));
+  p = fma(p, r, VecF::set(0.24022242f));
+  p = fma(p, r, VecF::set(0.693147f));
+  p = fma(p, r, VecF::set(1.0f));
+  return scale2(p, n);
+}
+FASTATTN_INLINE VecD exp2_score(VecD x) {
+  x = max(VecD::set(-1078.0), x);
+  VecD n = round(x), r = x - n;
+  VecD p = VecD::set(1.3691488853904129e-12);
+  p = fma(p, r, VecD::set(2.5678435993488206e-11));
+  p = fma(p, r, VecD::set(4.4455382718708116e-10));
+  p = fma(p, r, VecD::set(7.0549116208011234e-09));
+  p = fma(p, r, VecD::set(1.0178086009239699e-07));
+  p = fma(p, r, VecD::set(1.3215486790144309e-06));
+  p = fma(p, r, VecD::set(1.5252733804059840e-05));
+  p = fma(p, r, VecD::set(1.5403530393381609e-04));
+  p = fma(p, r, VecD::set(1.3333558146428443e-03));
+  p = fma(p, r, VecD::set(9.6181291076284772e-03));
+  p = fma(p, r, VecD::set(5.5504108664821580e-02));
+  p = fma(p, r, VecD::set(2.4022650695910072e-01));
+  p = fma(p, r, VecD::set(6.9314718055994531e-01));
+  p = fma(p, r, VecD::set(1.0));
+  return scale2(p, n);
+}
+
+// log(x) of a sum of exponentials: x is normal, or 0 (gives -inf), inf or NaN (come back as they are). x = 2^e m,
+// 3/4 <= m < 3/2, log(m) = 2 atanh(s) by its series, s = (m - 1) / (m + 1). Once a row: a plain loop that the compiler
+// vectorises, since the exponent's bits are not among the primitives of simd.h.
+template <class T>
+FASTATTN_INLINE Vec<T> log_sum(Vec<T> x) {
+  constexpr bool kIsF32 = sizeof(T) == 4;
+  using Bits = std::conditional_t<kIsF32, int32_t, int64_t>;
+  constexpr int kMantissa = kIsF32 ? 23 : 52, kBias = kIsF32 ? 127 : 1023, kTerms = kIsF32 ? 6 : 12;
+  constexpr int L = Vec<T>::kLanes;
+  alignas(64) T in[L], out[L];
+  x.store(in);
+  for (int i = 0; i < L; ++i) {
+    Bits bits = __builtin_bit_cast(Bits, in[i]);
+    T e = static_cast<T>((bits >> kMantissa) - kBias);
+    T m = __builtin_bit_cast(T, (bits & ((Bits(1) << kMantissa) - 1)) | (Bits(kBias) << kMantissa));
+    const bool high = m >= T(1.5);
+    m = high ? m * T(0.5) : m;
+    e = high ? e + T(1) : e;
+    T s = (m - T(1)) / (m + T(1)), z = s * s, sum = T(1) / (2 * kTerms + 1);
+    for (int k = kTerms - 1; k >= 0; --k) sum = sum * z + T(1) / (2 * k + 1);
+    T y = e * T(kLn2) + T(2) * s * sum;
+    y = in[i] < kInf<T> ? y : in[i];
+    out[i] = in[i] == T(0) ? -kInf<T> : y;
+  }
+  return Vec<T>::load(out);
+}
+
+enum class Unit { kLog2, kNatural };
+
+template <Unit kUnit, class T>
+FASTATTN_INLINE Vec<T> exp_score(Vec<T> x) {
+  if constexpr (kUnit == Unit::kNatural) x = x * Vec<T>::set(static_cast<T>(kLog2E));
+  return exp2_score(x);
+}
+
+template <class T, Unit kUnit>
+struct SoftmaxState {
+  using V = Vec<T>;
+  V row_max, row_sum;
+
+  static FASTATTN_INLINE SoftmaxState init() { return {V::set(-kInf<T>), V::zero()}; }
+
+  // What scores are taken relative to: 0 while nothing was seen, since -inf - -inf is not a number.
+  FASTATTN_INLINE V base() const { return select(row_max == V::set(-kInf<T>), V::zero(), row_max); }
+
+  // Takes in the maximum of the next scores; the caller then adds their exponentials to row_sum. Returns the factor
+  // that everything summed so far has shrunk by.
+  FASTATTN_INLINE V update(V next_max) {
+    const V old_max = row_max;
+    row_max = max(old_max, next_max);
+    V shrink = exp_score<kUnit>(old_max - base());
+    row_sum = row_sum * shrink;
+    return shrink;
+  }
+
+  // Takes in the state of other keys of the same rows.
+  FASTATTN_INLINE void merge(const SoftmaxState& other) {
+    update(other.row_max);
+    row_sum += other.row_sum * exp_score<kUnit>(other.row_max - base());
+  }
+
+  // 1 / row_sum, or 0 for a row that saw nothing.
+  FASTATTN_INLINE V inverse_sum() const { return select(row_sum == V::zero(), V::zero(), V::set(1) / row_sum); }
+
+  // log(sum(exp(scores))), natural.
+  FASTATTN_INLINE V lse() const {
+    const V unit = V::set(kUnit == Unit::kLog2 ? static_cast<T>(kLn2) : T(1));
+    return select(row_sum == V::zero(), V::set(-kInf<T>), row_max * unit + log_sum(row_sum));
+  }
+};
+
+}  // namespace fastattn::cpu::FASTATTN_ISA

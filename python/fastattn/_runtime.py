@@ -1,0 +1,128 @@
+"""What runs and how: threads, instruction sets, the memory cache, explain()."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from . import _C
+from ._version import __version__
+
+
+def get_num_threads() -> int:
+    """How many threads a kernel may use: FASTATTN_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs of this process."""
+    n: int = _C.num_threads()
+    return n
+
+
+def set_num_threads(n: int) -> None:
+    """Sets how many threads a kernel may use. Results do not depend on it, to the last bit.
+
+    Args:
+        n: 1 or more; 0 for the default of the environment.
+
+    Raises:
+        ValueError: a negative number.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.set_num_threads(2)
+        >>> fa.get_num_threads()
+        2
+        >>> fa.set_num_threads(0)
+    """
+    if n < 0:
+        msg = f"set_num_threads: n is {n}; expected 1 or more, or 0 for the default"
+        raise ValueError(msg)
+    _C.set_num_threads(n)
+
+
+def force_isa(name: str | None) -> None:
+    """Chooses the instruction set of the CPU kernels; FASTATTN_ISA does the same from the environment.
+
+    Args:
+        name: one of `build_info()["isas"]`, or None for the best.
+
+    Raises:
+        ValueError: one that this machine does not run; nothing changes.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.force_isa("scalar")
+        >>> fa.build_info()["isa"]
+        'scalar'
+        >>> fa.force_isa(None)
+    """
+    _C.isa_force(name)
+
+
+def last_kernel() -> str:
+    """The name of the kernel that this thread's last op ran, for example "matmul_f32_avx512"."""
+    name: str = _C.last_kernel()
+    return name
+
+
+def empty_cache() -> None:
+    """Returns the memory that is kept for reuse to the system."""
+    _C.empty_cache()
+
+
+def build_info() -> dict[str, Any]:
+    """What this build is and what it found on this machine.
+
+    Returns:
+        A dict: version, python, isas (what this machine runs, best first), isa (in use), threads, cuda (False: this build
+        has no CUDA backend), cache_bytes (memory kept for reuse) and live_bytes (memory handed out).
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.build_info()["version"] == fa.__version__
+        True
+    """
+    return {
+        "version": __version__,
+        "python": platform.python_version(),
+        "isas": _C.isa_list().split(","),
+        "isa": _C.isa_active(),
+        "threads": _C.num_threads(),
+        "cuda": False,
+        "cache_bytes": _C.cache_bytes(),
+        "live_bytes": _C.live_bytes(),
+    }
+
+
+class Explanation(NamedTuple):
+    """What a call would run. `unsupported` is empty, or says which part of the request has no kernel."""
+
+    kernel: str
+    unsupported: str
+    flops: float
+    bytes: float
+    workspace: int
+
+
+def explain(op: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Explanation]:
+    """Says which kernels a call would run, with their work and compulsory traffic, without running them.
+
+    Args:
+        op: a function of fastattn, for example `fa.matmul`.
+        args, kwargs: what it would be called with; checked as in the call.
+
+    Returns:
+        An Explanation a kernel: its name, why it is unsupported if it is, FLOPs, bytes, bytes of workspace.
+
+    Raises:
+        ValueError, TypeError: what the call would raise.
+
+    Example:
+        >>> import numpy as np, fastattn as fa
+        >>> fa.explain(fa.matmul, np.ones((4, 8)), np.ones((8, 2)))[0].flops
+        128.0
+    """
+    _C.start_recording()
+    try:
+        op(*args, **kwargs)
+    finally:
+        records = _C.stop_recording()
+    return [Explanation(*record) for record in records]

@@ -1,0 +1,495 @@
+"""Tensor: an array that remembers how it was computed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy import ndarray
+
+from fastattn.ops import _kinds
+
+from . import node as tape
+from .kind import TensorKind
+from .node import Array, Base, Node, Slot, array_module, kind_of, mode, record, wrap, wrap_view
+from .operators import Arithmetic
+from .reductions import Reductions
+from .shape import Shaping
+
+FLOAT32 = np.dtype(np.float32)
+
+
+def as_data(data: Any, dtype: Any = None) -> Array:
+    """An array of anything: arrays as they are, numbers and lists of them as float32, int64 or bool."""
+    if isinstance(data, Base):
+        data = data._data
+    if hasattr(data, "__array_namespace__"):
+        return data if dtype is None or data.dtype == dtype else data.astype(dtype)
+    if isinstance(data, (list, tuple)) and any(isinstance(part, Base) for part in data):
+        data = [part.tolist() if isinstance(part, Base) else part for part in data]
+    array = np.asarray(data)
+    if dtype is None and array.dtype == np.float64 and not _of_numpy(data):
+        dtype = FLOAT32
+    return array if dtype is None else array.astype(dtype, copy=False)
+
+
+def _of_numpy(data: Any) -> bool:
+    """Whether the float64 in `data` is NumPy's own, not Python's default."""
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return isinstance(data, (np.generic, ndarray)) or hasattr(data, "__array__")
+
+
+class Tensor(Arithmetic, Shaping, Reductions):
+    r"""An array with reverse-mode gradients, with torch's method names and NumPy's broadcasting.
+
+    Every op on a tensor that requires a gradient is recorded; `backward()` walks the record and adds
+    :math:`\partial\, \mathrm{loss} / \partial x` to `x.grad` of every leaf.
+
+    Args:
+        data: an array (shared, not copied), or numbers in nested lists (floats become float32).
+        requires_grad: whether gradients are wanted for it; floats only.
+
+    Raises:
+        TypeError: `requires_grad` of a tensor that is not of floats.
+
+    Example:
+        >>> import fastattn as fa
+        >>> x = fa.Tensor([1.0, 2.0], requires_grad=True)
+        >>> (x * x).sum().backward()
+        >>> x.grad
+        tensor([2., 4.])
+
+    Source: Baydin et al., "Automatic differentiation in machine learning: a survey" (2018), section 3.2.
+    """
+
+    __slots__ = ()
+    __array_priority__ = 1000  # ndarray + Tensor is a Tensor
+    __match_args__ = ()
+
+    def __init__(self, data: Any, requires_grad: bool = False) -> None:
+        self._data = as_data(data)
+        self._node = self.grad = None
+        self._requires_grad = False
+        self._version = [0, 0]
+        if requires_grad:
+            self.requires_grad = True
+
+    # What it is ------------------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of each axis."""
+        return self._data.shape  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the elements, a NumPy dtype."""
+        return self._data.dtype  # type: ignore[no-any-return]
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self._data.ndim  # type: ignore[no-any-return]
+
+    @property
+    def device(self) -> str:
+        """Where the data are."""
+        return "cpu" if type(self._data) is ndarray else f"cuda:{self._data.device.id}"
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the elements in bytes."""
+        return int(self._data.nbytes)
+
+    @property
+    def itemsize(self) -> int:
+        """The size of an element in bytes."""
+        return int(self._data.itemsize)
+
+    def element_size(self) -> int:
+        """The size of an element in bytes."""
+        return self.itemsize
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the length of one axis."""
+        return self._data.shape if dim is None else self._data.shape[dim]
+
+    def dim(self) -> int:
+        """The number of axes."""
+        return self.ndim
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return int(self._data.size)
+
+    def stride(self, dim: int | None = None) -> Any:
+        """The strides in elements, or one of them."""
+        strides = tuple(n // self.itemsize for n in self._data.strides)
+        return strides if dim is None else strides[dim]
+
+    def data_ptr(self) -> int:
+        """The address of the first element."""
+        if type(self._data) is ndarray:
+            return int(self._data.__array_interface__["data"][0])
+        return int(self._data.data.ptr)
+
+    def is_floating_point(self) -> bool:
+        """Whether the elements are floats."""
+        return _is_float(self._data.dtype)
+
+    # Gradients -------------------------------------------------------------------------------------------------------
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to it."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if self._node is not None:
+            if not value:
+                msg = "requires_grad: only a leaf's can be turned off; use detach()"
+                raise RuntimeError(msg)
+            return
+        if value and not _is_float(self._data.dtype):
+            msg = f"requires_grad: dtype is {self._data.dtype}; expected floats. Call float() first"
+            raise TypeError(msg)
+        self._requires_grad = bool(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Sets requires_grad; returns self."""
+        self.requires_grad = requires_grad
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it came from the user, not from a recorded op."""
+        return self._node is None
+
+    @property
+    def grad_fn(self) -> Node | Slot | None:
+        """The recorded op that it came from."""
+        return self._node
+
+    @property
+    def data(self) -> Tensor:
+        """The same data without the record; changes of it are not noticed by the tape."""
+        return wrap(self._data)
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self._data = as_data(value)
+        self._version = [0, 0]
+
+    @property
+    def version(self) -> int:
+        """How often the data were changed in place."""
+        return self._version[0]
+
+    def detach(self) -> Tensor:
+        """The same data (shared), without the record."""
+        return wrap_view(self._data, self)
+
+    def detach_(self) -> Tensor:
+        """Makes this tensor a leaf that requires no gradient."""
+        self._node = None
+        self._requires_grad = False
+        return self
+
+    def backward(self, gradient: Any = None, retain_graph: bool = False, inputs: Sequence[Tensor] | None = None) -> None:
+        """Adds the gradients of this tensor to `grad` of every leaf that it was computed from.
+
+        Args:
+            gradient: what flows into this tensor, of its shape and dtype; 1 for a scalar by default.
+            retain_graph: keep what a second walk needs; otherwise it is freed on the way.
+            inputs: only these leaves, instead of all.
+
+        Raises:
+            RuntimeError: no gradient is required; the graph was walked before; a tensor that a gradient needs was
+                changed in place; `gradient` is missing or has another shape.
+
+        Example:
+            >>> import fastattn as fa
+            >>> x = fa.ones(3, requires_grad=True)
+            >>> (2 * x).backward(fa.ones(3))
+            >>> x.grad
+            tensor([2., 2., 2.])
+        """
+        start = tape.seed_gradient("backward", self, gradient)
+        if inputs is None:
+            tape.walk([(self, start)], retain_graph)
+            return
+        wanted: dict[Any, Array | None] = {tape.target_of(t): None for t in inputs}
+        tape.walk([(self, start)], retain_graph, wanted)
+        for t in inputs:
+            found = wanted[tape.target_of(t)]
+            if found is not None:
+                t.grad = wrap(found if t.grad is None else t.grad._data + found)
+
+    def retain_grad(self) -> None:
+        """Makes backward() fill `grad` of this tensor too, though it is no leaf."""
+        node = self._node
+        if node is None:
+            return
+        index, owner = (node.index, node.node) if isinstance(node, Slot) else (0, node)
+        owner.retained = [*(owner.retained or ()), (index, tape.weakref.ref(self))]
+
+    # In-place changes ------------------------------------------------------------------------------------------------
+
+    def _allow_inplace(self, name: str, *others: Any) -> None:
+        """Raises where an in-place op would spoil the record; before anything is written."""
+        if not mode.enabled:
+            return
+        if self._requires_grad and self._node is None:
+            msg = f"{name}: a leaf that requires a gradient cannot be changed in place; use fa.no_grad(), or a clone()"
+            raise RuntimeError(msg)
+
+    def _become(self, name: str, result: Tensor) -> Tensor:
+        """Writes the result of an op on this tensor to its memory, and takes over the record."""
+        data = result._data
+        if data.shape != self._data.shape:
+            msg = f"{name}: the result has shape {data.shape}; it does not fit this tensor of {self._data.shape}"
+            raise ValueError(msg)
+        if not np.can_cast(data.dtype, self._data.dtype, "same_kind"):
+            msg = f"{name}: the result is {data.dtype}; it cannot be written to this tensor of {self._data.dtype}"
+            raise TypeError(msg)
+        if result._requires_grad:
+            if self._version[1]:
+                msg = (
+                    f"{name}: this tensor shares its memory with a view, which would lose its gradient; "
+                    "use the op that makes a new tensor (fa.stack or fa.cat to fill one by parts)"
+                )
+                raise RuntimeError(msg)
+            self._node, self._requires_grad = result._node, True
+        self._data[...] = data
+        self._version[0] += 1
+        return self
+
+    # Out of it -------------------------------------------------------------------------------------------------------
+
+    def numpy(self) -> Array:
+        """The data as an ndarray, shared."""
+        if self._requires_grad:
+            msg = "numpy: this tensor requires a gradient, which an ndarray does not record; use detach().numpy()"
+            raise RuntimeError(msg)
+        return self._data if type(self._data) is ndarray else self._data.get()
+
+    def item(self) -> Any:
+        """The one element as a Python number."""
+        if self._data.size != 1:
+            msg = f"item: a tensor of shape {self._data.shape} has {self._data.size} elements; expected one"
+            raise ValueError(msg)
+        return self._data.item()
+
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers."""
+        return self._data.tolist()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        if self._requires_grad:
+            msg = "__dlpack__: this tensor requires a gradient, which DLPack does not carry; use detach()"
+            raise BufferError(msg)
+        return self._data.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> Any:
+        return self._data.__dlpack_device__()
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self._data.dtype.kind not in "biu":
+            msg = f"a tensor of {self._data.dtype} as an index; expected integers"
+            raise TypeError(msg)
+        return int(self.item())
+
+    def __len__(self) -> int:
+        if not self._data.ndim:
+            msg = "len() of a tensor without axes"
+            raise TypeError(msg)
+        return int(self._data.shape[0])
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self._data.ndim == 0 else str(self)
+
+    def __repr__(self) -> str:
+        name = "Parameter containing:\ntensor" if type(self) is not Tensor else "tensor"
+        body = np.array2string(np.asarray(self.detach().numpy()), separator=", ", prefix="tensor(")
+        parts = [body]
+        if self._data.dtype not in (FLOAT32, np.dtype(np.int64), np.dtype(np.bool_)) or not self._data.size:
+            parts.append(f"dtype={self._data.dtype}")
+        if self._node is not None:
+            parts.append(f"grad_fn={self._node!r}")
+        elif self._requires_grad:
+            parts.append("requires_grad=True")
+        return f"{name}({', '.join(parts)})"
+
+    # Copies and casts ------------------------------------------------------------------------------------------------
+
+    def __reduce__(self) -> Any:
+        if self._node is not None:
+            msg = "only leaves can be pickled or deep-copied; detach() this tensor first"
+            raise RuntimeError(msg)
+        return _rebuild, (type(self), self._data, self._requires_grad, getattr(self, "__dict__", {}))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if self._node is not None:
+            msg = "only leaves can be pickled or deep-copied; detach() this tensor first"
+            raise RuntimeError(msg)
+        fields = copy.deepcopy(getattr(self, "__dict__", {}), memo)
+        new = _rebuild(type(self), self._data.copy(), self._requires_grad, fields)
+        memo[id(self)] = new
+        if self.grad is not None:
+            new.grad = copy.deepcopy(self.grad, memo)
+        return new
+
+    def to(self, *args: Any, dtype: Any = None, copy: bool = False) -> Tensor:
+        """This tensor in another dtype (its own if it has that already), as `to(dtype)`, `to(device)`, `to(other)`."""
+        for arg in args:
+            if isinstance(arg, Base):
+                dtype = arg._data.dtype
+            elif isinstance(arg, str) and arg.split(":")[0] in ("cpu", "cuda"):
+                if arg.split(":")[0] != self.device.split(":")[0]:
+                    msg = f"to: this build has no device {arg!r}; tensors are on {self.device!r}"
+                    raise ValueError(msg)
+            else:
+                dtype = arg
+        if dtype is None or self._data.dtype == dtype:
+            return self.clone() if copy else self
+        return record("to", wrap(self._data.astype(dtype)), (self,), _to_backward, self._data.dtype)
+
+    def type(self, dtype: Any) -> Tensor:
+        """This tensor in another dtype."""
+        return self.to(dtype)
+
+    def type_as(self, other: Tensor) -> Tensor:
+        """This tensor in the dtype of `other`."""
+        return self.to(other.dtype)
+
+    def float(self) -> Tensor:
+        """As float32."""
+        return self.to(FLOAT32)
+
+    def double(self) -> Tensor:
+        """As float64."""
+        return self.to(np.dtype(np.float64))
+
+    def long(self) -> Tensor:
+        """As int64."""
+        return self.to(np.dtype(np.int64))
+
+    def int(self) -> Tensor:
+        """As int32."""
+        return self.to(np.dtype(np.int32))
+
+    def bool(self) -> Tensor:
+        """As bool: whether elements are not 0."""
+        return self.to(np.dtype(np.bool_))
+
+    def cpu(self) -> Tensor:
+        """This tensor in host memory."""
+        return self if type(self._data) is ndarray else wrap(self._data.get())
+
+    def new_zeros(self, *shape: Any) -> Tensor:
+        """Zeros of this dtype."""
+        size = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+        return wrap(kind_of(self._data).zeros(tuple(size), self._data.dtype, self._data))
+
+    def new_ones(self, *shape: Any) -> Tensor:
+        """Ones of this dtype."""
+        return self.new_zeros(*shape).fill_(1)
+
+
+def _is_float(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "f" or dtype.name in ("bfloat16", "float8_e4m3fn", "float8_e5m2")
+
+
+def _to_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
+    return (dout.astype(node.saved) if _is_float(node.saved) else None,)
+
+
+def _rebuild(cls: type, data: Array, requires_grad: bool, fields: dict[str, Any]) -> Tensor:
+    tensor = cast("Tensor", object.__new__(cls))
+    Tensor.__init__(tensor, data)
+    tensor._requires_grad = requires_grad
+    for name, value in fields.items():
+        setattr(tensor, name, value)
+    return tensor
+
+
+tape.tensor_type = Tensor
+_kinds.register(Tensor, TensorKind())
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Tensor | None, ...]:
+    r"""Gradients of outputs with respect to inputs, without touching any `grad`.
+
+    .. math:: g_i = \sum_j \mathrm{grad\_output}_j \, \partial \mathrm{output}_j / \partial \mathrm{input}_i
+
+    Args:
+        outputs: a tensor or several.
+        inputs: a tensor or several, leaves or not.
+        grad_outputs: what flows into each output; 1 for scalars by default.
+        retain_graph: keep what a second walk needs.
+        create_graph: not supported: gradients of gradients.
+        allow_unused: give None for an input that the outputs do not depend on, instead of raising.
+
+    Returns:
+        A tuple with a tensor for each input.
+
+    Raises:
+        RuntimeError: an input requires no gradient, or was not used.
+        NotImplementedError: `create_graph`.
+
+    Example:
+        >>> import fastattn as fa
+        >>> x = fa.tensor(3.0, requires_grad=True)
+        >>> fa.grad(x * x, x)
+        (tensor(6.),)
+
+    Source: torch.autograd.grad's form of it.
+    """
+    if create_graph:
+        msg = "grad: create_graph=True is not supported: backward passes are not recorded"
+        raise NotImplementedError(msg)
+    outs = [outputs] if isinstance(outputs, Base) else list(outputs)
+    ins = [inputs] if isinstance(inputs, Base) else list(inputs)
+    given = [grad_outputs] * len(outs) if not isinstance(grad_outputs, (list, tuple)) else list(grad_outputs)
+    for i, t in enumerate(ins):
+        if not t._requires_grad:
+            msg = f"grad: input {i} does not require a gradient; call requires_grad_() on it before the outputs are made"
+            raise RuntimeError(msg)
+    starts = [(t, tape.seed_gradient("grad", t, g)) for t, g in zip(outs, given, strict=True)]
+    wanted: dict[Any, Array | None] = {tape.target_of(t): None for t in ins}
+    tape.walk(starts, retain_graph, wanted)
+    found = [wanted[tape.target_of(t)] for t in ins]
+    for i, g in enumerate(found):
+        if g is None and not allow_unused:
+            msg = f"grad: the outputs do not depend on input {i}; pass allow_unused=True to get None for it"
+            raise RuntimeError(msg)
+    return tuple([None if g is None else wrap(g) for g in found])
+
+
+__all__ = ["Tensor", "array_module", "grad"]

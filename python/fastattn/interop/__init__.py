@@ -1,0 +1,1 @@
+"""Doors of other frameworks, each imported when its first array comes."""

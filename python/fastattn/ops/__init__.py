@@ -1,0 +1,38 @@
+"""The ops: functions on arrays of any kind, one module each."""
+
+from .adam import adam_step
+from .attention import AttentionResult, scaled_dot_product_attention
+from .cross_entropy import cross_entropy
+from .dropout import dropout
+from .embedding import embedding
+from .gelu import gelu
+from .grad_norm import grad_norm, grad_scale
+from .layer_norm import layer_norm
+from .matmul import matmul
+from .random import normal_, uniform_
+from .sgd import sgd_step
+from .softmax import log_softmax, softmax
+from .unary import erf, exp, log, tanh
+
+__all__ = [
+    "AttentionResult",
+    "adam_step",
+    "cross_entropy",
+    "dropout",
+    "embedding",
+    "erf",
+    "exp",
+    "gelu",
+    "grad_norm",
+    "grad_scale",
+    "layer_norm",
+    "log",
+    "log_softmax",
+    "matmul",
+    "normal_",
+    "scaled_dot_product_attention",
+    "sgd_step",
+    "softmax",
+    "tanh",
+    "uniform_",
+]

@@ -1,0 +1,182 @@
+"""The kinds of arrays that ops take: one table from a type to what owns it.
+
+A kind allocates outputs, and decides whether a call is recorded for a gradient. ndarrays are here; `fastattn.Tensor` and
+torch register themselves (torch's entry is imported when the first torch tensor is seen).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy import ndarray
+
+from fastattn import _C
+
+if TYPE_CHECKING:
+    from ._op import Array, Op
+
+FLOAT64 = np.dtype(np.float64)
+FLOAT32 = np.dtype(np.float32)
+
+
+class Kind:
+    """What owns arrays of a type: how to allocate them and run an op on them."""
+
+    name: str
+
+    def empty(self, shape: tuple[int, ...], dtype: Any, like: Array) -> Array:
+        """An uninitialised array, `dtype` in this kind's own terms, on the device of `like`."""
+        raise TypeError(self.name)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any, like: Array) -> Array:
+        raise TypeError(self.name)
+
+    def accumulator(self, dtype: Any) -> Any:
+        """The dtype of statistics (lse, mean, rstd) for data of `dtype`: float64 for float64, else float32."""
+        raise TypeError(self.name)
+
+    def sum_to(self, array: Array, shape: tuple[int, ...]) -> Array:
+        """The gradient of a broadcast: sums `array` over the axes that broadcasting `shape` to it has repeated."""
+        extra = array.ndim - len(shape)
+        axes = (*range(extra), *(i + extra for i, n in enumerate(shape) if n == 1 and array.shape[i + extra] != 1))
+        return (array.sum(axes) if axes else array).reshape(shape)
+
+    def contiguous(self, array: Array) -> Array:
+        """`array`, or a row-major copy: gradients come as broadcast views too."""
+        raise TypeError(self.name)
+
+    def classes_last(self, array: Array) -> Array:
+        """(N, C, d1, ...) as a contiguous (N, d1, ..., C)."""
+        raise TypeError(self.name)
+
+    def raw(self, array: Array) -> Array:
+        """What `_C` reads for `array`."""
+        return array
+
+    def mutated(self, array: Array) -> None:
+        """Takes note that an op has written to `array` in place."""
+
+    def run(self, op: Op, arrays: tuple[Array, ...], attrs: tuple[Any, ...], out: Array | None) -> Any:
+        outs = self.allocate(op, arrays, attrs, out, saving=False)
+        op.forward(arrays, attrs, outs)
+        n = op.public(attrs)
+        return outs[0] if n == 1 else outs[:n]
+
+    def allocate(
+        self, op: Op, arrays: tuple[Array, ...], attrs: tuple[Any, ...], out: Array | None, *, saving: bool
+    ) -> tuple[Array | None, ...]:
+        """The outputs of `op`, the first of them `out` where that is given."""
+        specs = op.outputs(self, arrays, attrs, saving)
+        like = arrays[0]
+        if out is None and len(specs) == 1:
+            spec = specs[0]
+            assert spec is not None
+            return (self.empty(spec[0], spec[1], like),)
+        return tuple(
+            out if i == 0 and out is not None else None if spec is None else self.empty(spec[0], spec[1], like)
+            for i, spec in enumerate(specs)
+        )
+
+
+class NumpyKind(Kind):
+    name = "numpy"
+    empty = staticmethod(_C.empty)  # type: ignore[assignment]  # (shape, dtype, like)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any, like: Array) -> Array:
+        array = _C.empty(shape, dtype)
+        array.fill(0)
+        return array
+
+    contiguous = staticmethod(np.ascontiguousarray)  # type: ignore[assignment]
+
+    def classes_last(self, array: Array) -> Array:
+        return np.ascontiguousarray(np.moveaxis(array, 1, -1))
+
+    def accumulator(self, dtype: Any) -> Any:
+        return FLOAT64 if dtype == FLOAT64 else FLOAT32
+
+
+class ForeignKind(NumpyKind):
+    """Arrays of an unknown producer of DLPack: read in place; the result is an ndarray."""
+
+    name = "dlpack"
+
+    def raw(self, array: Array) -> Array:
+        return np.from_dlpack(array)
+
+    def run(self, op: Op, arrays: tuple[Array, ...], attrs: tuple[Any, ...], out: Array | None) -> Any:
+        views = tuple(np.from_dlpack(a) if a is not None and type(a) is not ndarray else a for a in arrays)
+        return super().run(op, views, attrs, out)
+
+
+NUMPY = NumpyKind()
+FOREIGN = ForeignKind()
+
+# The table. A type that is not here yet is found once by `_find`.
+_KINDS: dict[type, Kind] = {ndarray: NUMPY}
+# Packages whose arrays have a door of their own: the module that registers it, imported when such an array comes.
+_DOORS = {"torch": "fastattn.interop.torch"}
+
+
+def register(array_type: type, kind: Kind) -> None:
+    _KINDS[array_type] = kind
+
+
+def _find(array_type: type) -> Kind | None:
+    for base in array_type.__mro__:
+        package = base.__module__.partition(".")[0]
+        if package in _DOORS:
+            importlib.import_module(_DOORS[package])
+        if base in _KINDS:
+            _KINDS[array_type] = _KINDS[base]
+            return _KINDS[base]
+    if hasattr(array_type, "__dlpack__"):
+        _KINDS[array_type] = FOREIGN
+        return FOREIGN
+    return None
+
+
+def kind_of(op: str, names: tuple[str, ...], arrays: tuple[Array, ...]) -> Kind:
+    """The kind of the arrays of a call. ndarrays may stand beside Tensors; nothing else mixes."""
+    found: Kind | None = None
+    first = ""
+    for name, array in zip(names, arrays, strict=True):
+        if array is None:
+            continue
+        kind = _KINDS.get(type(array)) or _find(type(array))
+        if kind is None:
+            msg = (
+                f"{op}: {name} is a {type(array).__name__}; expected an array (NumPy, fastattn.Tensor, torch or DLPack)"
+            )
+            if isinstance(array, (list, tuple, int, float)):
+                msg += f". Pass numpy.asarray({name})"
+            raise TypeError(msg)
+        if found is None or found is kind:
+            found, first = kind, first or name
+        elif {found.name, kind.name} == {"numpy", "tensor"}:
+            found = found if found.name == "tensor" else kind
+        else:
+            msg = f"{op}: {first} is a {found.name} array and {name} a {kind.name} array; pass arrays of one kind"
+            raise TypeError(msg)
+    return found or NUMPY
+
+
+def raw_list(op: str, name: str, arrays: Sequence[Array] | None) -> list[Array] | None:
+    """A list argument of an in-place op as `_C` reads it."""
+    if arrays is None:
+        return None
+    if not isinstance(arrays, (list, tuple)):
+        msg = f"{op}: {name} is a {type(arrays).__name__}; expected a list of arrays"
+        raise TypeError(msg)
+    return [a if type(a) is ndarray else kind_of(op, (name,), (a,)).raw(a) for a in arrays]
+
+
+def mutated(*lists: Sequence[Array] | None) -> None:
+    """Takes note that the arrays of these lists have been written to in place."""
+    for arrays in lists:
+        for a in arrays or ():
+            if type(a) is not ndarray:
+                _KINDS[type(a)].mutated(a)
