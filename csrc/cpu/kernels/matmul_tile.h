@@ -105,6 +105,15 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
       if (v * V::kLanes * sizeof(T) % 64 == 0) __builtin_prefetch(t.dst + r * t.dst_stride + v * V::kLanes, 1);
     }
   }
+  // So are the rows of a that the next tile starts with; further along them the hardware sees the stream.
+  if (kByRow && t.a_ahead != 0) {
+    for (int r = 0; r < kR; ++r) {
+#pragma GCC unroll 4
+      for (int line = 0; line < 4; ++line) {
+        __builtin_prefetch(t.a + t.a_ahead + r * t.a_stride + line * static_cast<int>(64 / sizeof(T)));
+      }
+    }
+  }
 
   const T* b = t.b;
   const int64_t b_stride = t.b_stride, b_ahead = t.b_ahead;
@@ -114,7 +123,7 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
   const T* a[kPointers];
 #pragma GCC unroll 4
   for (int i = 0; i < kPointers; ++i) a[i] = t.a + 3 * i * t.a_stride;
-  const int64_t a_stride = t.a_stride, a_ahead = t.a_ahead;
+  const int64_t a_stride = t.a_stride;
   auto at = [&](int r, int64_t k) __attribute__((always_inline)) {
     return kByRow ? a[r / 3] + r % 3 * a_stride + k : a[0] + r;
   };
@@ -138,35 +147,23 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
     asm("" : "+r"(b));  // or GCC keeps a pointer for each step, and spills it
     if (!kByRow) a[0] += a_stride;
   };
-  // In stretches of two cache lines of a row, each of which first calls for rows to come: prefetches among the FMAs
-  // would cost the registers of their addresses.
-  constexpr int64_t kStretch = 128 / sizeof(T);
-  for (int64_t left = t.k_len; left > 0; left -= kStretch) {
-    if (kByRow && a_ahead != 0) {
-#pragma GCC unroll 8
-      for (int r = 0; r < kR; ++r) {
-        __builtin_prefetch(at(r, 0) + a_ahead);
-        __builtin_prefetch(at(r, 0) + a_ahead + kStretch / 2);
+  int64_t k = t.k_len;
+  for (; k >= kUnroll; k -= kUnroll) {
+#pragma GCC unroll 4
+    for (int u = 0; u < kUnroll; ++u) step(u);
+    if (kByRow) {
+#pragma GCC unroll 4
+      for (int i = 0; i < kPointers; ++i) {
+        a[i] += kUnroll;
+        asm("" : "+r"(a[i]));
       }
     }
-    int64_t k = min_of(left, kStretch);
-    for (; k >= kUnroll; k -= kUnroll) {
+  }
+  for (; k > 0; --k) {
+    step(0);
+    if (kByRow) {
 #pragma GCC unroll 4
-      for (int u = 0; u < kUnroll; ++u) step(u);
-      if (kByRow) {
-#pragma GCC unroll 4
-        for (int i = 0; i < kPointers; ++i) {
-          a[i] += kUnroll;
-          asm("" : "+r"(a[i]));
-        }
-      }
-    }
-    for (; k > 0; --k) {
-      step(0);
-      if (kByRow) {
-#pragma GCC unroll 4
-        for (int i = 0; i < kPointers; ++i) ++a[i];
-      }
+      for (int i = 0; i < kPointers; ++i) ++a[i];
     }
   }
 
