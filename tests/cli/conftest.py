@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-TINY = "--layers 1 --width 8 --heads 2 --context 16 --batch-size 2 --steps 12 --eval-every 4 --checkpoint-every 5 --sample 8"
+TINY = "--layers 1 --width 8 --heads 2 --context 16 --batch-size 2 --steps 12 --sample 8"
+TINY += " --eval-every 4 --checkpoint-every 5"
 
 
 @pytest.fixture

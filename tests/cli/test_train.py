@@ -23,7 +23,7 @@ def test_a_run(fastattn, text, tiny, tmp_path):
     done = fastattn("train", "--text", text, "--out", "run", "--threads", 2, *tiny)
     assert sorted({p.name for p in (tmp_path / "run").iterdir()} - {"loss.png"}) == FILES
     out = done.stdout
-    for part in ("2 threads", "1,800 characters, 29 different", "180 are held out", "1 layers x 8, 2 heads",
+    for part in ("2 threads", "1,800 characters, 29 different", "180 of them, the last tenth", "1 layers x 8, 2 heads",
                  "12 steps x 32 tokens (2 windows of 16) = 384 tokens", "folder   run", "nats per character",
                  "sample at temperature 0.8:"):  # fmt: skip
         assert part in out
@@ -51,9 +51,8 @@ def test_json_and_quiet(fastattn, text, tiny):
     assert len(result["sample"]) == 8
     assert not result["interrupted"]
     assert f"validation loss {result['val_loss']:.4f}" in done.stderr
-    assert json.loads(fastattn("train", "--text", text, "--out", "b", "--json", "--quiet", *tiny).stdout)["val_loss"] == (
-        result["val_loss"]
-    )
+    again = json.loads(fastattn("train", "--text", text, "--out", "b", "--json", "--quiet", *tiny).stdout)
+    assert again["val_loss"] == result["val_loss"]
     done = fastattn("train", "--text", text, "--out", "c", "--quiet", *tiny)
     assert done.stdout == done.stderr == ""
 
@@ -97,7 +96,8 @@ def start(tmp_path, *args):
 
 
 # Long enough that a signal arrives in the middle of it, whatever the machine.
-LONG = "--layers 2 --width 16 --heads 2 --context 16 --batch-size 2 --sample 0 --dropout 0.1".split()
+LONG = {"layers": 2, "width": 16, "heads": 2, "context": 16, "batch-size": 2, "sample": 0, "dropout": 0.1}
+LONG = [word for name, value in LONG.items() for word in (f"--{name}", str(value))]
 
 
 def test_killed_runs_resume_to_the_same_bits(fastattn, text, tmp_path, weights):

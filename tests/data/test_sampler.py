@@ -25,12 +25,8 @@ def test_a_pure_function_of_seed_and_step():
 
 def test_the_stream_is_fixed():
     """A change here would break every resume of an older run."""
-    assert BatchSampler(IDS, 4, 16, seed=0).offsets(0).tolist() == OFFSETS_0
-    assert BatchSampler(IDS, 4, 16, seed=2**64 - 1).offsets(10**6).tolist() == OFFSETS_LAST
-
-
-OFFSETS_0: list[int] = []
-OFFSETS_LAST: list[int] = []
+    assert BatchSampler(IDS, 4, 16, seed=0).offsets(0).tolist() == [581, 565, 325, 429]
+    assert BatchSampler(IDS, 4, 16, seed=2**64 - 1).offsets(10**6).tolist() == [336, 930, 484, 227]
 
 
 def test_every_offset_comes_about_equally_often():
@@ -43,7 +39,7 @@ def test_every_offset_comes_about_equally_often():
 @given(n=st.integers(2, 40), context=st.integers(1, 39), seed=st.integers(0, 2**64 - 1), step=st.integers(0, 2**63))
 def test_windows_and_targets_stay_inside(n, context, seed, step):
     if context >= n:
-        with pytest.raises(ValueError, match=f"the sequence has {n} tokens; a window and its target need {context + 1}"):
+        with pytest.raises(ValueError, match=f"has {n} tokens; a window and its target need {context + 1}"):
             BatchSampler(IDS[:n], 3, context, seed)
         return
     inputs, targets = BatchSampler(IDS[:n], 3, context, seed)(step)

@@ -34,8 +34,9 @@ def test_failure_before_the_rename_leaves_the_old_file(tmp_path, monkeypatch):
 def test_death_before_the_rename_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.bin"
     atomic_write(path, b"old")
-    code = f"import os; os.replace = lambda *_: os._exit(9)\nfrom fastattn.io import atomic_write\natomic_write({str(path)!r}, b'new')"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    code = "import os, sys; os.replace = lambda *_: os._exit(9)\n"
+    code += "from fastattn.io import atomic_write; atomic_write(sys.argv[1], b'new')"
+    assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == 9
     assert path.read_bytes() == b"old"
     temporary = [p.name for p in tmp_path.iterdir() if p != path]
     assert all(name.startswith(".") and name.endswith(".tmp") for name in temporary)

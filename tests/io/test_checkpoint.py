@@ -69,7 +69,7 @@ def test_another_model_is_refused_and_nothing_changes(tmp_path, run, weights):
     fa.io.save_checkpoint(tmp_path / "c", *run(0, n_embd=4))
     model, optimizer = run(1)
     before, state, random = weights(model), json.dumps(plain(optimizer.state_dict())), _random.get_rng_state()
-    with pytest.raises(ValueError, match="load_checkpoint: .* does not fit; nothing was loaded: ") as caught:
+    with pytest.raises(ValueError, match=r"load_checkpoint: .* does not fit; nothing was loaded: ") as caught:
         fa.io.load_checkpoint(tmp_path / "c", model, optimizer)
     assert "transformer.wpe.weight has shape (8, 4), the model's is (8, 8)" in str(caught.value)
     assert "exp_avg has shape" in str(caught.value)

@@ -59,7 +59,7 @@ def test_tied_weights_may_come_twice_if_they_are_equal(tmp_path, make_gpt, weigh
     fa.io.load_model(other, tmp_path / "m")
     assert same(weights(model), weights(other))
     fa.io.save_tensors(tensors | {"lm_head.weight": tensors["transformer.wte.weight"] + 1}, tmp_path / "m")
-    with pytest.raises(ValueError, match=r"lm_head\.weight differs from transformer\.wte\.weight, which is the same tensor"):
+    with pytest.raises(ValueError, match=r"lm_head\.weight differs from transformer\.wte\.weight"):
         fa.io.load_model(other, tmp_path / "m")
 
 

@@ -33,7 +33,7 @@ class Poison(Progress):
 def test_names_the_layer(make_trainer, weights, tmp_path, parameter, layer, text, value):
     trainer = make_trainer(tmp_path)
     trainer.progress = Poison(trainer.model, parameter, value=value)
-    with pytest.raises(NonFiniteError, match="^training stopped at step 4: the output of ") as caught:
+    with pytest.raises(NonFiniteError, match=r"^training stopped at step 4: the output of ") as caught:
         trainer.fit()
     assert caught.value.layer == layer
     assert caught.value.step == trainer.step == 3
@@ -49,7 +49,8 @@ def test_the_bad_step_changes_nothing(make_trainer, weights):
     with pytest.raises(NonFiniteError):
         trainer.fit()
     stopped = weights(trainer.model)
-    moments = {i: {k: np.asarray(v).copy() for k, v in s.items()} for i, s in trainer.optimizer.state_dict()["state"].items()}
+    state = trainer.optimizer.state_dict()["state"]
+    moments = {i: {k: np.asarray(v).copy() for k, v in s.items()} for i, s in state.items()}
     with pytest.raises(NonFiniteError):
         trainer.fit()
     assert weights(trainer.model) == stopped
@@ -81,6 +82,31 @@ def test_gradients_are_checked_too(make_trainer, monkeypatch):
 
 def test_finite_models_have_nothing_to_name(make_trainer):
     trainer = make_trainer()
-    hooks = len(trainer.model._forward_hooks)
     assert first_nonfinite(trainer.model, trainer.sampler(0)[0]) is None
-    assert len(trainer.model._forward_hooks) == hooks
+    assert not any("forward" in vars(module) for module in trainer.model.modules())
+
+
+def test_a_weight_that_a_parent_reads_names_its_owner():
+    class Parent(fa.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = fa.nn.Linear(2, 2)
+
+        def forward(self, x):
+            return x @ self.inner.weight
+
+    model = Parent()
+    model.inner.weight.detach().numpy()[0] = math.nan
+    assert first_nonfinite(model, fa.tensor([[1.0, 1.0]])) == "inner (Linear), whose weight is not finite"
+
+
+def test_a_layer_without_weights_is_named_too():
+    class Log(fa.nn.Module):
+        def forward(self, x):
+            return fa.log(x)
+
+    model = fa.nn.Sequential(fa.nn.Linear(2, 2), Log(), fa.nn.Linear(2, 2))
+    x = fa.zeros(1, 2)
+    model[0].bias.detach().numpy()[:] = -1.0
+    model[0].weight.detach().numpy()[:] = 0.0
+    assert first_nonfinite(model, x) == "1 (Log)"

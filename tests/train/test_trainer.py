@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastattn as fa
-from fastattn.train import Progress, TrainConfig, Trainer
+from fastattn.train import Progress, TrainConfig
 
 
 @pytest.mark.smoke

@@ -191,10 +191,9 @@ def introduce(
     parameters = sum(math.prod(p.shape) for p in model.parameters())
     threads = _C.num_threads()
     say(f"device   {cpu_name()}, {_C.isa_active()}, {threads} thread{'s' * (threads != 1)}")
-    say(
-        f"text     {settings.text or 'the topics of Python help'}: {len(text):,} characters, {len(vocabulary)} different;"
-    )
-    say(f"         the last {len(trainer.val_ids):,} are held out for validation")
+    name = settings.text or "the topics of Python's help"
+    say(f"text     {name}: {len(text):,} characters, {len(vocabulary)} different")
+    say(f"         {len(trainer.val_ids):,} of them, the last tenth, are held out for validation")
     say(f"model    GPT, {settings.layers} layers x {settings.width}, {settings.heads} heads, {parameters:,} parameters")
     say(
         f"training {config.steps:,} steps x {config.tokens_per_step:,} tokens ({config.batch_size} windows of "
@@ -211,14 +210,12 @@ def conclude(say: Printer, arguments: TrainArguments, model: GPT, trainer: Train
     config, history = trainer.config, trainer.history
     text = ""
     if history.interrupted:
-        say(
-            f"\nstopped after step {trainer.step} of {config.steps}; go on with: fastattn train --resume {trainer.folder}"
-        )
+        say(f"\nstopped after step {trainer.step} of {config.steps}")
+        say(f"go on with: fastattn train --resume {trainer.folder}")
     else:
-        say(
-            f"\nvalidation loss {history.val_loss:.4f} nats per character, over all {len(trainer.val_ids) - 1:,} held-out "
-            f"characters after the first, in windows of {config.context} that do not overlap"
-        )
+        count = len(trainer.val_ids) - 1  # the first has nothing before it to be predicted from
+        say(f"\nvalidation loss {history.val_loss:.4f} nats per character, over all {count:,} predictions of the")
+        say(f"held-out text, read in windows of {config.context} that do not overlap")
         tokens, seconds = config.tokens, trainer.seconds
         say(f"trained on {tokens:,} tokens in {clock(seconds)} ({tokens / seconds:,.0f} tokens/s)")
         if arguments.sample:

@@ -28,6 +28,8 @@ def clip_grad_norm_(
 
     .. math:: g = g \cdot \min(1, \mathrm{max\_norm} / (\lVert g \rVert + 10^{-6}))
 
+    If the norm is inf or NaN nothing is scaled.
+
     Args:
         parameters: tensors; those without a gradient are skipped.
         max_norm: the largest norm.
@@ -63,7 +65,8 @@ def clip_grad_norm_(
         msg = f"clip_grad_norm_: the norm of the gradients is {total}; nothing was scaled"
         raise RuntimeError(msg)
     factor = max_norm / (total + 1e-6)
-    if grads and not factor >= 1.0:  # also for NaN, which has to reach the parameters to be seen
+    # A norm of inf or NaN has no factor that helps; unscaled, the gradients still show where it came from.
+    if grads and factor < 1.0 and math.isfinite(total):
         ops.grad_scale(grads, factor)
     return Tensor(np.asarray(total))
 

@@ -54,23 +54,39 @@ def first_nonfinite(model: Module, *args: Any) -> str | None:
 
     found: list[str] = []
 
-    def check(name: str, module: Module) -> Any:
-        def hook(_module: Any, _inputs: Any, output: Any) -> None:
+    def watch(name: str, module: Module) -> Any:
+        forward = module.forward
+
+        def checked(*inputs: Any, **options: Any) -> Any:
+            output = forward(*inputs, **options)
             if not found and not _finite(output):
-                bad = [key for key, p in module.named_parameters(recurse=False) if not _finite(p)]
-                whose = f", whose {' and '.join(bad)} {'is' if len(bad) == 1 else 'are'} not finite" if bad else ""
-                found.append(f"{name or 'the model'} ({type(module).__name__}){whose}")
+                found.append(_describe(name, module))
+            return output
 
-        return module.register_forward_hook(hook)
+        # On the instance, past Module's own bookkeeping: it hides the class's method until it is deleted.
+        object.__setattr__(module, "forward", checked)
 
-    handles = [check(name, module) for name, module in model.named_modules()]
+    watched = list(model.named_modules())
     try:
+        for name, module in watched:
+            watch(name, module)
         with fastattn.no_grad():
             model(*args)
     finally:
-        for handle in handles:
-            handle.remove()
+        for _, module in watched:
+            vars(module).pop("forward", None)
     return found[0] if found else None
+
+
+def _describe(name: str, module: Module) -> str:
+    """A module whose output is not finite. Some modules read the weights of those below them without calling them; then
+    a bad weight there names the lower module."""
+    bad = [key for key, p in module.named_parameters() if not _finite(p)]
+    below = bad[0].rpartition(".")[0] if bad else ""
+    if below:
+        return _describe(f"{name}.{below}" if name else below, module.get_submodule(below))
+    whose = f", whose {' and '.join(bad)} {'is' if len(bad) == 1 else 'are'} not finite" if bad else ""
+    return f"{name or 'the model'} ({type(module).__name__}){whose}"
 
 
 def nonfinite_gradients(model: Module) -> list[str]:
