@@ -43,7 +43,9 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
                 [3, 4]])
     """
     array = as_data(data, dtype)
-    return Tensor(array.copy() if hasattr(data, "__array_namespace__") or isinstance(data, Base) else array, requires_grad)
+    return Tensor(
+        array.copy() if hasattr(data, "__array_namespace__") or isinstance(data, Base) else array, requires_grad
+    )
 
 
 def from_numpy(array: Any) -> Tensor:

@@ -90,7 +90,7 @@ def _mask_backward(node: Node, dout: Array) -> tuple[Array, ...]:
     return (getattr(xp, keep)(dout, diagonal),)
 
 
-# Several inputs or outputs ---------------------------------------------------------------------------------------------
+# Several inputs or outputs ------------------------------------------------------------------------------------------
 
 
 def _many(name: str, a: Base, outs: list[Tensor], backward: Any, saved: Any) -> tuple[Tensor, ...]:
@@ -252,7 +252,8 @@ class Shaping(Base):
         """The same elements in another shape, never copied."""
         out = self.reshape(*shape)
         if out._data.size and out._version is not self._version:
-            msg = f"view: strides {self._data.strides} of shape {self._data.shape} have no view as {out.shape}; use reshape"
+            strides = f"strides {self._data.strides} of shape {self._data.shape}"
+            msg = f"view: {strides} have no view as {out.shape}; use reshape"
             raise ValueError(msg)
         return out
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from fastattn import ops
 from fastattn.autograd import creation
-from fastattn.autograd.node import Base
-from fastattn.autograd.tensor import Tensor, wrap
+from fastattn.autograd.node import Base, wrap
+from fastattn.autograd.tensor import Tensor
 from fastattn.nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, Parameter, init
 from fastattn.nn import functional as F
 from fastattn.nn.layers import new_parameter

@@ -108,7 +108,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     if not 0.0 <= p <= 1.0:
         msg = f"dropout: p is {p!r}; expected a probability, 0 to 1"
         raise ValueError(msg)
-    return ops.dropout(input, p) if training and p > 0 else input  # type: ignore[no-any-return]
+    return ops.dropout(input, p) if training and p > 0 else input
 
 
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:

@@ -134,7 +134,8 @@ class Adam(Optimizer):
 class AdamW(Adam):
     r"""Adam whose weight decay does not pass through the gradient, all tensors of a group in one call.
 
-    .. math:: p_t = (1 - lr \cdot \lambda) p_{t-1} - lr \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \mathrm{eps}}
+    .. math:: p_t = (1 - lr \cdot \lambda) p_{t-1}
+        - lr \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \mathrm{eps}}
 
     Args:
         params, lr, betas, eps, amsgrad, maximize, decay and the Keras names: as for Adam.
