@@ -324,10 +324,15 @@ def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
 
     Args:
         condition: a bool tensor or array.
-        a, b: tensors, arrays or numbers that broadcast with it.
+        a: a tensor, array or number that broadcasts with it.
+        b: likewise.
 
     Returns:
         A tensor of the broadcast shape.
+
+    Raises:
+        TypeError: `condition` is not bool.
+        ValueError: shapes that do not broadcast.
 
     Example:
         >>> import fastattn as fa
@@ -364,12 +369,44 @@ def _where_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
 
 
 def maximum(a: Operand, b: Operand) -> Tensor:
-    """The larger of two tensors, element by element; a tie shares its gradient."""
+    """The larger of two tensors, element by element; a tie shares its gradient.
+
+    Args:
+        a: a tensor, array or number.
+        b: likewise.
+
+    Returns:
+        A tensor of the broadcast shape.
+
+    Raises:
+        ValueError: shapes that do not broadcast.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.maximum(fa.tensor([1.0, 5.0]), 2.0)
+        tensor([2., 5.])
+    """
     return _function(MAXIMUM, a, b)
 
 
 def minimum(a: Operand, b: Operand) -> Tensor:
-    """The smaller of two tensors, element by element; a tie shares its gradient."""
+    """The smaller of two tensors, element by element; a tie shares its gradient.
+
+    Args:
+        a: a tensor, array or number.
+        b: likewise.
+
+    Returns:
+        A tensor of the broadcast shape.
+
+    Raises:
+        ValueError: shapes that do not broadcast.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.minimum(fa.tensor([1.0, 5.0]), 2.0)
+        tensor([1., 2.])
+    """
     return _function(MINIMUM, a, b)
 
 

@@ -29,7 +29,8 @@ def gradcheck(
         function: takes `inputs`, returns a tensor or a tuple of tensors; the same result every time.
         inputs: tensors, those that require a gradient in float64, and anything else.
         eps: the step.
-        atol, rtol: |analytic - numeric| <= atol + rtol * |numeric|.
+        atol: |analytic - numeric| <= atol + rtol * |numeric|.
+        rtol: see `atol`.
 
     Returns:
         True.

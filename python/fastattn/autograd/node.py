@@ -146,14 +146,32 @@ class no_grad(set_grad_enabled):
 
 
 class enable_grad(set_grad_enabled):
-    """Records gradients within, also inside no_grad: a context manager and a decorator."""
+    """Records gradients within, also inside no_grad: a context manager and a decorator.
+
+    Example:
+        >>> import fastattn as fa
+        >>> x = fa.ones(2, requires_grad=True)
+        >>> with fa.no_grad(), fa.enable_grad():
+        ...     (x * 2).requires_grad
+        True
+    """
 
     def __init__(self) -> None:
         super().__init__(True)
 
 
 def is_grad_enabled() -> bool:
-    """Whether ops are recorded for gradients in this thread."""
+    """Whether ops are recorded for gradients in this thread.
+
+    Returns:
+        A bool.
+
+    Example:
+        >>> import fastattn as fa
+        >>> with fa.no_grad():
+        ...     fa.is_grad_enabled()
+        False
+    """
     return mode.enabled
 
 

@@ -28,6 +28,22 @@ class Optimizer:
     Raises:
         ValueError: no parameters, or one in two groups.
         TypeError: something that is not a tensor.
+
+    Example:
+        >>> import fastattn as fa
+        >>> class Descent(fa.optim.Optimizer):
+        ...     def _update(self, group, params, grads):
+        ...         with fa.no_grad():
+        ...             for p, g in zip(params, grads):
+        ...                 p -= group["lr"] * g
+        >>> w = fa.ones(1, requires_grad=True)
+        >>> optimizer = Descent([w], {"lr": 0.5})
+        >>> w.sum().backward()
+        >>> optimizer.step()
+        >>> w.item()
+        0.5
+
+    Source: torch.optim.Optimizer's form of it.
     """
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
