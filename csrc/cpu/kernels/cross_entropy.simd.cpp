@@ -1,4 +1,4 @@
-// cross_entropy of logits (N, C) against class ids (N), forward and backward.
+// cross_entropy of logits (rows..., C) against class ids (rows...), forward and backward.
 //
 //   loss_i = lse_i - logits[i, target_i],  lse_i = log(sum(exp(logits_i)))
 //   dlogits_i = g_i (exp(logits_i - lse_i) - onehot(target_i)),  g_i = dloss [/ number of rows not ignored]
@@ -18,7 +18,7 @@ constexpr int64_t kItemElements = 16384;
 constexpr int64_t kChunk = 2048;  // elements: 8 or 16 KB, so that two chunks fit in L1
 
 FASTATTN_INLINE int64_t target_at(const fa_tensor& t, int64_t i) {
-  i *= t.strides[0];
+  i = row_offset(t, 0, i);
   return t.dtype == FA_I32 ? data<int32_t>(t)[i] : data<int64_t>(t)[i];
 }
 
@@ -42,7 +42,7 @@ FASTATTN_INLINE void append(char* text, int& n, int64_t value) {
 // The number of rows that are not ignored, or -1 after a failure is recorded.
 int64_t count_rows(const fa_tensor& target, int64_t C, int64_t ignore_index, fa_launch& launch) {
   int64_t count = 0;
-  for (int64_t i = 0; i < target.shape[0]; ++i) {
+  for (int64_t i = 0, n_rows = num_rows(target, 0); i < n_rows; ++i) {
     const int64_t t = target_at(target, i);
     if (t == ignore_index) continue;
     if (t < 0 || t >= C) {
@@ -98,7 +98,7 @@ FASTATTN_INLINE Normaliser<T> normaliser(const T* row, int64_t stride, int64_t C
 
 fa_status cross_entropy_fwd(const fa_cross_entropy_fwd_params& p, fa_launch& launch) {
   return visit_float(p.logits.dtype, launch, [&]<class T>() {
-    const int64_t N = p.logits.shape[0], C = p.logits.shape[1];
+    const int64_t N = num_rows(p.logits, 1), C = row_length(p.logits);
     const double n = static_cast<double>(N) * static_cast<double>(C);
     const bool none = p.reduction == FA_REDUCE_NONE;
     describe<"cross_entropy_fwd", T>(launch,
@@ -108,12 +108,11 @@ fa_status cross_entropy_fwd(const fa_cross_entropy_fwd_params& p, fa_launch& lau
     if (count < 0) return FA_INVALID;
 
     T* losses = none ? data<T>(p.loss) : static_cast<T*>(launch.workspace);
-    const int64_t loss_stride = none ? p.loss.strides[0] : 1;
     const int64_t per_item = max_of<int64_t>(1, kItemElements / max_of<int64_t>(1, C));
     parallel_for(launch, ceil_div(N, per_item), [&](int64_t item, int) {
       for (int64_t r = item * per_item; r < min_of(N, (item + 1) * per_item); ++r) {
-        const T* row = data<T>(p.logits) + r * p.logits.strides[0];
-        const int64_t stride = p.logits.strides[1], t = target_at(p.target, r);
+        const T* row = data<T>(p.logits) + row_offset(p.logits, 1, r);
+        const int64_t stride = p.logits.strides[p.logits.ndim - 1], t = target_at(p.target, r);
         const bool ignored = t == p.ignore_index;
         T loss = 0;
         if (!ignored || p.lse.data != nullptr) {
@@ -121,9 +120,9 @@ fa_status cross_entropy_fwd(const fa_cross_entropy_fwd_params& p, fa_launch& lau
           const T log_l = log_of(norm.l);
           // The large m cancels before log(l) is added, so that logits of 1e4 cost no digits.
           if (!ignored) loss = (norm.m - row[t * stride]) + log_l;
-          if (p.lse.data != nullptr) data<T>(p.lse)[r * p.lse.strides[0]] = norm.m + log_l;
+          if (p.lse.data != nullptr) data<T>(p.lse)[row_offset(p.lse, 0, r)] = norm.m + log_l;
         }
-        losses[r * loss_stride] = loss;
+        losses[none ? row_offset(p.loss, 0, r) : r] = loss;
       }
     });
     if (!none) {
@@ -137,7 +136,7 @@ fa_status cross_entropy_fwd(const fa_cross_entropy_fwd_params& p, fa_launch& lau
 fa_status cross_entropy_bwd(const fa_cross_entropy_bwd_params& p, fa_launch& launch) {
   return visit_float(p.logits.dtype, launch, [&]<class T>() {
     using V = Vec<T>;
-    const int64_t N = p.logits.shape[0], C = p.logits.shape[1];
+    const int64_t N = num_rows(p.logits, 1), C = row_length(p.logits);
     const double n = static_cast<double>(N) * static_cast<double>(C);
     describe<"cross_entropy_bwd", T>(launch, {.flops = 4 * n, .bytes = 2 * sizeof(T) * n});
     if (launch.query) return FA_OK;
@@ -148,16 +147,16 @@ fa_status cross_entropy_bwd(const fa_cross_entropy_bwd_params& p, fa_launch& lau
     parallel_for(launch, ceil_div(N, per_item), [&](int64_t item, int) {
       alignas(64) T buffer[V::kLanes];
       for (int64_t r = item * per_item; r < min_of(N, (item + 1) * per_item); ++r) {
-        const T* x = data<T>(p.logits) + r * p.logits.strides[0];
-        T* dx = data<T>(p.dlogits) + r * p.dlogits.strides[0];
-        const int64_t stride = p.logits.strides[1], t = target_at(p.target, r);
+        const T* x = data<T>(p.logits) + row_offset(p.logits, 1, r);
+        T* dx = data<T>(p.dlogits) + row_offset(p.dlogits, 1, r);
+        const int64_t stride = p.logits.strides[p.logits.ndim - 1], t = target_at(p.target, r);
         if (t == p.ignore_index) {
           map_row<T>(C, [&](int64_t i, int n) { store_lanes(V::zero(), dx + i, n); });
           continue;
         }
-        const T dloss = data<T>(p.dloss)[p.reduction == FA_REDUCE_NONE ? r * p.dloss.strides[0] : 0];
+        const T dloss = data<T>(p.dloss)[p.reduction == FA_REDUCE_NONE ? row_offset(p.dloss, 0, r) : 0];
         const T g = p.reduction == FA_REDUCE_MEAN ? dloss / static_cast<T>(count) : dloss;
-        const T lse = data<T>(p.lse)[r * p.lse.strides[0]];
+        const T lse = data<T>(p.lse)[row_offset(p.lse, 0, r)];
         const V shift = V::set(lse), factor = V::set(g);
         const T at_target = exp_of(x[t * stride] - lse) - 1;  // read first: dlogits may be logits
         if (stride == 1) {

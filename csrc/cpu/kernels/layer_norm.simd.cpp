@@ -3,7 +3,7 @@
 //   mean = sum(x) / C,  rstd = 1 / sqrt(sum((x - mean)^2) / C + eps),  n = (x - mean) rstd,  out = n weight + bias
 //   g = dout weight;  dx = rstd (g - sum(g) / C - n sum(g n) / C);  dweight = sum_rows(dout n),  dbias = sum_rows(dout)
 //
-//   x, out, dout, dx (R, C), contiguous along C;  weight, bias, dweight, dbias (C);  mean, rstd (R)
+//   x, out, dout, dx (rows..., C), contiguous along C;  weight, bias, dweight, dbias (C);  mean, rstd (R)
 //
 // A row belongs to one thread and stays in cache between passes: forward takes three (the variance about the mean, not
 // from the sum of squares, which cancels), backward two. Backward's items are blocks of a fixed number of rows; each
@@ -37,13 +37,13 @@ FASTATTN_INLINE const T* contiguous(const fa_tensor& t, T*& buffer) {
 template <class T, bool kWeight, bool kBias>
 void forward(const fa_layer_norm_fwd_params& p, const fa_launch& launch, const T* weight, const T* bias) {
   using V = Vec<T>;
-  const int64_t R = p.x.shape[0], C = p.x.shape[1];
+  const int64_t R = num_rows(p.x, 1), C = row_length(p.x);
   const int64_t per_item = max_of<int64_t>(1, kItemElements / max_of<int64_t>(1, C));
   parallel_for(launch, ceil_div(R, per_item), [&](int64_t item, int) {
     for (int64_t r = item * per_item; r < min_of(R, (item + 1) * per_item); ++r) {
-      const T* x = data<T>(p.x) + r * p.x.strides[0];
-      const T* next = r + 1 < R ? x + p.x.strides[0] : x;
-      T* out = data<T>(p.out) + r * p.out.strides[0];
+      const T* x = data<T>(p.x) + row_offset(p.x, 1, r);
+      const T* next = r + 1 < R ? data<T>(p.x) + row_offset(p.x, 1, r + 1) : x;
+      T* out = data<T>(p.out) + row_offset(p.out, 1, r);
       const T m = sum_row<T>(C, [&](int64_t i, int n) { return load_lanes(x + i, n); }) / static_cast<T>(C);
       const V mean = V::set(m);
       const T square = sum_row<T>(C, [&](int64_t i, int n) {
@@ -77,7 +77,7 @@ template <class T, bool kWeight>
 FASTATTN_INLINE void backward_rows(const fa_layer_norm_bwd_params& p, const T* weight, int64_t begin, int64_t end,
                                    T* dweight, T* dbias) {
   using V = Vec<T>;
-  const int64_t C = p.x.shape[1];
+  const int64_t C = row_length(p.x);
   auto scaled = [&](V g, int64_t i, int n) {
     if constexpr (kWeight) g = g * load_lanes(weight + i, n);
     return g;
@@ -89,8 +89,8 @@ FASTATTN_INLINE void backward_rows(const fa_layer_norm_bwd_params& p, const T* w
     });
   }
   for (int64_t r = begin; r < end; ++r) {
-    const T* x = data<T>(p.x) + r * p.x.strides[0];
-    const T* dout = data<T>(p.dout) + r * p.dout.strides[0];
+    const T* x = data<T>(p.x) + row_offset(p.x, 1, r);
+    const T* dout = data<T>(p.dout) + row_offset(p.dout, 1, r);
     const V mean = V::set(data<T>(p.mean)[r * p.mean.strides[0]]);
     const V rstd = V::set(data<T>(p.rstd)[r * p.rstd.strides[0]]);
     auto normalised = [&](int64_t i, int n) { return (load_lanes(x + i, n) - mean) * rstd; };
@@ -114,10 +114,10 @@ FASTATTN_INLINE void backward_rows(const fa_layer_norm_bwd_params& p, const T* w
     }
     for (; i < C; i += kLanes) visit(i, int(min_of<int64_t>(kLanes, C - i)), sum_g, sum_gn);
     if (p.dx.data == nullptr) continue;
-    T* dx = data<T>(p.dx) + r * p.dx.strides[0];
-    const bool more = r + 1 < p.x.shape[0];
-    const T* next_x = more ? x + p.x.strides[0] : x;
-    const T* next_dout = more ? dout + p.dout.strides[0] : dout;
+    T* dx = data<T>(p.dx) + row_offset(p.dx, 1, r);
+    const bool more = r + 1 < end;
+    const T* next_x = more ? data<T>(p.x) + row_offset(p.x, 1, r + 1) : x;
+    const T* next_dout = more ? data<T>(p.dout) + row_offset(p.dout, 1, r + 1) : dout;
     const T count = static_cast<T>(C);
     const V mean_g = V::set(reduce_add(sum_g + sum_g2) / count), mean_gn = V::set(reduce_add(sum_gn + sum_gn2) / count);
     map_row<T>(C, [&](int64_t i, int n) {
@@ -163,7 +163,7 @@ void add_parts(const fa_launch& launch, const T* part, int64_t num_blocks, int64
 
 fa_status layer_norm_fwd(const fa_layer_norm_fwd_params& p, fa_launch& launch) {
   return visit_float(p.x.dtype, launch, [&]<class T>() {
-    const int64_t C = p.x.shape[1];
+    const int64_t C = row_length(p.x);
     const double n = static_cast<double>(num_elements(p.x));
     describe<"layer_norm_fwd", T>(launch,
                                   {.workspace = (needs_copy(p.weight) + needs_copy(p.bias)) * padded(C) * sizeof(T),
@@ -188,7 +188,7 @@ fa_status layer_norm_fwd(const fa_layer_norm_fwd_params& p, fa_launch& launch) {
 
 fa_status layer_norm_bwd(const fa_layer_norm_bwd_params& p, fa_launch& launch) {
   return visit_float(p.x.dtype, launch, [&]<class T>() {
-    const int64_t R = p.x.shape[0], C = p.x.shape[1];
+    const int64_t R = num_rows(p.x, 1), C = row_length(p.x);
     const double n = static_cast<double>(num_elements(p.x));
     const Blocks blocks(R, C);
     const bool sums = p.dweight.data != nullptr || p.dbias.data != nullptr;

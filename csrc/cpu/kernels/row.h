@@ -7,6 +7,25 @@
 
 namespace fastattn::cpu::FASTATTN_ISA {
 
+// Views over rows have any number of leading axes; a row's number counts them in row-major order. `trailing` is 1 for
+// (rows..., C), 0 for one element a row.
+FASTATTN_INLINE int64_t num_rows(const fa_tensor& t, int trailing) {
+  int64_t n = 1;
+  for (int i = 0; i < t.ndim - trailing; ++i) n *= t.shape[i];
+  return n;
+}
+FASTATTN_INLINE int64_t row_offset(const fa_tensor& t, int trailing, int64_t row) {
+  int axis = t.ndim - trailing - 1;
+  if (axis == 0) return row * t.strides[0];
+  int64_t offset = 0;
+  for (; axis >= 0; --axis) {
+    offset += row % t.shape[axis] * t.strides[axis];
+    row /= t.shape[axis];
+  }
+  return offset;
+}
+FASTATTN_INLINE int64_t row_length(const fa_tensor& t) { return t.shape[t.ndim - 1]; }
+
 // Sums go through four accumulators that are emptied every kSumVectors vectors, so that a long row does not drift.
 constexpr int kSumVectors = 256;
 
