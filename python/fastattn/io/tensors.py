@@ -115,7 +115,7 @@ def load_model(model: Module, path: Path_) -> None:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     fa.io.save_model(model, folder + "/model.safetensors")
         ...     fa.io.load_model(copy, folder + "/model.safetensors")
-        >>> bool((copy.weight.numpy() == model.weight.numpy()).all())
+        >>> bool((copy.weight == model.weight).all())
         True
 
     Source: the safetensors format, https://huggingface.co/docs/safetensors.
