@@ -102,7 +102,7 @@ def test_arguments_are_the_signatures(name):
     assert [p for p in wanted if p not in got and p not in text] == [], f"{name} leaves arguments out"
 
 
-@pytest.mark.parametrize("name", filter(shown, PUBLIC))
+@pytest.mark.parametrize("name", list(filter(shown, PUBLIC)))
 def test_examples_run(name):
     value = PUBLIC[name]
     tests = doctest.DocTestFinder(recurse=False).find(value, name, globs={})
