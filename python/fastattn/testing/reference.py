@@ -223,7 +223,8 @@ def softmax_backward(
     if log:
         empty = weights.max(axis=axis, keepdims=True, initial=0) == 0
         return np.where(empty, 0, scale * (dout - weights * total(dout, axis, keepdims=True)))
-    return scale * weights * (dout - total(dout * weights, axis, keepdims=True))
+    dx: NDArray = scale * weights * (dout - total(dout * weights, axis, keepdims=True))
+    return dx
 
 
 # layer_norm ----------------------------------------------------------------------------------------------------------
@@ -283,7 +284,8 @@ def gelu(x: NDArray, approximate: str = "none") -> NDArray:
     """x Phi(x), or its tanh form."""
     if approximate == "tanh":
         return 0.5 * x * (1 + np.tanh(ROOT_TWO_OVER_PI * (x + 0.044715 * x * x * x)))
-    return 0.5 * x * _of_floats(math.erfc, x * -math.sqrt(0.5))
+    y: NDArray = 0.5 * x * _of_floats(math.erfc, x * -math.sqrt(0.5))
+    return y
 
 
 def gelu_backward(dout: NDArray, x: NDArray, approximate: str = "none") -> NDArray:
@@ -330,7 +332,8 @@ def cross_entropy_backward(
 
 def embedding(index: NDArray, weight: NDArray) -> NDArray:
     """Rows of weight."""
-    return weight[index]
+    rows: NDArray = weight[index]
+    return rows
 
 
 def embedding_backward(dout: NDArray, index: NDArray, weight: NDArray, padding_idx: int | None = None) -> NDArray:
@@ -426,7 +429,8 @@ def words(n: int, seed: int, offset: int, first: int = 0) -> NDArray:
 def dropout_keep(shape: tuple[int, ...], p: float, seed: int, offset: int = 0) -> NDArray:
     """True where dropout keeps an element: its 24-bit uniform number is at least p."""
     uniform = (words(math.prod(shape), seed, offset) >> 8).astype(np.float64) * 2.0**-24
-    return (uniform >= p).reshape(shape)
+    keep: NDArray = (uniform >= p).reshape(shape)
+    return keep
 
 
 def uniform(n: int, dtype: Any, seed: int, offset: int = 0) -> NDArray:
@@ -440,4 +444,5 @@ def uniform(n: int, dtype: Any, seed: int, offset: int = 0) -> NDArray:
 def normal(n: int, dtype: Any, seed: int, offset: int = 0) -> NDArray:
     """n normal numbers by Box and Muller, in float64, from the uniform numbers of `dtype`."""
     u = uniform(2 * n, dtype, seed, offset).astype(np.float64)
-    return np.sqrt(-2 * np.log(1 - u[::2])) * np.cos(2 * np.pi * u[1::2])
+    z: NDArray = np.sqrt(-2 * np.log(1 - u[::2])) * np.cos(2 * np.pi * u[1::2])
+    return z
