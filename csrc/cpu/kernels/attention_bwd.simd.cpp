@@ -1,7 +1,460 @@
-#include "kernel.h"
+// attention, backward: from query, key, value, out, lse, dout (and dlse) to dquery, dkey, dvalue, dmask
+//
+//   P = exp(scale * Q K^T + mask - lse)      delta = rowsum(dO * O) - dlse
+//   dS = P * (dO V^T - delta)                dmask = dS, summed over the mask's broadcast axes
+//   dQ = scale * dS K                        dK = scale * dS^T Q          dV = P^T dO
+//
+// One item is a split of the keys of one key/value head. It holds dK and dV of its split in its thread's scratch (they,
+// K and V stay in L2) and goes over the query heads of its group, then over blocks of up to kBlockM queries:
+//
+//   pack Q^T, Q, dO^T, dO, lse, delta of the block
+//   per tile of kBlockN keys: S^T = K Q^T, dP^T = V dO^T, P^T and dS^T in place; dV += P^T dO, dK += dS^T Q,
+//   dQ^T += K^T dS^T
+//
+// dQ of a block is a sum over splits: each leaves its part in the workspace, and parts are added in the order of splits
+// into dquery. Items go in waves, so that the parts stay few; the order of the sum does not depend on the wave. With
+// one split dQ goes out at once. dmask, where wanted, is a second pass, whose items own what they write.
+//
+// Work: 10 D flops a pair (five products), FMA-bound as in the forward.
+// Source: Dao, "FlashAttention-2" (2023), algorithm 2.
+#include "attention_mask.h"
+#include "softmax_state.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
-fa_status attention_bwd(const fa_attention_bwd_params&, fa_launch& launch) {
-  return fail(launch, FA_UNSUPPORTED, "not written yet");
+namespace {
+
+constexpr int kBlockN = 64;
+constexpr size_t kWaveBytes = size_t(16) << 20;  // parts of dQ in flight, unless the threads need more
+
+template <class T, Unit kUnit>
+struct Backward {
+  using V = Vec<T>;
+  static constexpr int64_t L = V::kLanes, M = kBlockM<T>;
+
+  const fa_attention_bwd_params& g;
+  const fa_attention_fwd_params& p;
+  const Band band;
+  const int64_t B, H, Hkv, Lq, Lk, D, Dv;
+  const int64_t group;            // query heads of a key/value head
+  const int64_t d_vecs, dv_vecs;  // a row of D, Dv in whole vectors
+  const QueryBlocks<T> blocks;
+  const Balanced splits;
+
+  // Keys of a split: K, V, dK and dV of it in half of an L2; fewer where the heads are too few to keep threads busy. At
+  // least a tile.
+  static int64_t split_keys(const fa_attention_bwd_params& g) {
+    const int64_t num_kv_heads = g.fwd.key.shape[1], seqlen_k = g.fwd.key.shape[2];
+    const int64_t row_bytes = (g.fwd.key.shape[3] + g.fwd.value.shape[3]) * static_cast<int64_t>(sizeof(T));
+    const int64_t in_cache = (int64_t(128) << 10) / row_bytes;
+    const int64_t for_threads = ceil_div(seqlen_k * num_kv_heads, 4);
+    return round_up(max_of<int64_t>(1, min_of(in_cache, for_threads)), kBlockN);
+  }
+
+  explicit Backward(const fa_attention_bwd_params& params)
+      : g(params),
+        p(params.fwd),
+        band(Band::of(params.fwd)),
+        B(p.query.shape[0]),
+        H(p.query.shape[1]),
+        Hkv(p.key.shape[1]),
+        Lq(p.query.shape[2]),
+        Lk(p.key.shape[2]),
+        D(p.query.shape[3]),
+        Dv(p.value.shape[3]),
+        group(Hkv > 0 ? H / Hkv : 0),
+        d_vecs(ceil_div(D, L)),
+        dv_vecs(ceil_div(Dv, L)),
+        blocks(Lq),
+        splits(Lk, split_keys(params)) {}
+
+  // Per thread. With base = nullptr only bytes, what is needed, is meant.
+  struct Scratch {
+    T *qt, *dot;           // Q^T[D][M], in units of kUnit; dO^T[Dv][M]
+    T *q, *dout;           // scale * Q[M][D], dO[M][Dv], rows in whole vectors
+    T *q_copy, *dout_copy;  // the same with 0 for what is not finite
+    T *lse, *delta;        // [M]
+    T *s, *ds, *mask;      // S^T then P^T, dP^T then dS^T: [kBlockN][M]
+    T *k_copy;             // [kBlockN][D]
+    T *dq;                 // dQ^T[D][M]
+    T *dk, *dv;            // [split][D], [split][Dv], rows in whole vectors
+    bool q_finite, dout_finite;
+    size_t bytes;
+
+    Scratch(const Backward& f, char* base) {
+      Carver carver{base};
+      const int64_t d_row = f.d_vecs * L, dv_row = f.dv_vecs * L;
+      const int64_t keys = f.splits.parts > 0 ? f.splits.count(0) : 0;
+      qt = carver.take<T>(f.D * M);
+      s = carver.take<T>(kBlockN * M);
+      dot = carver.take<T>(f.Dv * M);
+      ds = carver.take<T>(kBlockN * M);
+      dq = carver.take<T>(max_of<int64_t>(f.D, kBlockN) * M);  // dmask's sums too
+      q = carver.take<T>(M * d_row);
+      dout = carver.take<T>(M * dv_row);
+      lse = carver.take<T>(M);
+      delta = carver.take<T>(M);
+      dk = carver.take<T>(keys * d_row);
+      dv = carver.take<T>(keys * dv_row);
+      mask = carver.take<T>(kBlockN * M);
+      q_copy = carver.take<T>(M * d_row);
+      dout_copy = carver.take<T>(M * dv_row);
+      k_copy = carver.take<T>(kBlockN * f.D);
+      q_finite = dout_finite = true;
+      bytes = carver.bytes;
+    }
+  };
+
+  // Rows of an input, packed: to[i][*] = x[i][*] * factor, padded with 0 to whole vectors. Returns whether all are
+  // finite; where not, copy gets them with 0 instead.
+  bool pack_rows(const T* x, const fa_tensor& t, int64_t m, int64_t n, T factor, T* to, T* copy) const {
+    const int64_t row = round_up(n, L);
+    V sum = V::zero();
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t j = 0; j < n; j += L) {
+        V v = load_strided(x + i * t.strides[2] + j * t.strides[3], t.strides[3],
+                           static_cast<int>(min_of<int64_t>(L, n - j)));
+        v = v * V::set(factor);
+        sum += v - v;
+        v.store(to + i * row + j);
+      }
+    }
+    const bool finite = !any(is_nan(sum));
+    if (!finite) copy_finite(to, row, 1, m, row, copy, row);
+    return finite;
+  }
+
+  void pack_transposed(const T* x, const fa_tensor& t, int64_t m, int64_t n, T factor, T* to) const {
+    const int64_t row = t.strides[2], column = t.strides[3];
+    const V by = V::set(factor);
+    transpose_into<T>(m, n, to, M, [&](int64_t i, int64_t j, int width) __attribute__((always_inline)) {
+      return load_strided(x + i * row + j * column, column, width) * by;
+    });
+  }
+
+  // What a block of queries brings to every tile.
+  void pack_block(int64_t batch, int64_t head, int64_t q0, int64_t m, Scratch& w) const {
+    const T* q = at<T>(p.query, batch, head) + q0 * p.query.strides[2];
+    const T* dout = at<T>(g.dout, batch, head) + q0 * g.dout.strides[2];
+    const T* out = at<T>(p.out, batch, head) + q0 * p.out.strides[2];
+    const T* lse = at<T>(p.lse, batch, head) + q0 * p.lse.strides[2];
+    const double unit = kUnit == Unit::kLog2 ? kLog2E : 1;
+    pack_transposed(q, p.query, m, D, static_cast<T>(p.scale * unit), w.qt);
+    pack_transposed(dout, g.dout, m, Dv, T(1), w.dot);
+    w.q_finite = pack_rows(q, p.query, m, D, static_cast<T>(p.scale), w.q, w.q_copy);
+    w.dout_finite = pack_rows(dout, g.dout, m, Dv, T(1), w.dout, w.dout_copy);
+    for (int64_t i = 0; i < M; ++i) w.lse[i] = w.delta[i] = 0;
+    for (int64_t i = 0; i < m; ++i) {
+      const T l = lse[i * p.lse.strides[2]];
+      if (l == -kInf<T>) {  // saw nothing: every weight is exp(-inf), every gradient 0
+        w.lse[i] = kInf<T>;
+        continue;
+      }
+      w.lse[i] = l * static_cast<T>(unit);
+      V sum = V::zero();
+      for (int64_t j = 0; j < Dv; j += L) {
+        const int width = static_cast<int>(min_of(L, Dv - j));
+        sum = fma(load_strided(dout + i * g.dout.strides[2] + j * g.dout.strides[3], g.dout.strides[3], width),
+                  load_strided(out + i * p.out.strides[2] + j * p.out.strides[3], p.out.strides[3], width), sum);
+      }
+      w.delta[i] = reduce_add(sum);
+      if (g.dlse.data != nullptr) {
+        w.delta[i] = w.delta[i] - at<T>(g.dlse, batch, head)[(q0 + i) * g.dlse.strides[2]];
+      }
+    }
+  }
+
+  // P^T into w.s and dS^T into w.ds. False where the tile is hidden altogether.
+  bool tile_gradient(const T* k, const T* v, const MaskView& mask, const TilePlace& t, const Scratch& w,
+                     Sight& sight) const {
+    sight = fill_mask_tile<T>(band, mask, t, w.mask);
+    if (sight == Sight::kNone) return false;
+    multiply_scores<T>(band, t, k, p.key.strides[2], p.key.strides[3], D, w.qt, w.s);
+    multiply_scores<T>(band, t, v, p.value.strides[2], p.value.strides[3], Dv, w.dot, w.ds);
+    const V hide = V::set(-kInf<T>);
+    for (int64_t i = 0; i < t.m; i += L) {
+      const V lse = V::load(w.lse + i), delta = V::load(w.delta + i);
+      T *s = w.s + i, *ds = w.ds + i;
+      if (sight == Sight::kAll) {
+#pragma GCC unroll 4
+        for (int64_t j = 0; j < t.n; ++j) {
+          const V weight = exp_score<kUnit>(V::load(s + j * M) - lse);
+          weight.store(s + j * M);
+          (weight * (V::load(ds + j * M) - delta)).store(ds + j * M);
+        }
+      } else {
+        for (int64_t j = 0; j < t.n; ++j) {
+          const V m = V::load(w.mask + j * M + i);
+          const Mask<T> hidden = m == hide;
+          const V weight = exp_score<kUnit>(select(hidden, hide, V::load(s + j * M) + m - lse));
+          weight.store(s + j * M);
+          select(hidden, V::zero(), weight * (V::load(ds + j * M) - delta)).store(ds + j * M);
+        }
+      }
+    }
+    return true;
+  }
+
+  // The products of pairs that see what copy_finite left out: c[key][n] += p[key][query] * y[query][n].
+  void add_seen(const TilePlace& t, const Scratch& w, const T* weights, const T* y, int64_t row, T* c) const {
+    for (int64_t i = 0; i < t.m; ++i) {
+      for (int64_t d = 0; d < row; ++d) {
+        if (is_finite(y[i * row + d])) continue;
+        for (int64_t j = 0; j < t.n; ++j) {
+          if (!hidden(w.mask, j, i)) c[j * row + d] += weights[j * M + i] * y[i * row + d];
+        }
+      }
+    }
+  }
+
+  void add_dvalue(const TilePlace& t, Sight sight, const Scratch& w, T* dv) const {
+    const bool copied = sight == Sight::kSome && !w.dout_finite;
+    multiply_queries<T>(band, t, w.s, copied ? w.dout_copy : w.dout, dv_vecs, dv);
+    if (copied) add_seen(t, w, w.s, w.dout, dv_vecs * L, dv);
+  }
+  void add_dkey(const TilePlace& t, Sight sight, const Scratch& w, T* dk) const {
+    const bool copied = sight == Sight::kSome && !w.q_finite;
+    multiply_queries<T>(band, t, w.ds, copied ? w.q_copy : w.q, d_vecs, dk);
+    if (copied) add_seen(t, w, w.ds, w.q, d_vecs * L, dk);
+  }
+  void add_dquery(const TilePlace& t, Sight sight, const Scratch& w, const T* k, T* dq) const {
+    const int64_t row = p.key.strides[2], column = p.key.strides[3];
+    if (sight == Sight::kAll || all_finite(k, row, column, t.n, D)) {
+      return multiply_weights<T>(band, t, k, row, column, D, w.ds, dq);
+    }
+    copy_finite(k, row, column, t.n, D, w.k_copy, D);
+    multiply_weights<T>(band, t, w.k_copy, D, 1, D, w.ds, dq);
+    add_seen_products<T>(t, k, row, column, D, w.ds, w.mask, dq);
+  }
+
+  int64_t keys_from(int64_t q0, int64_t split) const { return max_of(band.first_key(q0), splits.begin(split)); }
+  int64_t keys_end(int64_t q0, int64_t m, int64_t split) const {
+    return min_of(band.end_key(q0 + m - 1), splits.begin(split) + splits.count(split));
+  }
+
+  // One split of the keys of one key/value head. parts: dQ^T of every block of the group's heads, or nullptr to write
+  // dquery.
+  void split_gradient(int64_t batch, int64_t kv_head, int64_t split, T* parts, Scratch& w) const {
+    const int64_t begin = splits.begin(split), keys = splits.count(split), d_row = d_vecs * L, dv_row = dv_vecs * L;
+    const bool want_dk = g.dkey.data != nullptr, want_dv = g.dvalue.data != nullptr, want_dq = g.dquery.data != nullptr;
+    const T* k = at<T>(p.key, batch, kv_head);
+    const T* v = at<T>(p.value, batch, kv_head);
+    for (int64_t i = 0; i < keys * d_row; i += L) V::zero().store(w.dk + i);
+    for (int64_t i = 0; i < keys * dv_row; i += L) V::zero().store(w.dv + i);
+    for (int64_t h = 0; h < group; ++h) {
+      const int64_t head = kv_head * group + h;
+      const MaskView mask = MaskView::of<T>(p.mask, batch, head);
+      for (int64_t block = 0; block < blocks.count(); ++block) {
+        const int64_t q0 = blocks.begin(block), m = blocks.rows(block);
+        const int64_t first = keys_from(q0, split), end = keys_end(q0, m, split);
+        T* dq = parts == nullptr ? w.dq : parts + (h * blocks.count() + block) * D * M;
+        if (want_dq && (parts == nullptr || first < end)) {
+          for (int64_t i = 0; i < D * M; i += L) V::zero().store(dq + i);
+        }
+        if (first < end) pack_block(batch, head, q0, m, w);
+        for (int64_t k0 = first; k0 < end; k0 += kBlockN) {
+          const TilePlace t{q0, m, k0, min_of<int64_t>(kBlockN, end - k0)};
+          const T* tile_k = k + k0 * p.key.strides[2];
+          Sight sight;
+          if (!tile_gradient(tile_k, v + k0 * p.value.strides[2], mask, t, w, sight)) continue;
+          if (want_dv) add_dvalue(t, sight, w, w.dv + (k0 - begin) * dv_row);
+          if (want_dk) add_dkey(t, sight, w, w.dk + (k0 - begin) * d_row);
+          if (want_dq) add_dquery(t, sight, w, tile_k, dq);
+        }
+        if (want_dq && parts == nullptr) {
+          for (int64_t i = 0; i < D * M; i += L) (V::load(dq + i) * V::set(static_cast<T>(p.scale))).store(dq + i);
+          transpose_out<T>(dq, m, D, at<T>(g.dquery, batch, head) + q0 * g.dquery.strides[2], g.dquery.strides[2]);
+        }
+      }
+    }
+    if (want_dk) store_rows(w.dk, keys, D, at<T>(g.dkey, batch, kv_head) + begin * g.dkey.strides[2], g.dkey.strides[2]);
+    if (want_dv) {
+      store_rows(w.dv, keys, Dv, at<T>(g.dvalue, batch, kv_head) + begin * g.dvalue.strides[2], g.dvalue.strides[2]);
+    }
+  }
+
+  static void store_rows(const T* from, int64_t m, int64_t n, T* to, int64_t to_row) {
+    const int64_t row = round_up(n, L);
+    for (int64_t i = 0; i < m; ++i) {
+      int64_t j = 0;
+      for (; j + L <= n; j += L) V::load(from + i * row + j).store(to + i * to_row + j);
+      if (j < n) V::load(from + i * row + j).store(to + i * to_row + j, static_cast<int>(n - j));
+    }
+  }
+
+  // dquery (+)= scale * the parts of splits [first_split, end_split), in their order, for one block of one head. part:
+  // of first_split; the others lie part_stride apart.
+  void add_parts(int64_t batch, int64_t head, int64_t block, int64_t first_split, int64_t end_split, const T* part,
+                 int64_t part_stride, T* sum) const {
+    const int64_t q0 = blocks.begin(block), m = blocks.rows(block), row = g.dquery.strides[2];
+    T* dq = at<T>(g.dquery, batch, head) + q0 * row;
+    if (first_split == 0) {
+      for (int64_t i = 0; i < D * M; i += L) V::zero().store(sum + i);
+    } else {
+      transpose_into<T>(m, D, sum, M, [&](int64_t i, int64_t j, int width) __attribute__((always_inline)) {
+        return load_strided(dq + i * row + j, 1, width);
+      });
+    }
+    const V scale = V::set(static_cast<T>(p.scale));
+    for (int64_t split = first_split; split < end_split; ++split, part += part_stride) {
+      if (keys_from(q0, split) >= keys_end(q0, m, split)) continue;
+      for (int64_t i = 0; i < D * M; i += L) fma(V::load(part + i), scale, V::load(sum + i)).store(sum + i);
+    }
+    transpose_out<T>(sum, m, D, dq, row);
+  }
+
+  int64_t part_elements() const { return group * blocks.count() * D * M; }
+  bool needs_parts() const { return g.dquery.data != nullptr && splits.parts > 1; }
+  int64_t wave_items(int64_t threads) const {
+    const int64_t items = B * Hkv * splits.parts;
+    if (!needs_parts()) return items;
+    const int64_t part_bytes = max_of<int64_t>(1, part_elements() * static_cast<int64_t>(sizeof(T)));
+    return min_of(items, max_of(threads, static_cast<int64_t>(kWaveBytes) / part_bytes));
+  }
+  size_t workspace(int64_t threads) const {
+    const size_t parts =
+        needs_parts() ? static_cast<size_t>(wave_items(threads) * part_elements()) * sizeof(T) : size_t(0);
+    return Scratch(*this, nullptr).bytes * static_cast<size_t>(threads) + parts;
+  }
+
+  Work work() const {
+    const double rows_q = static_cast<double>(B * H * Lq), rows_k = static_cast<double>(B * Hkv * Lk);
+    Work work;
+    work.workspace = workspace(num_threads());
+    work.flops = 2.0 * static_cast<double>((3 * D + 2 * Dv) * B * H) * visible_pairs(band, Lq);
+    work.bytes = 2.0 * static_cast<double>(sizeof(T)) * static_cast<double>(D + Dv) * (rows_q + rows_k);
+    return work;
+  }
+
+  void run(fa_launch& launch) const {
+    const size_t per_thread = Scratch(*this, nullptr).bytes;
+    char* base = static_cast<char*>(launch.workspace);
+    T* parts = reinterpret_cast<T*>(base + per_thread * static_cast<size_t>(launch.num_threads));
+    auto scratch = [&](int worker) { return Scratch(*this, base + static_cast<size_t>(worker) * per_thread); };
+    const int64_t items = B * Hkv * splits.parts, wave = wave_items(launch.num_threads);
+    if (items == 0 && g.dquery.data != nullptr) return clear_dquery();
+    for (int64_t start = 0; start < items; start += wave) {
+      const int64_t n = min_of(wave, items - start);
+      parallel_for(launch, n, [&](int64_t i, int worker) {
+        const int64_t item = start + i, kv = item / splits.parts;
+        Scratch w = scratch(worker);
+        split_gradient(kv / Hkv, kv % Hkv, item % splits.parts, needs_parts() ? parts + i * part_elements() : nullptr,
+                       w);
+      });
+      if (!needs_parts()) continue;
+      const int64_t first_kv = start / splits.parts, end_kv = (start + n - 1) / splits.parts + 1;
+      const int64_t per_kv = group * blocks.count();
+      parallel_for(launch, (end_kv - first_kv) * per_kv, [&](int64_t i, int worker) {
+        const int64_t kv = first_kv + i / per_kv, h = i % per_kv / blocks.count(), block = i % blocks.count();
+        const int64_t first = max_of<int64_t>(0, start - kv * splits.parts);
+        const int64_t end = min_of(splits.parts, start + n - kv * splits.parts);
+        const T* part = parts + (kv * splits.parts + first - start) * part_elements() +
+                        (h * blocks.count() + block) * D * M;
+        add_parts(kv / Hkv, kv % Hkv * group + h, block, first, end, part, part_elements(), scratch(worker).dq);
+      });
+    }
+  }
+
+  // No key at all.
+  void clear_dquery() const {
+    for (int64_t i = 0; i < B * H * Lq; ++i) {
+      T* row = at<T>(g.dquery, i / Lq / H, i / Lq % H) + i % Lq * g.dquery.strides[2];
+      for (int64_t d = 0; d < D; ++d) row[d] = 0;
+    }
+  }
+
+  // --- dmask -------------------------------------------------------------------------------------------------------
+  // An item owns a tile of dmask: one block of queries and one of keys, or all of them along an axis that is summed;
+  // and all batches or heads where those are summed. It takes the tiles of dS that land in it, in order.
+  void dmask_item(int64_t item, Scratch& w) const {
+    const int64_t* stride = g.dmask.strides;
+    const Balanced key_blocks(Lk, kBlockN);
+    struct Axis {
+      int64_t begin, end;
+    };
+    auto axis = [&](int i, int64_t n) {
+      if (stride[i] == 0) return Axis{0, n};
+      const int64_t at = item % n;
+      item /= n;
+      return Axis{at, at + 1};
+    };
+    const Axis keys = axis(3, key_blocks.parts), queries = axis(2, blocks.count()), heads = axis(1, H),
+               batches = axis(0, B);
+    T* sum = w.dq;  // [key][query]; one row where keys are summed
+    const int64_t sum_keys = stride[3] == 0 ? 1 : key_blocks.count(keys.begin);
+    for (int64_t i = 0; i < sum_keys * M; i += L) V::zero().store(sum + i);
+    for (int64_t batch = batches.begin; batch < batches.end; ++batch) {
+      for (int64_t head = heads.begin; head < heads.end; ++head) {
+        const T* k = at<T>(p.key, batch, head / group);
+        const T* v = at<T>(p.value, batch, head / group);
+        const MaskView mask = MaskView::of<T>(p.mask, batch, head);
+        for (int64_t block = queries.begin; block < queries.end; ++block) {
+          const int64_t q0 = blocks.begin(block), m = blocks.rows(block);
+          pack_block(batch, head, q0, m, w);
+          for (int64_t key = keys.begin; key < keys.end; ++key) {
+            const TilePlace t{q0, m, key_blocks.begin(key), key_blocks.count(key)};
+            Sight sight;
+            if (t.outside(band) || !tile_gradient(k + t.k0 * p.key.strides[2], v + t.k0 * p.value.strides[2], mask, t,
+                                                  w, sight)) {
+              continue;
+            }
+            for (int64_t i = 0; i < m; i += L) {
+              const int64_t real = min_of(L, m - i);
+              for (int64_t j = 0; j < t.n; ++j) {
+                T* to = sum + (stride[3] == 0 ? 0 : j) * M + i;
+                (V::load(to) + V::load(w.ds + j * M + i, static_cast<int>(real))).store(to);
+              }
+            }
+          }
+        }
+      }
+    }
+    T* to = at<T>(g.dmask, batches.begin, heads.begin);
+    const int64_t q0 = stride[2] == 0 ? 0 : blocks.begin(queries.begin), m = stride[2] == 0 ? M : blocks.rows(queries.begin);
+    const int64_t k0 = stride[3] == 0 ? 0 : key_blocks.begin(keys.begin);
+    for (int64_t j = 0; j < sum_keys; ++j) {
+      T total = 0;
+      for (int64_t i = 0; i < m; ++i) {
+        if (stride[2] == 0) {
+          total = total + sum[j * M + i];
+        } else {
+          to[(q0 + i) * stride[2] + (k0 + j) * stride[3]] = sum[j * M + i];
+        }
+      }
+      if (stride[2] == 0) to[(k0 + j) * stride[3]] = total;
+    }
+  }
+
+  void run_dmask(fa_launch& launch) const {
+    const size_t per_thread = Scratch(*this, nullptr).bytes;
+    const int64_t n[4] = {B, H, blocks.count(), ceil_div(Lk, kBlockN)};
+    int64_t items = 1;
+    for (int i = 0; i < 4; ++i) items *= g.dmask.strides[i] == 0 ? 1 : n[i];
+    parallel_for(launch, items, [&](int64_t item, int worker) {
+      Scratch w(*this, static_cast<char*>(launch.workspace) + static_cast<size_t>(worker) * per_thread);
+      dmask_item(item, w);
+    });
+  }
+};
+
+}  // namespace
+
+fa_status attention_bwd(const fa_attention_bwd_params& p, fa_launch& launch) {
+  if (const char* missing = unsupported_part(p.fwd)) return fail(launch, FA_UNSUPPORTED, missing);
+  if (p.dweights.data != nullptr) return fail(launch, FA_UNSUPPORTED, "attention on the CPU has no dweights yet");
+  return visit_float(p.fwd.query.dtype, launch, [&]<class T>() {
+    auto answer = [&](const auto& backward) {
+      describe<"attention_bwd", T>(launch, launch.query ? backward.work() : Work{});
+      if (launch.query) return;
+      if (p.dquery.data != nullptr || p.dkey.data != nullptr || p.dvalue.data != nullptr) backward.run(launch);
+      if (p.dmask.data != nullptr) backward.run_dmask(launch);
+    };
+    if (p.fwd.mask.data != nullptr && p.fwd.mask.dtype != FA_BOOL) {
+      answer(Backward<T, Unit::kNatural>(p));
+    } else {
+      answer(Backward<T, Unit::kLog2>(p));
+    }
+    return FA_OK;
+  });
 }
+
 }  // namespace fastattn::cpu::FASTATTN_ISA

@@ -121,26 +121,14 @@ struct Forward {
 
   // O^T += V^T P^T. Where the bounds end inside the tile, every vector of queries stops at its own last key.
   void accumulate(const Head& h, const TilePlace& t, Sight sight, const Scratch& w) const {
-    const T* v = h.v + t.k0 * p.value.strides[2];
-    int64_t row = p.value.strides[2], column = p.value.strides[3];
-    const bool copied = sight == Sight::kSome && !all_finite(v, row, column, t.n, Dv);
-    if (copied) {
-      copy_finite(v, row, column, t.n, Dv, w.v, Dv);
-      v = w.v, row = Dv, column = 1;
+    const int64_t row = p.value.strides[2], column = p.value.strides[3];
+    const T* v = h.v + t.k0 * row;
+    if (sight == Sight::kAll || all_finite(v, row, column, t.n, Dv)) {
+      return multiply_weights<T>(band, t, v, row, column, Dv, w.s, w.o);
     }
-    multiply_weights<T>(band, t, v, row, column, Dv, w.s, w.o);
-    if (copied) {
-      v = h.v + t.k0 * p.value.strides[2], row = p.value.strides[2], column = p.value.strides[3];
-      for (int64_t j = 0; j < t.n; ++j) {
-        for (int64_t d = 0; d < Dv; ++d) {
-          const T x = v[j * row + d * column];
-          if (is_finite(x)) continue;
-          for (int64_t i = 0; i < t.m; ++i) {
-            if (!hidden(w.mask, j, i)) w.o[d * M + i] += w.s[j * M + i] * x;
-          }
-        }
-      }
-    }
+    copy_finite(v, row, column, t.n, Dv, w.v, Dv);
+    multiply_weights<T>(band, t, w.v, Dv, 1, Dv, w.s, w.o);
+    add_seen_products<T>(t, v, row, column, Dv, w.s, w.mask, w.o);
   }
 
   template <Unit kUnit>

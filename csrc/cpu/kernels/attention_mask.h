@@ -182,6 +182,22 @@ inline void multiply_weights(const Band& band, const TilePlace& t, const T* x, i
   }
 }
 
+// c[key][n] += sum_query p[key][query] * y[query][n]: every few keys take the queries that see any of them. y and c have
+// rows of n_vecs whole vectors.
+template <class T>
+inline void multiply_queries(const Band& band, const TilePlace& t, const T* p, const T* y, int64_t n_vecs, T* c) {
+  constexpr int64_t L = Vec<T>::kLanes, M = kBlockM<T>;
+  const int64_t row = n_vecs * L;
+  if (t.inside(band)) return multiply<T, Start::kAdd>(t.n, n_vecs, {t.m, p, M, 1, y, row, c, row});
+  for (int64_t j = 0; j < t.n; j += kTileRows) {
+    const int64_t n = min_of<int64_t>(kTileRows, t.n - j), key = t.k0 + j;
+    const int64_t first = max_of<int64_t>(0, key - band.end_shift + 1 - t.q0);
+    const int64_t end = min_of(t.m, key + n - band.first_shift - t.q0);
+    if (first >= end) continue;
+    multiply<T, Start::kAdd>(n, n_vecs, {end - first, p + j * M + first, M, 1, y + first * row, row, c + j * row, row});
+  }
+}
+
 // --- values that are not finite, where pairs are hidden -----------------------------------------------------------
 // A hidden pair has weight 0, and 0 * NaN is NaN. So where pairs of a tile are hidden, rows that hold a NaN or an inf
 // are multiplied from a copy with 0 in place of each, which leaves every other result as it is to the bit, and the
@@ -209,6 +225,23 @@ inline void copy_finite(const T* x, int64_t row, int64_t column, int64_t m, int6
     for (int64_t j = 0; j < n; ++j) {
       T v = x[i * row + j * column];
       to[i * to_row + j] = is_finite(v) ? v : T(0);
+    }
+  }
+}
+
+// The products that the copy left out: c[d][query] += p[key][query] * x[key][d] where x is not finite, for the pairs
+// that the mask tile shows.
+template <class T>
+inline void add_seen_products(const TilePlace& t, const T* x, int64_t row, int64_t column, int64_t n, const T* p,
+                              const T* mask, T* c) {
+  constexpr int64_t M = kBlockM<T>;
+  for (int64_t j = 0; j < t.n; ++j) {
+    for (int64_t d = 0; d < n; ++d) {
+      const T v = x[j * row + d * column];
+      if (is_finite(v)) continue;
+      for (int64_t i = 0; i < t.m; ++i) {
+        if (!hidden(mask, j, i)) c[d * M + i] += p[j * M + i] * v;
+      }
     }
   }
 }

@@ -1,10 +1,220 @@
-#include "kernel.h"
+// layer_norm over the last axis, forward and backward.
+//
+//   mean = sum(x) / C,  rstd = 1 / sqrt(sum((x - mean)^2) / C + eps),  n = (x - mean) rstd,  out = n weight + bias
+//   g = dout weight;  dx = rstd (g - sum(g) / C - n sum(g n) / C);  dweight = sum_rows(dout n),  dbias = sum_rows(dout)
+//
+//   x, out, dout, dx (rows..., C), contiguous along C;  weight, bias, dweight, dbias (C);  mean, rstd (R)
+//
+// A row belongs to one thread and stays in cache between passes: forward takes three (the variance about the mean, not
+// from the sum of squares, which cancels), backward two. Backward's items are blocks of a fixed number of rows; each
+// sums its dweight and dbias into its own part of the workspace, and the parts are added in block order.
+// Traffic: forward reads x and writes out, backward reads x and dout and writes dx, each once.
+//
+// Source: Ba, Kiros and Hinton, "Layer Normalization" (2016), section 3.
+#include "row.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
-fa_status layer_norm_fwd(const fa_layer_norm_fwd_params&, fa_launch& launch) {
-  return fail(launch, FA_UNSUPPORTED, "not written yet");
+namespace {
+
+constexpr int64_t kItemElements = 16384;
+constexpr int64_t kMaxBlocks = 64;  // of backward: bounds the workspace at 128 C
+constexpr int64_t kLineElements = 16;
+
+FASTATTN_INLINE int64_t padded(int64_t C) { return round_up(C, kLineElements); }
+
+// A (C) argument as a contiguous array: as it is, or copied to buffer, which moves on; nullptr where it is absent.
+FASTATTN_INLINE bool needs_copy(const fa_tensor& t) { return t.data != nullptr && t.strides[0] != 1 && t.shape[0] > 1; }
+template <class T>
+FASTATTN_INLINE const T* contiguous(const fa_tensor& t, T*& buffer) {
+  const T* from = data<T>(t);
+  if (!needs_copy(t)) return from;
+  T* copy = buffer;
+  for (int64_t i = 0; i < t.shape[0]; ++i) copy[i] = from[i * t.strides[0]];
+  buffer += padded(t.shape[0]);
+  return copy;
 }
-fa_status layer_norm_bwd(const fa_layer_norm_bwd_params&, fa_launch& launch) {
-  return fail(launch, FA_UNSUPPORTED, "not written yet");
+
+template <class T, bool kWeight, bool kBias>
+void forward(const fa_layer_norm_fwd_params& p, const fa_launch& launch, const T* weight, const T* bias) {
+  using V = Vec<T>;
+  const int64_t R = num_rows(p.x, 1), C = row_length(p.x);
+  const int64_t per_item = max_of<int64_t>(1, kItemElements / max_of<int64_t>(1, C));
+  parallel_for(launch, ceil_div(R, per_item), [&](int64_t item, int) {
+    for (int64_t r = item * per_item; r < min_of(R, (item + 1) * per_item); ++r) {
+      const T* x = data<T>(p.x) + row_offset(p.x, 1, r);
+      const T* next = r + 1 < R ? data<T>(p.x) + row_offset(p.x, 1, r + 1) : x;
+      T* out = data<T>(p.out) + row_offset(p.out, 1, r);
+      const T m = sum_row<T>(C, [&](int64_t i, int n) { return load_lanes(x + i, n); }) / static_cast<T>(C);
+      const V mean = V::set(m);
+      const T square = sum_row<T>(C, [&](int64_t i, int n) {
+        __builtin_prefetch(next + i);
+        V d = load_lanes(x + i, n) - mean;
+        if (n < V::kLanes) d = select(Mask<T>::first(n), d, V::zero());
+        return d * d;
+      });
+      T root;
+      sqrt(V::set(square / static_cast<T>(C) + static_cast<T>(p.eps))).store(&root, 1);
+      const V rstd = V::set(1 / root);
+      map_row<T>(C, [&](int64_t i, int n) {
+        V y = (load_lanes(x + i, n) - mean) * rstd;
+        if constexpr (kWeight && kBias) {
+          y = fma(y, load_lanes(weight + i, n), load_lanes(bias + i, n));
+        } else if constexpr (kWeight) {
+          y = y * load_lanes(weight + i, n);
+        } else if constexpr (kBias) {
+          y = y + load_lanes(bias + i, n);
+        }
+        store_lanes(y, out + i, n);
+      });
+      if (p.mean.data != nullptr) data<T>(p.mean)[r * p.mean.strides[0]] = m;
+      if (p.rstd.data != nullptr) data<T>(p.rstd)[r * p.rstd.strides[0]] = 1 / root;
+    }
+  });
 }
+
+// The rows of one block of the backward. part: dweight (C), then dbias (C), of this block, or nullptr.
+template <class T, bool kWeight>
+FASTATTN_INLINE void backward_rows(const fa_layer_norm_bwd_params& p, const T* weight, int64_t begin, int64_t end,
+                                   T* dweight, T* dbias) {
+  using V = Vec<T>;
+  const int64_t C = row_length(p.x);
+  auto scaled = [&](V g, int64_t i, int n) {
+    if constexpr (kWeight) g = g * load_lanes(weight + i, n);
+    return g;
+  };
+  if (dweight != nullptr) {
+    map_row<T>(C, [&](int64_t i, int n) {
+      store_lanes(V::zero(), dweight + i, n);
+      store_lanes(V::zero(), dbias + i, n);
+    });
+  }
+  for (int64_t r = begin; r < end; ++r) {
+    const T* x = data<T>(p.x) + row_offset(p.x, 1, r);
+    const T* dout = data<T>(p.dout) + row_offset(p.dout, 1, r);
+    const V mean = V::set(data<T>(p.mean)[r * p.mean.strides[0]]);
+    const V rstd = V::set(data<T>(p.rstd)[r * p.rstd.strides[0]]);
+    auto normalised = [&](int64_t i, int n) { return (load_lanes(x + i, n) - mean) * rstd; };
+    V sum_g = V::zero(), sum_gn = V::zero();
+    V sum_g2 = V::zero(), sum_gn2 = V::zero();
+    auto visit = [&](int64_t i, int n, V& g_total, V& gn_total) {
+      const V y = normalised(i, n), d = load_lanes(dout + i, n);
+      const V g = scaled(d, i, n);  // 0 in the lanes from n on
+      g_total += g;
+      gn_total = fma(g, y, gn_total);
+      if (dweight != nullptr) {
+        store_lanes(fma(d, y, load_lanes(dweight + i, n)), dweight + i, n);
+        store_lanes(load_lanes(dbias + i, n) + d, dbias + i, n);
+      }
+    };
+    constexpr int kLanes = V::kLanes;
+    int64_t i = 0;
+    for (; i + 2 * kLanes <= C; i += 2 * kLanes) {
+      visit(i, kLanes, sum_g, sum_gn);
+      visit(i + kLanes, kLanes, sum_g2, sum_gn2);
+    }
+    for (; i < C; i += kLanes) visit(i, int(min_of<int64_t>(kLanes, C - i)), sum_g, sum_gn);
+    if (p.dx.data == nullptr) continue;
+    T* dx = data<T>(p.dx) + row_offset(p.dx, 1, r);
+    const bool more = r + 1 < end;
+    const T* next_x = more ? data<T>(p.x) + row_offset(p.x, 1, r + 1) : x;
+    const T* next_dout = more ? data<T>(p.dout) + row_offset(p.dout, 1, r + 1) : dout;
+    const T count = static_cast<T>(C);
+    const V mean_g = V::set(reduce_add(sum_g + sum_g2) / count), mean_gn = V::set(reduce_add(sum_gn + sum_gn2) / count);
+    map_row<T>(C, [&](int64_t i, int n) {
+      __builtin_prefetch(next_x + i);
+      __builtin_prefetch(next_dout + i);
+      V g = scaled(load_lanes(dout + i, n), i, n);
+      store_lanes(rstd * (fnma(normalised(i, n), mean_gn, g) - mean_g), dx + i, n);
+    });
+  }
+}
+
+struct Blocks {
+  int64_t rows, count;
+  FASTATTN_INLINE Blocks(int64_t R, int64_t C)
+      : rows(max_of(max_of(ceil_div(R, kMaxBlocks), ceil_div(kItemElements, max_of<int64_t>(1, C))), int64_t(1))),
+        count(ceil_div(R, rows)) {}
+};
+
+// out[i] = sum over blocks of part[block][i], in order.
+template <class T>
+void add_parts(const fa_launch& launch, const T* part, int64_t num_blocks, int64_t part_stride, const fa_tensor& out) {
+  using V = Vec<T>;
+  const int64_t C = out.shape[0], stride = out.strides[0];
+  T* to = data<T>(out);
+  const int64_t columns = round_up(ceil_div(kItemElements, max_of<int64_t>(1, num_blocks)), kLineElements);
+  parallel_for(launch, ceil_div(C, columns), [&](int64_t item, int) {
+    const int64_t begin = item * columns, end = min_of(C, begin + columns);
+    map_row<T>(end - begin, [&](int64_t i, int n) {
+      V sum = V::zero();
+      for (int64_t b = 0; b < num_blocks; ++b) sum += load_lanes(part + b * part_stride + begin + i, n);
+      if (stride == 1) {
+        store_lanes(sum, to + begin + i, n);
+      } else {
+        alignas(64) T lanes[V::kLanes];
+        sum.store(lanes);
+        for (int k = 0; k < n; ++k) to[(begin + i + k) * stride] = lanes[k];
+      }
+    });
+  });
+}
+
+}  // namespace
+
+fa_status layer_norm_fwd(const fa_layer_norm_fwd_params& p, fa_launch& launch) {
+  return visit_float(p.x.dtype, launch, [&]<class T>() {
+    const int64_t C = row_length(p.x);
+    const double n = static_cast<double>(num_elements(p.x));
+    describe<"layer_norm_fwd", T>(launch,
+                                  {.workspace = (needs_copy(p.weight) + needs_copy(p.bias)) * padded(C) * sizeof(T),
+                                   .flops = 7 * n,
+                                   .bytes = 2 * sizeof(T) * n});
+    if (launch.query) return FA_OK;
+    T* buffer = static_cast<T*>(launch.workspace);
+    const T* weight = contiguous(p.weight, buffer);
+    const T* bias = contiguous(p.bias, buffer);
+    if (weight != nullptr && bias != nullptr) {
+      forward<T, true, true>(p, launch, weight, bias);
+    } else if (weight != nullptr) {
+      forward<T, true, false>(p, launch, weight, bias);
+    } else if (bias != nullptr) {
+      forward<T, false, true>(p, launch, weight, bias);
+    } else {
+      forward<T, false, false>(p, launch, weight, bias);
+    }
+    return FA_OK;
+  });
+}
+
+fa_status layer_norm_bwd(const fa_layer_norm_bwd_params& p, fa_launch& launch) {
+  return visit_float(p.x.dtype, launch, [&]<class T>() {
+    const int64_t R = num_rows(p.x, 1), C = row_length(p.x);
+    const double n = static_cast<double>(num_elements(p.x));
+    const Blocks blocks(R, C);
+    const bool sums = p.dweight.data != nullptr || p.dbias.data != nullptr;
+    const int64_t part_stride = 2 * padded(C);
+    const int64_t elements = (needs_copy(p.weight) ? padded(C) : 0) + (sums ? blocks.count * part_stride : 0);
+    describe<"layer_norm_bwd", T>(
+        launch,
+        {.workspace = elements * sizeof(T), .flops = 12 * n, .bytes = (p.dx.data != nullptr ? 3 : 2) * sizeof(T) * n});
+    if (launch.query) return FA_OK;
+    T* buffer = static_cast<T*>(launch.workspace);
+    const T* weight = contiguous(p.weight, buffer);
+    T* parts = buffer;
+    parallel_for(launch, blocks.count, [&](int64_t block, int) {
+      T* dweight = sums ? parts + block * part_stride : nullptr;
+      T* dbias = sums ? dweight + padded(C) : nullptr;
+      const int64_t begin = block * blocks.rows, end = min_of(R, begin + blocks.rows);
+      if (weight != nullptr) {
+        backward_rows<T, true>(p, weight, begin, end, dweight, dbias);
+      } else {
+        backward_rows<T, false>(p, weight, begin, end, dweight, dbias);
+      }
+    });
+    if (p.dweight.data != nullptr) add_parts(launch, parts, blocks.count, part_stride, p.dweight);
+    if (p.dbias.data != nullptr) add_parts(launch, parts + padded(C), blocks.count, part_stride, p.dbias);
+    return FA_OK;
+  });
+}
+
 }  // namespace fastattn::cpu::FASTATTN_ISA

@@ -55,6 +55,7 @@ struct Region {
 // b's packed panel and the sums that outlive it.
 template <class T>
 struct Panel {
+  const T* a;            // packed tiles of rows [m_chunk][block][tile][k][row], or nullptr
   const T* b;            // packed slivers [sliver][k][n], or nullptr
   int64_t vec_begin;     // the first vector of the panel
   T* sums;               // (M, sums_stride), or nullptr where the panel is all of K
@@ -85,13 +86,18 @@ inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& 
   }
   const bool by_row = plan.a_from == AFrom::kRows || plan.a_from == AFrom::kPackedRows;
 
+  const int64_t panel_len = region.k_end - region.k_begin;
+
   Tile<T> t;
   int64_t block = region.k_begin;
   do {
     const int64_t block_len = min_of(C::kBlockK, region.k_end - block);
     const bool first_block = block == 0, last_block = block + block_len == p.K;
-    if (plan.a_from == AFrom::kPackedColumns) {
-      pack_a_columns(p, region.row_begin, region.row_end, tiles, num_tiles, block, block_len, local_a);
+    const T* packed_a = local_a;
+    if (plan.a_from == AFrom::kSharedColumns) {
+      packed_a = panel.a + region.row_begin * panel_len + (block - region.k_begin) * rows;
+    } else if (plan.a_from == AFrom::kPackedColumns) {
+      pack_a_columns(p, region.row_begin, tiles, num_tiles, block, block_len, local_a);
     } else if (plan.a_from == AFrom::kPackedRows) {
       pack_a_rows(p, region.row_begin, region.row_end, block, block_len, local_a);
     }
@@ -109,12 +115,12 @@ inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& 
         t.k_len = group_len;
         t.b_stride = width;
         t.b_ahead = 8 * width;
-        if (plan.b_from == BFrom::kDirect) {
+        if (plan.b_from == BFrom::kDirect && (kMaskedLoads || cols == width)) {
           t.b = p.b + k * p.b_k + vec * kLanes;
           t.b_stride = p.b_k;
           t.b_ahead = plan.group_k * p.b_k;
         } else if (plan.b_from == BFrom::kShared) {
-          t.b = panel.b + (vec - panel.vec_begin) * kLanes * (region.k_end - region.k_begin) +
+          t.b = panel.b + (vec - panel.vec_begin) * kLanes * panel_len +
                 (k - region.k_begin) * width;
         } else {
           pack_b(p, vec, vecs, k, group_len, local_b);
@@ -133,11 +139,12 @@ inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& 
               t.a_stride = p.a_k;
               break;
             case AFrom::kPackedRows:
-              t.a = local_a + tile_row * (block_len + kRowPad) + group;
+              t.a = packed_a + tile_row * (block_len + kRowPad) + group;
               t.a_stride = block_len + kRowPad;
               break;
             case AFrom::kPackedColumns:
-              t.a = local_a + tile_row * block_len + group * tile_rows;
+            case AFrom::kSharedColumns:
+              t.a = packed_a + tile_row * block_len + group * tile_rows;
               t.a_stride = tile_rows;
               break;
           }
@@ -161,7 +168,7 @@ inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& 
             t.dst = p.out + row * p.out_m + vec * kLanes;
             t.dst_stride = p.out_m;
           }
-          run_tile(t, static_cast<int>(tile_rows), static_cast<int>(vecs), by_row);
+          run_tile(t, tile_rows, vecs, by_row);
           if (finish) finish_tile(p, hot, row, tile_rows, vec * kLanes, cols);
         }
       }
@@ -174,8 +181,9 @@ inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& 
 template <class T>
 FASTATTN_INLINE fa_status run(const Problem<T>& p, const Plan& plan, const fa_launch& launch) {
   using C = TileConfig<T>;
-  T* const shared = static_cast<T*>(launch.workspace);
-  T* const partial = shared + plan.shared;
+  T* const shared_a = static_cast<T*>(launch.workspace);
+  T* const shared_b = shared_a + plan.shared_a;
+  T* const partial = shared_b + plan.shared_b;
   T* const locals = partial + plan.partial;
   const int64_t worker_elements = plan.worker_elements();
   const EvenSplit m_chunks(plan.num_row_tiles, plan.m_chunks);
@@ -212,17 +220,27 @@ FASTATTN_INLINE fa_status run(const Problem<T>& p, const Plan& plan, const fa_la
         const int64_t k_len = min_of(plan.panel_k, p.K - k_begin);
         Panel<T> panel{};
         panel.vec_begin = slivers.begin(panel_begin);
-        if (plan.b_from == BFrom::kShared) {
-          panel.b = shared;
-          const int64_t blocks = ceil_div(k_len, C::kBlockK);
-          parallel_for(launch, panel_len * blocks, [&](int64_t item, int) {
-            const int64_t vec = slivers.begin(panel_begin + item / blocks);
-            const int64_t vecs = slivers.begin(panel_begin + item / blocks + 1) - vec;
-            const int64_t k = item % blocks * C::kBlockK;
-            T* dst = shared + (vec - panel.vec_begin) * C::kLanes * k_len + k * vecs * C::kLanes;
-            pack_b(entry, vec, vecs, k_begin + k, min_of(C::kBlockK, k_len - k), dst);
-          });
-        }
+        const int64_t blocks = max_of(ceil_div(k_len, C::kBlockK), int64_t{1});
+        const int64_t b_items = plan.b_from == BFrom::kShared ? panel_len * blocks : 0;
+        const int64_t a_items = plan.a_from == AFrom::kSharedColumns ? plan.m_chunks * blocks : 0;
+        panel.a = shared_a;
+        panel.b = shared_b;
+        parallel_for(launch, b_items + a_items, [&](int64_t item, int) {
+          const bool of_b = item < b_items;
+          const int64_t part = of_b ? item / blocks : (item - b_items) / blocks;
+          const int64_t k = item % blocks * C::kBlockK, n = min_of(C::kBlockK, k_len - k);
+          if (of_b) {
+            const int64_t vec = slivers.begin(panel_begin + part);
+            const int64_t vecs = slivers.begin(panel_begin + part + 1) - vec;
+            T* dst = shared_b + (vec - panel.vec_begin) * C::kLanes * k_len + k * vecs * C::kLanes;
+            pack_b(entry, vec, vecs, k_begin + k, n, dst);
+          } else {
+            const Region r = region_of(part);
+            const int64_t rows = r.row_end - r.row_begin, tiles = ceil_div(rows, int64_t{C::kRows});
+            pack_a_columns(entry, r.row_begin, EvenSplit(rows, tiles), tiles, k_begin + k, n,
+                           shared_a + r.row_begin * k_len + k * rows);
+          }
+        });
         if (plan.partial != 0) {
           panel.sums = partial;
           panel.sums_stride = plan.panel_slivers * C::kCols;
@@ -252,7 +270,7 @@ fa_status matmul(const fa_matmul_params& params, fa_launch& launch) {
     if (launch.query) {
       const double batch = static_cast<double>(p.batch), m = p.M, n = p.N, k = empty ? 0 : p.K;
       const double outs = 1 + (p.residual != nullptr) + (p.preact != nullptr) + p.accumulate;
-      const int64_t elements = plan.shared + plan.partial + num_threads() * plan.worker_elements();
+      const int64_t elements = plan.shared_a + plan.shared_b + plan.partial + num_threads() * plan.worker_elements();
       describe<"matmul", T>(launch, {.workspace = static_cast<size_t>(elements) * sizeof(T),
                                      .flops = 2 * batch * m * n * k,
                                      .bytes = sizeof(T) * batch * (m * k + k * n + outs * m * n)});

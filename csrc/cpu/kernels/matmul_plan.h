@@ -167,7 +167,7 @@ struct EvenSplit {
 };
 
 enum class BFrom {
-  kDirect,  // rows of b as they are
+  kDirect,  // rows of b as they are; without masked loads, a sliver with a partial vector is packed all the same
   kShared,  // slivers that all threads packed before
   kLocal,   // slivers that the item packs for itself
 };
@@ -175,7 +175,8 @@ enum class AFrom {
   kRows,           // by broadcast from a, contiguous along K
   kColumns,        // by broadcast from a, contiguous along M
   kPackedRows,     // copied to [row][k]: rows that lie a multiple of a page apart share few cache sets
-  kPackedColumns,  // copied to [k][row] tile by tile
+  kPackedColumns,  // copied to [k][row] tile by tile, by the item
+  kSharedColumns,  // the same, by all threads before
 };
 
 struct Plan {
@@ -189,7 +190,7 @@ struct Plan {
   int64_t group_k;           // k that a tile does before the next tile has its turn
   bool batch_items;          // items of all batch entries in one region
   // Elements of the workspace.
-  int64_t shared, partial;                    // packed b; sums between panels of k
+  int64_t shared_a, shared_b, partial;        // packed a and b; sums between panels of k
   int64_t local_a, local_b, state, sums;      // of each worker
   int64_t worker_elements() const { return local_a + local_b + state + sums; }
 };
@@ -205,12 +206,26 @@ FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
   const bool b_rows = p.b_n == 1 && p.num_sum_axes == 0;
   const bool one_run = p.num_sum_axes == 0;
 
+  constexpr int64_t kPanelElements = int64_t{16} * 1024 * 1024 / sizeof(T), kPanelBlocks = 8;
   constexpr int64_t kStreamRows = 32;
   const bool stream = p.M <= kStreamRows;
   // b fits L1 and L2 as it is: packing costs more than it gives.
   const bool small_b = p.K * p.N <= int64_t{262144} / int64_t{sizeof(T)};
   q.batch_items = stream || (p.batch >= 8 && small_b);
   q.b_from = p.K == 0 || (b_rows && (stream || small_b)) ? BFrom::kDirect : q.batch_items ? BFrom::kLocal : BFrom::kShared;
+
+  if (one_run && p.a_k == 1) {
+    q.a_from = AFrom::kRows;
+  } else if (one_run && (p.a_m == 1 || p.M == 1) && (stream || p.K * p.M <= 16384)) {
+    q.a_from = AFrom::kColumns;
+  } else {
+    q.a_from = AFrom::kPackedColumns;
+  }
+  q.panel_k = max_of(p.K, int64_t{1});
+  if (q.b_from == BFrom::kShared) q.panel_k = min_of(p.K, kPanelBlocks * C::kBlockK);
+  if (q.a_from == AFrom::kPackedColumns && !q.batch_items && p.M * q.panel_k <= kPanelElements) {
+    q.a_from = AFrom::kSharedColumns;
+  }
 
   // Items: small enough to share out evenly, large enough to be worth claiming, and a's rows stay in L2.
   constexpr int64_t kItemWork = 65536;
@@ -223,12 +238,16 @@ FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
     if (p.M * p.N * p.K <= 2 * kItemWork / 4) slivers = q.num_slivers;
   } else {
     const int64_t entries = q.batch_items ? p.batch : 1;
-    slivers = min_of(slivers, int64_t{8});
+    // An item that packs its rows of a wants many columns for them.
+    const bool packs_a = q.a_from == AFrom::kPackedColumns;
+    slivers = min_of(slivers, int64_t{packs_a ? 24 : 8});
     for (;;) {
       const int64_t items = entries * ceil_div(q.num_row_tiles, m_tiles) * ceil_div(q.num_slivers, slivers);
       const int64_t work = m_tiles * C::kRows * slivers * C::kCols * p.K;
       if (items >= 32 || work < 2 * kItemWork) break;
-      const bool by_rows = q.b_from == BFrom::kLocal ? false : m_tiles * C::kRows >= slivers * C::kCols;
+      const bool by_rows = q.b_from == BFrom::kLocal ? false
+                           : packs_a                ? m_tiles > 4
+                                                    : m_tiles * C::kRows >= slivers * C::kCols;
       if (by_rows && m_tiles > 1) {
         m_tiles = ceil_div(m_tiles, int64_t{2});
       } else if (slivers > 1) {
@@ -240,28 +259,18 @@ FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
   }
   q.m_chunks = ceil_div(q.num_row_tiles, m_tiles);
 
-  q.panel_k = max_of(p.K, int64_t{1});
   q.panel_slivers = q.num_slivers;
-  q.shared = q.partial = 0;
+  q.shared_a = q.a_from == AFrom::kSharedColumns ? p.M * q.panel_k : 0;
+  q.shared_b = q.partial = 0;
   if (q.b_from == BFrom::kShared) {
-    constexpr int64_t kPanelElements = int64_t{16} * 1024 * 1024 / sizeof(T), kPanelBlocks = 8;
-    q.panel_k = min_of(p.K, kPanelBlocks * C::kBlockK);
     q.panel_slivers = max_of(min_of(kPanelElements / (q.panel_k * C::kCols), q.num_slivers), slivers);
     q.panel_slivers = min_of(q.panel_slivers, q.num_slivers);
     const int64_t panels = ceil_div(q.num_slivers, q.panel_slivers);
     q.panel_slivers = ceil_div(q.num_slivers, panels);
-    q.shared = q.panel_slivers * C::kCols * q.panel_k;
+    q.shared_b = q.panel_slivers * C::kCols * q.panel_k;
     if (q.panel_k < p.K) q.partial = p.M * q.panel_slivers * C::kCols;
   }
   q.n_chunks = ceil_div(q.panel_slivers, slivers);
-
-  if (one_run && p.a_k == 1) {
-    q.a_from = AFrom::kRows;
-  } else if (one_run && (p.a_m == 1 || p.M == 1)) {
-    q.a_from = AFrom::kColumns;
-  } else {
-    q.a_from = AFrom::kPackedColumns;
-  }
 
   q.group_k = C::kBlockK;
   if (stream) q.group_k = q.b_from == BFrom::kLocal ? 128 : 32;
@@ -269,7 +278,8 @@ FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
   q.local_a = q.a_from == AFrom::kPackedColumns ? item_rows * block_k
               : q.a_from == AFrom::kPackedRows  ? item_rows * (block_k + kRowPad)
                                                 : 0;
-  q.local_b = q.b_from == BFrom::kLocal ? C::kCols * min_of(block_k, q.group_k) : 0;
+  const bool ragged = q.b_from == BFrom::kDirect && !kMaskedLoads && p.N % C::kLanes != 0;
+  q.local_b = q.b_from == BFrom::kLocal || ragged ? C::kCols * min_of(block_k, q.group_k) : 0;
   q.state = q.group_k < block_k ? item_rows * item_cols : 0;
   q.sums = q.partial == 0 && p.K > C::kBlockK ? item_rows * item_cols : 0;
   return q;

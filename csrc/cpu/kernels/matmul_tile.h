@@ -51,29 +51,36 @@ struct Tile {
   int64_t add_stride;
   T* dst;
   int64_t dst_stride;
-  int tail;  // lanes of the last vector, 1 to kLanes; what init, add and dst have, and b where it is not packed
+  int tail;  // lanes of the last vector that dst has, 1 to kLanes; init and add have whole vectors, b too but with
+             // kMaskedLoads
 };
 
-// Ends a step of k for the compiler: with 16 registers, GCC otherwise starts the next step early and spills sums.
-template <class T, int kR, int kV>
-FASTATTN_INLINE void pin_accumulators([[maybe_unused]] Vec<T> (&acc)[kR][kV]) {
+// acc += a * b. With 16 registers, 15 of them taken, GCC's allocator otherwise picks FMA forms that overwrite a factor,
+// and pays with moves and spills; asm leaves it the one form that updates the sum, and volatile keeps the order.
+template <class T>
+FASTATTN_INLINE void fma_into(Vec<T>& acc, Vec<T> a, Vec<T> b) {
 #if defined(FASTATTN_ISA_IS_AVX2)
-#pragma GCC unroll 8
-  for (int r = 0; r < kR; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kV; ++v) asm volatile("" : "+x"(acc[r][v].v));
+  if constexpr (sizeof(T) == 4) {
+    asm volatile("vfmadd231ps %2, %1, %0" : "+x"(acc.v) : "x"(a.v), "x"(b.v));
+  } else {
+    asm volatile("vfmadd231pd %2, %1, %0" : "+x"(acc.v) : "x"(a.v), "x"(b.v));
   }
+#else
+  acc = fma(a, b, acc);
 #endif
 }
 
-// kTail: the last vector is partial. With AVX-512 masks are free, so there every tile is compiled as partial.
-template <class T, int kR, int kV, bool kByRow, bool kTail>
+// Where a partial vector of b can be loaded as cheaply as a whole one. AVX2 would need a register for the mask.
+#if defined(FASTATTN_ISA_IS_AVX512)
+inline constexpr bool kMaskedLoads = true;
+#else
+inline constexpr bool kMaskedLoads = false;
+#endif
+
+template <class T, int kR, int kV, bool kByRow>
 __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
   using V = Vec<T>;
   const int tail = t.tail;
-  auto load = [=](const T* p, int v) __attribute__((always_inline)) {
-    return kTail && v == kV - 1 ? V::load(p + v * V::kLanes, tail) : V::load(p + v * V::kLanes);
-  };
   V acc[kR][kV];
   if (t.init == nullptr) {
 #pragma GCC unroll 8
@@ -85,7 +92,16 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
 #pragma GCC unroll 8
     for (int r = 0; r < kR; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < kV; ++v) acc[r][v] = load(t.init + r * t.init_stride, v);
+      for (int v = 0; v < kV; ++v) acc[r][v] = V::load(t.init + r * t.init_stride + v * V::kLanes);
+    }
+  }
+
+  // dst is on its way while the sums are made.
+#pragma GCC unroll 8
+  for (int r = 0; r < kR; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v) {
+      if (v * V::kLanes * sizeof(T) % 64 == 0) __builtin_prefetch(t.dst + r * t.dst_stride + v * V::kLanes, 1);
     }
   }
 
@@ -103,16 +119,16 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
     V rb[kV];
 #pragma GCC unroll 4
     for (int v = 0; v < kV; ++v) {
-      rb[v] = load(b, v);
-      if (v * V::kLanes * sizeof(T) % 64 == 0) __builtin_prefetch(b + b_ahead + v * V::kLanes);
+      const T* p = b + v * V::kLanes;
+      rb[v] = kMaskedLoads && v == kV - 1 ? V::load(p, tail) : V::load(p);
+      if (v * V::kLanes * sizeof(T) % 64 == 0) __builtin_prefetch(p + b_ahead);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < kR; ++r) {
       V ra = V::set(kByRow ? a[r][k] : a[0][r]);
 #pragma GCC unroll 4
-      for (int v = 0; v < kV; ++v) acc[r][v] = fma(ra, rb[v], acc[r][v]);
+      for (int v = 0; v < kV; ++v) fma_into(acc[r][v], ra, rb[v]);
     }
-    pin_accumulators(acc);
     b += b_stride;
     if (!kByRow) a[0] += a_stride;
   };
@@ -138,7 +154,7 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
 #pragma GCC unroll 8
     for (int r = 0; r < kR; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < kV; ++v) acc[r][v] = load(t.add + r * t.add_stride, v) + acc[r][v];
+      for (int v = 0; v < kV; ++v) acc[r][v] = V::load(t.add + r * t.add_stride + v * V::kLanes) + acc[r][v];
     }
   }
 #pragma GCC unroll 8
@@ -146,7 +162,8 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
 #pragma GCC unroll 4
     for (int v = 0; v < kV; ++v) {
       T* p = t.dst + r * t.dst_stride + v * V::kLanes;
-      if (kTail && v == kV - 1) {
+      // Not every store masked: Zen 4 is slow at those.
+      if (v == kV - 1 && tail != V::kLanes) {
         acc[r][v].store(p, tail);
       } else {
         acc[r][v].store(p);
@@ -158,13 +175,13 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
 template <class T>
 using TileFn = void (*)(const Tile<T>&);
 
-// kTiles<T, ...>.fn[rows - 1][vecs - 1]
-template <class T, bool kByRow, bool kTail>
+// kTiles<T, by_row>.fn[rows - 1][vecs - 1]
+template <class T, bool kByRow>
 struct TileTable {
   TileFn<T> fn[TileConfig<T>::kRows][TileConfig<T>::kVecs];
   template <int kR, int kV>
   constexpr void fill() {
-    fn[kR - 1][kV - 1] = compute_tile<T, kR, kV, kByRow, kTail>;
+    fn[kR - 1][kV - 1] = compute_tile<T, kR, kV, kByRow>;
     if constexpr (kV > 1) {
       fill<kR, kV - 1>();
     } else if constexpr (kR > 1) {
@@ -173,22 +190,12 @@ struct TileTable {
   }
   constexpr TileTable() : fn{} { fill<TileConfig<T>::kRows, TileConfig<T>::kVecs>(); }
 };
-template <class T, bool kByRow, bool kTail>
-inline constexpr TileTable<T, kByRow, kTail> kTiles{};
+template <class T, bool kByRow>
+inline constexpr TileTable<T, kByRow> kTiles{};
 
 template <class T>
-FASTATTN_INLINE void run_tile(const Tile<T>& t, int rows, int vecs, bool by_row) {
-#if defined(FASTATTN_ISA_IS_AVX512)
-  (by_row ? kTiles<T, true, true>.fn : kTiles<T, false, true>.fn)[rows - 1][vecs - 1](t);
-#elif defined(FASTATTN_ISA_IS_AVX2)
-  if (t.tail == Vec<T>::kLanes) {
-    (by_row ? kTiles<T, true, false>.fn : kTiles<T, false, false>.fn)[rows - 1][vecs - 1](t);
-  } else {
-    (by_row ? kTiles<T, true, true>.fn : kTiles<T, false, true>.fn)[rows - 1][vecs - 1](t);
-  }
-#else
-  (by_row ? kTiles<T, true, false>.fn : kTiles<T, false, false>.fn)[rows - 1][vecs - 1](t);
-#endif
+FASTATTN_INLINE void run_tile(const Tile<T>& t, int64_t rows, int64_t vecs, bool by_row) {
+  (by_row ? kTiles<T, true>.fn : kTiles<T, false>.fn)[rows - 1][vecs - 1](t);
 }
 
 }  // namespace fastattn::cpu::FASTATTN_ISA

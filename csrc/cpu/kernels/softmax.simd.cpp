@@ -16,6 +16,7 @@
 // Source: Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018), section 2, for the safe form.
 #include "cpu/simd/math.h"
 #include "elementwise.h"
+#include "row.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
@@ -60,77 +61,18 @@ struct Logits {
   }
 };
 
-template <class T>
-FASTATTN_INLINE T finite_max(T m) {
-  return m == -kInf<T> ? T(0) : m;
-}
-template <class T>
-FASTATTN_INLINE T log_of(T x) {
-  T y;
-  log(Vec<T>::set(x)).store(&y, 1);
-  return y;
-}
-template <class T>
-FASTATTN_INLINE void prefetch_line(const T* p, int64_t i) {
-  __builtin_prefetch(p + i);
-}
-
 // --- along ---------------------------------------------------------------------------------------------------------
-
-// Sums over a row go through four accumulators that are emptied every kSumVectors vectors, so that a long row does not
-// drift.
-constexpr int kSumVectors = 256;
-
-// sum of f(i, n) over the vectors of a row of C elements; f's lanes from n on must be 0.
-template <class T, class F>
-FASTATTN_INLINE T sum_row(int64_t C, F&& f) {
-  using V = Vec<T>;
-  constexpr int64_t kLanes = V::kLanes;
-  V total = V::zero();
-  int64_t i = 0;
-  while (i + kLanes <= C) {
-    const int64_t end = min_of(C, i + kSumVectors * kLanes);
-    V a = V::zero(), b = V::zero(), c = V::zero(), d = V::zero();
-    for (; i + 4 * kLanes <= end; i += 4 * kLanes) {
-      a += f(i, V::kLanes);
-      b += f(i + kLanes, V::kLanes);
-      c += f(i + 2 * kLanes, V::kLanes);
-      d += f(i + 3 * kLanes, V::kLanes);
-    }
-    for (; i + kLanes <= end; i += kLanes) a += f(i, V::kLanes);
-    total += (a + b) + (c + d);
-  }
-  if (i < C) total += f(i, int(C - i));
-  return reduce_add(total);
-}
-template <class T, class F>
-FASTATTN_INLINE void map_row(int64_t C, F&& f) {
-  constexpr int kLanes = Vec<T>::kLanes;
-  int64_t i = 0;
-  for (; i + kLanes <= C; i += kLanes) f(i, kLanes);
-  if (i < C) f(i, int(C - i));
-}
 
 template <class T, MaskKind kMask>
 FASTATTN_INLINE void row_along(const Logits<T, kMask>& s, T* out, const T* next_x, int64_t C, bool log_form) {
   using V = Vec<T>;
   constexpr int kLanes = V::kLanes;
   const V hidden = V::set(-kInf<T>);
-  V a = hidden, b = hidden, c = hidden, d = hidden;
-  int64_t i = 0;
-  for (; i + 4 * kLanes <= C; i += 4 * kLanes) {
-    a = max(a, s.load(i));
-    b = max(b, s.load(i + kLanes));
-    c = max(c, s.load(i + 2 * kLanes));
-    d = max(d, s.load(i + 3 * kLanes));
-  }
-  for (; i + kLanes <= C; i += kLanes) a = max(a, s.load(i));
-  if (i < C) b = max(b, s.load(i, int(C - i)));
-  const T m = finite_max(reduce_max(max(max(a, b), max(c, d))));
+  const T m = finite_max(max_row<T>(C, [&](int64_t i, int n) { return n == kLanes ? s.load(i) : s.load(i, n); }));
   const V row_max = V::set(m);
 
   const T l = sum_row<T>(C, [&](int64_t i, int n) {
-    prefetch_line(next_x, i);
+    __builtin_prefetch(next_x + i);
     V e;
     if (n == kLanes) {
       e = exp(s.load(i) - row_max);
@@ -196,6 +138,7 @@ FASTATTN_INLINE void tile_across(Logits<T, kMask> s, T* out, int64_t C, int64_t 
   // Row statistics; lanes past n are never stored to out.
   alignas(64) T stat[kWidestTile * kLanes];  // max, then log of the normaliser or its inverse
   alignas(64) T sum[kWidestTile * kLanes];
+  alignas(64) T part[kWidestTile * kLanes];  // of the sum, over kSumVectors elements
   auto lanes = [&](int j) { return min_of(kLanes, n - j); };
   auto logits = [&](int j) { return n - j >= kLanes ? s.load(j) : s.load(j, n - j); };
 
@@ -209,13 +152,18 @@ FASTATTN_INLINE void tile_across(Logits<T, kMask> s, T* out, int64_t C, int64_t 
     select(m == V::set(-kInf<T>), V::zero(), m).store(stat + j);
     V::zero().store(sum + j);
   }
-  for (int64_t c = 0; c < C; ++c) {
-    line(c);
-    for (int j = 0; j < n; j += kLanes) {
-      V e = exp(logits(j) - V::load(stat + j));
-      (V::load(sum + j) + e).store(sum + j);
-      if (!log_form) e.store(out + c * out_stride + j, lanes(j));
+  for (int64_t begin = 0; begin < C; begin += kSumVectors) {
+    const int64_t end = min_of(C, begin + kSumVectors);
+    for (int j = 0; j < n; j += kLanes) V::zero().store(part + j);
+    for (int64_t c = begin; c < end; ++c) {
+      line(c);
+      for (int j = 0; j < n; j += kLanes) {
+        V e = exp(logits(j) - V::load(stat + j));
+        (V::load(part + j) + e).store(part + j);
+        if (!log_form) e.store(out + c * out_stride + j, lanes(j));
+      }
     }
+    for (int j = 0; j < n; j += kLanes) (V::load(sum + j) + V::load(part + j)).store(sum + j);
   }
   for (int j = 0; j < n; j += kLanes) {
     V l = V::load(sum + j);

@@ -72,11 +72,14 @@ def wrap_view(data: Array, of: Base) -> Tensor:
 
 def array_module(array: Array) -> Any:
     """The module whose functions work on `array`: NumPy, or CuPy."""
-    return np if type(array) is ndarray else array.__array_namespace__()
+    return np if isinstance(array, (ndarray, np.generic)) else array.__array_namespace__()
 
 
 def kind_of(array: Array) -> _kinds.Kind:
-    return _kinds.NUMPY if type(array) is ndarray else _kinds.kind_of("Tensor", ("data",), (array,))
+    """What allocates arrays like `array`."""
+    if isinstance(array, (ndarray, np.generic)):
+        return _kinds.NUMPY
+    return _kinds.kind_of("Tensor", ("data",), (array,))
 
 
 # Grad mode -----------------------------------------------------------------------------------------------------------
@@ -238,7 +241,7 @@ def _exclusive(holder: Any, key: Any) -> bool:
     array = holder[key]
     if type(array) is ndarray:
         return array.flags.writeable and not isinstance(array.base, ndarray)
-    return not isinstance(array, np.generic) and getattr(array, "base", None) is None
+    return getattr(array, "base", None) is None
 
 
 def _own(holder: Any, key: Any) -> Array:
@@ -246,8 +249,6 @@ def _own(holder: Any, key: Any) -> Array:
     if _exclusive(holder, key) and holder[key].flags.c_contiguous:
         return holder[key]
     array = holder[key]
-    if isinstance(array, np.generic):
-        return np.array(array)
     out = kind_of(array).empty(array.shape, array.dtype, array)
     out[...] = array
     return out
@@ -265,7 +266,7 @@ def _add(table: dict[Any, Array], key: Any, values: Sequence[Array], i: int) -> 
     elif type(old) is ndarray and old.nbytes >= LARGE:
         table[key] = np.add(old, values[i], out=_kinds.NUMPY.empty(old.shape, old.dtype, old))
     else:
-        table[key] = old + values[i]
+        table[key] = array_module(old).asarray(old + values[i])
 
 
 # The walk ------------------------------------------------------------------------------------------------------------
@@ -331,6 +332,8 @@ class _Walk:
                 node.saved, node.edges, node.checks = _FREED, (), ()
             for i, edge in enumerate(edges):
                 if edge is not None and values[i] is not None:
+                    if isinstance(values[i], np.generic):  # NumPy's result of arithmetic on arrays without axes
+                        values = tuple([np.asarray(v) if isinstance(v, np.generic) else v for v in values])
                     deliver(edge, values, i)
             del values
 

@@ -45,7 +45,7 @@ class TorchKind(_kinds.Kind):
         if out is not None:
             msg = f"{op.name}: out= cannot be recorded for gradients; leave it out, or call under torch.no_grad()"
             raise RuntimeError(msg)
-        results = _Record.apply(op, attrs, *arrays)
+        results: Any = _Record.apply(op, attrs, *arrays)  # type: ignore[no-untyped-call]
         return results[0] if op.public(attrs) == 1 else results
 
 
@@ -65,7 +65,7 @@ class _Record(torch.autograd.Function):
         return outs[: op.public(attrs)]
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[Any, ...]:
         op = ctx.op
         if all(g is None for g in grads):

@@ -48,8 +48,7 @@ class Matmul(Op):
     def saved(
         self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]
     ) -> tuple[Array | None, ...]:
-        a, b, bias, residual = arrays
-        return a, b, bias, outs[1]
+        return *arrays[:3], outs[1]
 
     def backward(
         self,

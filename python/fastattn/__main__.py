@@ -1,0 +1,7 @@
+"""`python -m fastattn` is `fastattn`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

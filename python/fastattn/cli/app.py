@@ -1,0 +1,141 @@
+"""The commands and their flags. What they do is in the modules that they import when they run."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Hand-written kernels for attention, matmul, softmax and Adam, and models trained with them.",
+    add_completion=False,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import fastattn
+
+        print(f"fastattn {fastattn.__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Says what there is when no command is given."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def info(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Say what fastattn runs on: version, instruction sets, threads, build."""
+    from .info import print_info
+
+    print_info(json)
+
+
+@dataclass(frozen=True)
+class TrainArguments:
+    """The flags of `fastattn train` as given; None: the default."""
+
+    text: Path | None = None
+    resume: Path | None = None
+    out: Path | None = None
+    steps: int | None = None
+    tokens: int | None = None
+    batch_size: int | None = None
+    context: int | None = None
+    layers: int | None = None
+    width: int | None = None
+    heads: int | None = None
+    dropout: float | None = None
+    lr: float | None = None
+    warmup: int | None = None
+    weight_decay: float | None = None
+    grad_clip: float | None = None
+    eval_every: int | None = None
+    checkpoint_every: int | None = None
+    seed: int | None = None
+    sample: int = 300
+    threads: int | None = None
+    quiet: bool = False
+    json: bool = False
+
+
+@app.command()
+def train(
+    text: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="UTF-8 text to train on. [default: the topics of Python's help]")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder, with its own settings.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run folder. [default: runs/DATE-TIME]")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps. [default: 3000]")] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Train on this many tokens, instead of --steps.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Windows a step. [default: 8]")] = None,
+    context: Annotated[int | None, typer.Option(min=1, help="Characters a window. [default: 128]")] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="Transformer blocks. [default: 4]")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Width of the model. [default: 128]")] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads a block. [default: 4]")] = None,
+    dropout: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Dropout probability. [default: 0]")] = None,
+    lr: Annotated[float | None, typer.Option(min=0.0, help="Highest learning rate. [default: 0.004]")] = None,
+    warmup: Annotated[int | None, typer.Option(min=0, help="Steps until it is reached. [default: 100]")] = None,
+    weight_decay: Annotated[float | None, typer.Option(min=0.0, help="Of AdamW, on matrices. [default: 0.1]")] = None,
+    grad_clip: Annotated[
+        float | None, typer.Option(min=0.0, help="Largest gradient norm, 0: any. [default: 1]")
+    ] = None,
+    eval_every: Annotated[
+        int | None, typer.Option(min=0, help="Steps between evaluations, 0: at the end only. [default: 250]")
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(min=0, help="Steps between checkpoints, 0: at the end only. [default: 250]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of weights, batches and dropout. [default: 0]")] = None,
+    sample: Annotated[int, typer.Option(min=0, help="Characters of the sample, 0: none. [default: 300]")] = 300,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; the result does not depend on it. [default: all cores]")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON; everything else goes to standard error.")
+    ] = False,
+) -> None:
+    """Train a small GPT on text, characters as tokens; with no flags, for some minutes on Python's own help."""
+    from .train import INTERRUPTED, run
+
+    arguments = TrainArguments(
+        text, resume, out, steps, tokens, batch_size, context, layers, width, heads, dropout, lr, warmup,
+        weight_decay, grad_clip, eval_every, checkpoint_every, seed, sample, threads, quiet, json,
+    )  # fmt: skip
+    problem = _problem(arguments)
+    if problem:
+        raise typer.BadParameter(problem)
+    if run(arguments).interrupted:
+        sys.stdout.flush()
+        raise typer.Exit(INTERRUPTED)
+
+
+def _problem(arguments: TrainArguments) -> str | None:
+    """What is wrong with the flags together."""
+    if arguments.steps is not None and arguments.tokens is not None:
+        return "--steps and --tokens say the same thing; pass one of them"
+    if arguments.resume is not None:
+        ours = {"resume", "sample", "threads", "quiet", "json"}
+        given = [name for name, value in vars(arguments).items() if name not in ours and value is not None]
+        if given:
+            flags = ", ".join("--" + name.replace("_", "-") for name in given)
+            return f"--resume goes on with the settings of the run; drop {flags}"
+    return None

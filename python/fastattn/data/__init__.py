@@ -1,0 +1,7 @@
+"""Text for language models: reading it, its vocabulary, its split, and the batches of a step."""
+
+from .sampler import BatchSampler, windows
+from .text import default_text, load_text, split
+from .vocabulary import CharVocabulary
+
+__all__ = ["BatchSampler", "CharVocabulary", "default_text", "load_text", "split", "windows"]

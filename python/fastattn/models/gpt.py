@@ -1,0 +1,298 @@
+"""GPT-2's architecture, with Hugging Face's configuration and state_dict keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, overload
+
+import numpy as np
+
+from fastattn import ops
+from fastattn.autograd import creation
+from fastattn.autograd.node import Base
+from fastattn.autograd.tensor import Tensor, wrap
+from fastattn.nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, Parameter, init
+from fastattn.nn import functional as F
+from fastattn.nn.layers import new_parameter
+from fastattn.nn.module import IncompatibleKeys
+
+# Hugging Face's names of activations, and what they are in matmul's epilogue.
+ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
+IGNORE_INDEX = -100
+
+
+@dataclass
+class GPTConfig:
+    """The sizes of a GPT, with Hugging Face's names and GPT-2's defaults.
+
+    Args:
+        vocab_size: V, tokens of the vocabulary.
+        n_positions: the longest sequence.
+        n_embd: C, the width.
+        n_layer: blocks.
+        n_head: heads of each block; C is a multiple of it.
+        n_inner: width of the MLPs, 4 C by default.
+        activation_function: "gelu_new" (with tanh) or "gelu" (erf).
+        resid_pdrop, embd_pdrop, attn_pdrop: dropout after projections, after embeddings, and of attention weights.
+        layer_norm_epsilon: eps of the layer norms.
+        initializer_range: deviation of the first weights.
+        tie_word_embeddings: whether lm_head.weight is the token table.
+
+    Raises:
+        ValueError: a size that is not positive, C not a multiple of n_head, an unknown activation.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.models.GPTConfig(n_embd=128, n_layer=4, n_head=4).n_inner is None
+        True
+
+    Source: transformers, GPT2Config.
+    """
+
+    vocab_size: int = 50257
+    n_positions: int = 1024
+    n_embd: int = 768
+    n_layer: int = 12
+    n_head: int = 12
+    n_inner: int | None = None
+    activation_function: str = "gelu_new"
+    resid_pdrop: float = 0.1
+    embd_pdrop: float = 0.1
+    attn_pdrop: float = 0.1
+    layer_norm_epsilon: float = 1e-5
+    initializer_range: float = 0.02
+    tie_word_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head"):
+            if getattr(self, name) <= 0:
+                msg = f"GPTConfig: {name} is {getattr(self, name)}; expected a positive number"
+                raise ValueError(msg)
+        if self.n_embd % self.n_head:
+            msg = f"GPTConfig: n_embd {self.n_embd} is not a multiple of n_head {self.n_head}"
+            raise ValueError(msg)
+        if self.activation_function not in ACTIVATIONS:
+            msg = f"GPTConfig: activation_function is {self.activation_function!r}; expected {' or '.join(ACTIVATIONS)}"
+            raise ValueError(msg)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as a dict."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> GPTConfig:
+        """A config of a dict such as a GPT-2 config.json holds; fields that this class lacks are ignored."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{key: value for key, value in values.items() if key in known})
+
+
+class Conv1D(Module):
+    """A dense layer whose weight is (in, out), as GPT-2 stores it, with activation and residual fused in."""
+
+    weight: Parameter
+    bias: Parameter
+
+    def __init__(self, nf: int, nx: int, std: float) -> None:
+        super().__init__()
+        self.nf = nf
+        self.nx = nx
+        self.weight = new_parameter(nx, nf, dtype=None)
+        self.bias = new_parameter(nf, dtype=None)
+        init.normal_(self.weight, 0.0, std)
+        init.zeros_(self.bias)
+
+    def forward(self, x: Tensor, activation: str | None = None, residual: Tensor | None = None) -> Tensor:
+        out: Tensor = ops.matmul(x, self.weight, bias=self.bias, activation=activation, residual=residual)
+        return out
+
+    def extra_repr(self) -> str:
+        return f"nf={self.nf}, nx={self.nx}"
+
+
+def _project(layer: Conv1D, x: Tensor, residual: Tensor, dropout: Dropout) -> Tensor:
+    """residual + dropout(layer(x)); without dropout the sum is part of the product."""
+    if dropout.training and dropout.p:
+        return dropout(layer(x)) + residual  # type: ignore[no-any-return]
+    return layer(x, residual=residual)  # type: ignore[no-any-return]
+
+
+class Attention(Module):
+    """Causal self-attention of several heads."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.num_heads = config.n_head
+        self.attn_pdrop = config.attn_pdrop
+        std = config.initializer_range
+        self.c_attn = Conv1D(3 * config.n_embd, config.n_embd, std)
+        self.c_proj = Conv1D(config.n_embd, config.n_embd, std / math.sqrt(2 * config.n_layer))
+        self.resid_dropout = Dropout(config.resid_pdrop)
+
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        heads = (batch, length, self.num_heads, width // self.num_heads)
+        # Views of one product: the op reads queries, keys and values where they lie.
+        q, k, v = [part.view(heads) for part in self.c_attn(x).split(width, -1)]  # (B, T, H, D)
+        if self.training and self.attn_pdrop:
+            y = _attention_with_dropout(q, k, v, self.attn_pdrop)
+        else:
+            y = ops.scaled_dot_product_attention(q, k, v, is_causal=True, layout="bthd")
+        return _project(self.c_proj, y.reshape(batch, length, width), residual, self.resid_dropout)
+
+
+def _attention_with_dropout(q: Tensor, k: Tensor, v: Tensor, p: float) -> Tensor:
+    """Causal attention with dropout of the weights, op by op: (B, T, H, D) to the same."""
+    q, k, v = [x.transpose(1, 2) for x in (q, k, v)]
+    sees = creation.ones(q.shape[2], k.shape[2], dtype=np.bool_).tril()
+    scores = ops.matmul(q, k, transpose_b=True)  # (B, H, T, T)
+    weights = ops.dropout(ops.softmax(scores, mask=sees, scale=1 / math.sqrt(q.shape[-1])), p)
+    out: Tensor = ops.matmul(weights, v)
+    return out.transpose(1, 2)
+
+
+class MLP(Module):
+    """Two dense layers with a GELU between."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        inner = config.n_inner or 4 * config.n_embd
+        std = config.initializer_range
+        self.c_fc = Conv1D(inner, config.n_embd, std)
+        self.c_proj = Conv1D(config.n_embd, inner, std / math.sqrt(2 * config.n_layer))
+        self.activation = ACTIVATIONS[config.activation_function]
+        self.dropout = Dropout(config.resid_pdrop)
+
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        return _project(self.c_proj, self.c_fc(x, activation=self.activation), residual, self.dropout)
+
+
+class Block(Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.ln_1 = LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.attn = Attention(config)
+        self.ln_2 = LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.attn(self.ln_1(x), residual=x)
+        return self.mlp(self.ln_2(x), residual=x)  # type: ignore[no-any-return]
+
+
+class Transformer(Module):
+    """Embeddings, blocks and the last norm: token ids (B, T) to (B, T, C)."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.wte = Embedding(config.vocab_size, config.n_embd)
+        self.wpe = Embedding(config.n_positions, config.n_embd)
+        self.drop = Dropout(config.embd_pdrop)
+        self.h = ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        for table in (self.wte, self.wpe):
+            init.normal_(table.weight, 0.0, config.initializer_range)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        positions = creation.arange(input_ids.shape[1])
+        x = self.drop(self.wte(input_ids) + self.wpe(positions))
+        for block in self.h:
+            x = block(x)
+        return self.ln_f(x)  # type: ignore[no-any-return]
+
+
+class GPT(Module):
+    r"""A causal language model: GPT-2's blocks, and Hugging Face's keys, so its checkpoints load as they are.
+
+    .. math:: x = \mathrm{wte}_{ids} + \mathrm{wpe}, \quad x = x + \mathrm{attn}(\mathrm{ln_1}(x)), \quad
+        x = x + \mathrm{mlp}(\mathrm{ln_2}(x)), \quad \mathrm{logits} = \mathrm{ln_f}(x) W^T
+
+    Args:
+        config: the sizes.
+
+    Example:
+        >>> import fastattn as fa
+        >>> model = fa.models.GPT(fa.models.GPTConfig(vocab_size=11, n_positions=8, n_embd=4, n_layer=1, n_head=2))
+        >>> model(fa.tensor([[1, 2, 3]])).shape
+        (1, 3, 11)
+
+    Source: Radford et al., "Language models are unsupervised multitask learners" (2019), section 2.3; transformers,
+    GPT2LMHeadModel.
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.transformer = Transformer(config)
+        self.lm_head = Linear(config.n_embd, config.vocab_size, bias=False)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.transformer.wte.weight
+        else:
+            init.normal_(self.lm_head.weight, 0.0, config.initializer_range)
+
+    @overload
+    def __call__(self, input_ids: Any, labels: None = None) -> Tensor: ...
+
+    @overload
+    def __call__(self, input_ids: Any, labels: Any) -> tuple[Tensor, Tensor]: ...
+
+    def __call__(self, input_ids: Any, labels: Any = None) -> Any:
+        return self.forward(input_ids, labels)
+
+    def forward(self, input_ids: Any, labels: Any = None) -> Any:
+        """Logits of the next token at every position, and the loss where labels are given.
+
+        Args:
+            input_ids: (B, T) token ids, a Tensor or an array of int32 or int64.
+            labels: (B, T) token ids, usually `input_ids` themselves: as in transformers, the logits at t are scored
+                against the label at t + 1; -100 counts for nothing.
+
+        Returns:
+            logits (B, T, V), or (logits, loss) with labels.
+
+        Raises:
+            ValueError: `input_ids` is not (B, T), or T exceeds n_positions.
+        """
+        ids, names = _ids("input_ids", input_ids), _ids("labels", labels)
+        if ids.ndim != 2 or ids.shape[1] > self.config.n_positions:
+            msg = f"GPT: input_ids has shape {ids.shape}; expected (B, T) with T at most {self.config.n_positions}"
+            raise ValueError(msg)
+        logits = self.lm_head(self.transformer(ids))
+        if labels is None:
+            return logits
+        if names.shape != ids.shape:
+            msg = f"GPT: labels has shape {names.shape}; expected {ids.shape}, that of input_ids"
+            raise ValueError(msg)
+        # The labels move, not the logits: those stay one array, whose last position is ignored.
+        targets = np.full(ids.shape, IGNORE_INDEX, names._data.dtype)
+        targets[:, :-1] = names._data[:, 1:]
+        loss = F.cross_entropy(logits.view(-1, self.config.vocab_size), wrap(targets.reshape(-1)))
+        return logits, loss
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Copies a state into the model; see `nn.Module`.
+
+        Keys may lack the prefix "transformer."; the causal masks of older files (attn.bias, attn.masked_bias) are
+        ignored; a tied lm_head.weight may be absent.
+        """
+        ignored = (".attn.bias", ".attn.masked_bias")
+        state = {name: tensor for name, tensor in state_dict.items() if not name.endswith(ignored)}
+        if not any(name.startswith("transformer.") for name in state):
+            state = {name if name.startswith("lm_head.") else f"transformer.{name}": t for name, t in state.items()}
+        return super().load_state_dict(state, strict)
+
+    def num_parameters(self) -> int:
+        """How many numbers are trained; tied weights count once."""
+        return sum(p.numel() for p in self.parameters())
+
+
+def _ids(name: str, value: Any) -> Tensor:
+    if isinstance(value, Base) or value is None:
+        return value  # type: ignore[return-value]
+    if not hasattr(value, "__array_namespace__"):
+        msg = f"GPT: {name} is a {type(value).__name__}; expected a Tensor or an array of token ids"
+        raise TypeError(msg)
+    return wrap(value)

@@ -1,0 +1,166 @@
+"""Modules that hold modules: Sequential, ModuleList, ModuleDict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self
+
+from .module import Module
+
+
+class _Ordered(Module):
+    """Modules by number."""
+
+    def _index(self, index: int) -> str:
+        n = len(self._modules)
+        if not -n <= index < n:
+            msg = f"{type(self).__name__}: index {index} is outside its {n} modules"
+            raise IndexError(msg)
+        return list(self._modules)[index]
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            kept = list(self._modules.values())[index]
+            return type(self)(*kept) if isinstance(self, Sequential) else type(self)(kept)  # type: ignore[call-arg]
+        return self._modules[self._index(index)]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self._modules[self._index(index)] = module
+
+    def __delitem__(self, index: int | slice) -> None:
+        names = list(self._modules)
+        for name in names[index] if isinstance(index, slice) else [self._index(index)]:
+            del self._modules[name]
+        self._replace(self._modules.values())
+
+    def _replace(self, modules: Iterable[Module | None]) -> None:
+        kept = list(modules)
+        self._modules.clear()
+        self._modules.update({str(i): module for i, module in enumerate(kept)})
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._modules.values())
+
+    def append(self, module: Module) -> Self:
+        """Adds a module at the end."""
+        self.register_module(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Adds modules at the end."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> Self:
+        """Adds a module before another."""
+        modules = list(self._modules.values())
+        modules.insert(index, module)
+        self._replace(modules)
+        return self
+
+
+class Sequential(_Ordered):
+    """Modules one after the other.
+
+    Args:
+        modules: modules, or one dict of names to modules.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.Sequential(fa.nn.Linear(2, 3), fa.nn.GELU())(fa.ones(4, 2)).shape
+        (4, 3)
+
+    Source: torch.nn.Sequential's form of it.
+    """
+
+    def __init__(self, *modules: Any) -> None:
+        super().__init__()
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, module in modules[0].items():
+                self.register_module(name, module)
+        else:
+            self.extend(modules)
+
+    def forward(self, input: Any) -> Any:
+        for module in self._modules.values():
+            input = module(input)  # type: ignore[misc]
+        return input
+
+
+class ModuleList(_Ordered):
+    """A list of modules.
+
+    Args:
+        modules: the modules.
+
+    Example:
+        >>> import fastattn as fa
+        >>> len(fa.nn.ModuleList([fa.nn.Linear(2, 2) for _ in range(3)]))
+        3
+
+    Source: torch.nn.ModuleList's form of it.
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        super().__init__()
+        self.extend(modules)
+
+    def __repr__(self) -> str:
+        return super().__repr__()
+
+
+class ModuleDict(Module):
+    """A dict of modules.
+
+    Args:
+        modules: names to modules.
+
+    Example:
+        >>> import fastattn as fa
+        >>> list(fa.nn.ModuleDict({"a": fa.nn.Linear(2, 2)}).keys())
+        ['a']
+
+    Source: torch.nn.ModuleDict's form of it.
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        super().__init__()
+        for name, module in (modules or {}).items():
+            self[name] = module
+
+    def __getitem__(self, name: str) -> Any:
+        return self._modules[name]
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        if name in self._modules:
+            self._modules[name] = module
+        else:
+            self.register_module(name, module)
+
+    def __delitem__(self, name: str) -> None:
+        del self._modules[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._modules
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def keys(self) -> Any:
+        """The names."""
+        return self._modules.keys()
+
+    def values(self) -> Any:
+        """The modules."""
+        return self._modules.values()
+
+    def items(self) -> Any:
+        """(name, module)."""
+        return self._modules.items()

@@ -1,0 +1,89 @@
+"""Fills for parameters, in place, from the global random stream (`fa.manual_seed`). They return the tensor."""
+
+from __future__ import annotations
+
+import math
+
+from fastattn import ops
+from fastattn.autograd.node import no_grad
+from fastattn.autograd.tensor import Tensor
+
+
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
+    """Uniform random numbers of [a, b)."""
+    ops.uniform_(tensor, a, b)
+    return tensor
+
+
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+    """Normal random numbers."""
+    ops.normal_(tensor, mean, std)
+    return tensor
+
+
+@no_grad()
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    """One number."""
+    return tensor.fill_(val)
+
+
+def zeros_(tensor: Tensor) -> Tensor:
+    """Zeros."""
+    return constant_(tensor, 0.0)
+
+
+def ones_(tensor: Tensor) -> Tensor:
+    """Ones."""
+    return constant_(tensor, 1.0)
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The factor by which a nonlinearity wants its weights scaled."""
+    gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3, "relu": math.sqrt(2.0), "selu": 0.75}
+    if nonlinearity == "leaky_relu":
+        return math.sqrt(2.0 / (1 + (0.01 if param is None else param) ** 2))
+    if nonlinearity not in gains:
+        msg = f"calculate_gain: nonlinearity is {nonlinearity!r}; expected leaky_relu, {', '.join(gains)}"
+        raise ValueError(msg)
+    return gains[nonlinearity]
+
+
+def _fans(name: str, tensor: Tensor) -> tuple[int, int]:
+    """How many inputs and outputs a weight (out, in, ...) joins."""
+    if tensor.ndim < 2:
+        msg = f"{name}: shape is {tensor.shape}; expected at least 2 axes (out, in, ...)"
+        raise ValueError(msg)
+    field = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * field, tensor.shape[0] * field
+
+
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+    r"""Uniform of +- gain * sqrt(6 / (fan_in + fan_out)). Source: Glorot and Bengio (2010), equation 16."""
+    bound = gain * math.sqrt(6.0 / sum(_fans("xavier_uniform_", tensor)))
+    return uniform_(tensor, -bound, bound)
+
+
+def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+    r"""Normal of deviation gain * sqrt(2 / (fan_in + fan_out)). Source: Glorot and Bengio (2010), section 4.2."""
+    return normal_(tensor, 0.0, gain * math.sqrt(2.0 / sum(_fans("xavier_normal_", tensor))))
+
+
+def _kaiming_std(name: str, tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+    if mode not in ("fan_in", "fan_out"):
+        msg = f'{name}: mode is {mode!r}; expected "fan_in" or "fan_out"'
+        raise ValueError(msg)
+    fan = _fans(name, tensor)[mode == "fan_out"]
+    return calculate_gain(nonlinearity, a) / math.sqrt(fan) if fan else 0.0
+
+
+def kaiming_uniform_(
+    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+) -> Tensor:
+    r"""Uniform of +- gain * sqrt(3 / fan). Source: He et al., "Delving deep into rectifiers" (2015), equation 10."""
+    bound = math.sqrt(3.0) * _kaiming_std("kaiming_uniform_", tensor, a, mode, nonlinearity)
+    return uniform_(tensor, -bound, bound)
+
+
+def kaiming_normal_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+    r"""Normal of deviation gain / sqrt(fan). Source: He et al., "Delving deep into rectifiers" (2015), equation 10."""
+    return normal_(tensor, 0.0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity))

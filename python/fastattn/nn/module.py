@@ -1,0 +1,396 @@
+"""Module: what owns parameters, buffers and other modules, as torch.nn.Module does."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from fastattn.autograd.node import Base, kind_of
+from fastattn.autograd.tensor import Tensor, _is_float, as_data
+
+from .parameter import Parameter
+
+
+class IncompatibleKeys(NamedTuple):
+    """What load_state_dict returns: the names on one side only."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """Base of all layers and models; a subclass assigns parameters and modules to itself and defines `forward`.
+
+    Names, order and state_dict keys are torch's, so checkpoints map one to one.
+
+    Example:
+        >>> import fastattn as fa
+        >>> class Double(fa.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.weight = fa.nn.Parameter(fa.tensor(2.0))
+        ...     def forward(self, x):
+        ...         return x * self.weight
+        >>> list(Double().state_dict())
+        ['weight']
+
+    Source: torch.nn.Module's form of it.
+    """
+
+    training: bool
+    _parameters: dict[str, Parameter | None]
+    _buffers: dict[str, Tensor | None]
+    _modules: dict[str, Module | None]
+    _not_saved: set[str]  # buffers that state_dict leaves out
+
+    def __init__(self) -> None:
+        for name, value in (("_parameters", {}), ("_buffers", {}), ("_modules", {}), ("_not_saved", set())):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "training", True)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The computation; called by calling the module."""
+        msg = f"{type(self).__name__} defines no forward()"
+        raise NotImplementedError(msg)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    # Attributes --------------------------------------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        tables = self.__dict__
+        if "_modules" not in tables:
+            if isinstance(value, (Parameter, Module)):
+                msg = f"{type(self).__name__}: call super().__init__() before assigning {name!r}"
+                raise AttributeError(msg)
+            object.__setattr__(self, name, value)
+            return
+        kind = (
+            "_parameters" if isinstance(value, Parameter) else "_modules" if isinstance(value, Module) else None
+        )
+        if kind is not None:
+            for table in ("_parameters", "_buffers", "_modules"):
+                if table != kind:
+                    tables[table].pop(name, None)
+            tables.pop(name, None)
+            tables[kind][name] = value
+            return
+        for table in ("_parameters", "_modules", "_buffers"):
+            if name in tables[table]:
+                if value is not None and not (table == "_buffers" and isinstance(value, Base)):
+                    what = {"_parameters": "a Parameter", "_modules": "a Module", "_buffers": "a Tensor"}[table]
+                    msg = f"{type(self).__name__}.{name} is {type(value).__name__}; expected {what} or None"
+                    raise TypeError(msg)
+                tables[table][name] = value
+                return
+        object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        tables = self.__dict__
+        for table in ("_parameters", "_modules", "_buffers"):
+            if table in tables and name in tables[table]:
+                return tables[table][name]
+        msg = f"{type(self).__name__} has no attribute {name!r}"
+        raise AttributeError(msg)
+
+    def __delattr__(self, name: str) -> None:
+        for table in (self._parameters, self._modules, self._buffers):
+            if name in table:
+                del table[name]  # type: ignore[attr-defined]
+                self._not_saved.discard(name)
+                return
+        object.__delattr__(self, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._parameters, *self._modules, *self._buffers})
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Adds a parameter; None keeps the name for none."""
+        self._check_name(name)
+        self._parameters[name] = param
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Adds a tensor that is part of the state but not trained; `persistent=False` leaves it out of state_dict."""
+        self._check_name(name)
+        self._buffers[name] = tensor
+        (self._not_saved.discard if persistent else self._not_saved.add)(name)
+
+    def register_module(self, name: str, module: Module | None) -> None:
+        """Adds a module."""
+        self._check_name(name)
+        self._modules[name] = module
+
+    add_module = register_module
+
+    def _check_name(self, name: str) -> None:
+        if "." in name or not name:
+            msg = f"{type(self).__name__}: {name!r} is not a name; expected one without dots"
+            raise KeyError(msg)
+        if name in self.__dict__ or hasattr(type(self), name):
+            msg = f"{type(self).__name__}: {name!r} is already an attribute"
+            raise KeyError(msg)
+
+    # Walks -------------------------------------------------------------------------------------------------------------
+
+    def named_modules(
+        self, memo: set[int] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """(name, module) of this module and all below, each once."""
+        memo = set() if memo is None else memo
+        if remove_duplicate and id(self) in memo:
+            return
+        memo.add(id(self))
+        yield prefix, self
+        for name, child in self._modules.items():
+            if child is not None:
+                yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below, each once."""
+        for _, module in self.named_modules():
+            yield module
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """(name, module) of the modules directly below."""
+        for name, child in self._modules.items():
+            if child is not None:
+                yield name, child
+
+    def children(self) -> Iterator[Module]:
+        """The modules directly below."""
+        for _, child in self.named_children():
+            yield child
+
+    def _named(self, table: str, prefix: str, recurse: bool, once: bool) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        modules = self.named_modules(prefix=prefix, remove_duplicate=once) if recurse else iter([(prefix, self)])
+        for path, module in modules:
+            for name, tensor in getattr(module, table).items():
+                if tensor is not None and not (once and id(tensor) in seen):
+                    seen.add(id(tensor))
+                    yield f"{path}.{name}" if path else name, tensor
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """(name, parameter) of this module and, with `recurse`, all below; a shared one once, under its first name."""
+        return self._named("_parameters", prefix, recurse, remove_duplicate)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """The parameters of this module and, with `recurse`, all below, each once."""
+        for _, parameter in self.named_parameters(recurse=recurse):
+            yield parameter
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """(name, buffer) of this module and, with `recurse`, all below."""
+        return self._named("_buffers", prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """The buffers of this module and, with `recurse`, all below."""
+        for _, buffer in self.named_buffers(recurse=recurse):
+            yield buffer
+
+    def get_submodule(self, target: str) -> Module:
+        """The module of a dotted name."""
+        module: Module = self
+        for name in target.split(".") if target else ():
+            found = module._modules.get(name)
+            if found is None:
+                msg = f"{type(self).__name__} has no module {target!r}: {type(module).__name__} has no {name!r}"
+                raise AttributeError(msg)
+            module = found
+        return module
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter of a dotted name."""
+        path, _, name = target.rpartition(".")
+        found = self.get_submodule(path)._parameters.get(name)
+        if found is None:
+            msg = f"{type(self).__name__} has no parameter {target!r}"
+            raise AttributeError(msg)
+        return found
+
+    def apply(self, fn: Callable[[Module], Any]) -> Self:
+        """Calls `fn` on every module below, then on this one."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    # State -------------------------------------------------------------------------------------------------------------
+
+    def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> OrderedDict[str, Any]:
+        """Names to tensors: parameters and persistent buffers of this module and all below, in torch's order.
+
+        Args:
+            prefix: put before every name.
+            keep_vars: give the parameters themselves; by default detached tensors that share their memory.
+
+        Returns:
+            An ordered dict; a shared parameter appears under each of its names.
+
+        Example:
+            >>> import fastattn as fa
+            >>> list(fa.nn.Linear(2, 3).state_dict())
+            ['weight', 'bias']
+        """
+        state: OrderedDict[str, Any] = OrderedDict()
+        self._save_to_state_dict(state, prefix, keep_vars)
+        return state
+
+    def _save_to_state_dict(self, state: OrderedDict[str, Any], prefix: str, keep_vars: bool) -> None:
+        saved = {name: b for name, b in self._buffers.items() if name not in self._not_saved}
+        for name, tensor in {**self._parameters, **saved}.items():
+            if tensor is not None:
+                state[prefix + name] = tensor if keep_vars else tensor.detach()
+        for name, child in self._modules.items():
+            if child is not None:
+                child._save_to_state_dict(state, f"{prefix}{name}.", keep_vars)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Copies a state into the parameters and buffers.
+
+        A parameter that is shared by several modules may be given under any of its names.
+
+        Args:
+            state_dict: names to tensors or arrays; cast to the dtype of the parameter.
+            strict: raise for names that are missing or unexpected.
+
+        Returns:
+            (missing_keys, unexpected_keys).
+
+        Raises:
+            RuntimeError: one message with every missing and unexpected name (if `strict`) and every shape that does not
+                fit; nothing has been changed.
+
+        Example:
+            >>> import fastattn as fa
+            >>> a, b = fa.nn.Linear(2, 2), fa.nn.Linear(2, 2)
+            >>> a.load_state_dict(b.state_dict())
+            IncompatibleKeys(missing_keys=[], unexpected_keys=[])
+        """
+        own = self.state_dict(keep_vars=True)
+        unexpected = [name for name in state_dict if name not in own]
+        given = {id(own[name]) for name in state_dict if name in own}
+        missing = [name for name, tensor in own.items() if name not in state_dict and id(tensor) not in given]
+        problems = []
+        if strict and missing:
+            problems.append(f"missing: {', '.join(missing)}")
+        if strict and unexpected:
+            problems.append(f"unexpected: {', '.join(unexpected)}")
+        copies: dict[int, tuple[str, Tensor, Any]] = {}
+        for name in (n for n in own if n in state_dict):
+            tensor, source = own[name], _as_array(state_dict[name])
+            if source.shape != tensor.shape:
+                problems.append(f"shape of {name}: {source.shape}, expected {tensor.shape}")
+            elif id(tensor) in copies:
+                first, _, other = copies[id(tensor)]
+                if source is not other and not np.array_equal(source, other, equal_nan=source.dtype.kind == "f"):
+                    problems.append(f"{first} and {name} differ, but are one parameter here")
+            else:
+                copies[id(tensor)] = name, tensor, source
+        if problems:
+            msg = f"{type(self).__name__}.load_state_dict: nothing was loaded; " + "; ".join(problems)
+            raise RuntimeError(msg)
+        for _, tensor, source in copies.values():
+            tensor._data[...] = source
+            tensor._version[0] += 1
+        return IncompatibleKeys(missing, unexpected)
+
+    # Modes -------------------------------------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets training mode, here and below: dropout is active."""
+        for module in self.modules():
+            object.__setattr__(module, "training", bool(mode))
+        return self
+
+    def eval(self) -> Self:
+        """Sets evaluation mode, here and below: nothing random."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Whether the parameters are trained, here and below."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drops the gradients of the parameters, or sets them to 0."""
+        for parameter in self.parameters():
+            if set_to_none:
+                parameter.grad = None
+            elif parameter.grad is not None:
+                parameter.grad = parameter.grad.detach().zero_()
+
+    def to(self, *args: Any, dtype: Any = None) -> Self:
+        """Casts the parameters and buffers of floats to a dtype, in place; a device must be the one they are on."""
+        for arg in args:
+            if isinstance(arg, str) and arg == "cpu":
+                continue
+            if isinstance(arg, str) and arg.split(":")[0] == "cuda":
+                msg = f"to: this build has no device {arg!r}"
+                raise ValueError(msg)
+            dtype = arg.dtype if isinstance(arg, Base) else arg
+        if dtype is None:
+            return self
+        wanted = np.dtype(dtype)
+        if not _is_float(wanted):
+            msg = f"to: dtype is {wanted}; expected floats, parameters cannot be {wanted}"
+            raise TypeError(msg)
+        for tensor in (*self.parameters(), *self.buffers()):
+            if _is_float(tensor.dtype) and tensor.dtype != wanted:
+                tensor._data = _cast(tensor._data, wanted)
+                tensor._version = [0, 0]
+                if tensor.grad is not None:
+                    tensor.grad = tensor.grad.to(wanted)
+        return self
+
+    def float(self) -> Self:
+        """Casts to float32."""
+        return self.to(np.dtype(np.float32))
+
+    def double(self) -> Self:
+        """Casts to float64."""
+        return self.to(np.dtype(np.float64))
+
+    def cpu(self) -> Self:
+        """Keeps the module in host memory."""
+        return self.to("cpu")
+
+    # Looks -------------------------------------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """What repr() says between the parentheses."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = []
+        for name, child in self._modules.items():
+            first, *rest = repr(child).split("\n")
+            lines += [f"  ({name}): {first}", *[f"  {line}" for line in rest]]
+        extra = self.extra_repr()
+        if not lines:
+            return f"{type(self).__name__}({extra})"
+        return "\n".join([f"{type(self).__name__}({extra}", *lines, ")"])
+
+
+def _cast(array: Any, dtype: np.dtype[Any]) -> Any:
+    out = kind_of(array).empty(array.shape, dtype, array)
+    out[...] = array
+    return out
+
+
+def _as_array(value: Any) -> Any:
+    """The array of a tensor of any framework."""
+    if isinstance(value, Base) or hasattr(value, "__array_namespace__"):
+        return as_data(value)
+    if hasattr(value, "detach"):
+        value = value.detach()
+    return np.from_dlpack(value) if hasattr(value, "__dlpack__") else np.asarray(value)

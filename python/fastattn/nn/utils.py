@@ -1,0 +1,78 @@
+"""What training does to gradients and parameters between the backward pass and the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from fastattn import ops
+from fastattn.autograd.node import Base, no_grad
+from fastattn.autograd.tensor import Tensor
+
+
+def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    listed = [parameters] if isinstance(parameters, Base) else list(parameters)
+    return [p.grad for p in listed if p.grad is not None]
+
+
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor],
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:
+    r"""Scales all gradients so that their norm, as of one vector, is at most `max_norm`.
+
+    .. math:: g = g \cdot \min(1, \mathrm{max\_norm} / (\lVert g \rVert + 10^{-6}))
+
+    If the norm is inf or NaN nothing is scaled.
+
+    Args:
+        parameters: tensors; those without a gradient are skipped.
+        max_norm: the largest norm.
+        norm_type: p of the norm; inf for the largest absolute element.
+        error_if_nonfinite: raise if the norm is inf or NaN.
+        foreach: accepted for torch's sake.
+
+    Returns:
+        The norm before, a tensor without axes (float64).
+
+    Raises:
+        RuntimeError: the norm is not finite, with `error_if_nonfinite`; nothing has been scaled.
+
+    Example:
+        >>> import fastattn as fa
+        >>> w = fa.zeros(2, requires_grad=True)
+        >>> (w * fa.tensor([3.0, 4.0])).sum().backward()
+        >>> float(fa.nn.utils.clip_grad_norm_([w], 1.0))
+        5.0
+        >>> round(float(w.grad.norm()), 4)
+        1.0
+
+    Source: Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013), section 3.2.
+    """
+    grads = _gradients(parameters)
+    if norm_type == 2:
+        total = ops.grad_norm(grads)
+    elif norm_type == math.inf:
+        total = max((float(g.abs().max()) for g in grads if g.numel()), default=0.0)
+    else:
+        total = sum(float((g.double().abs() ** norm_type).sum()) for g in grads) ** (1.0 / norm_type)
+    if error_if_nonfinite and not math.isfinite(total):
+        msg = f"clip_grad_norm_: the norm of the gradients is {total}; nothing was scaled"
+        raise RuntimeError(msg)
+    factor = max_norm / (total + 1e-6)
+    # A norm of inf or NaN has no factor that helps; unscaled, the gradients still show where it came from.
+    if grads and factor < 1.0 and math.isfinite(total):
+        ops.grad_scale(grads, factor)
+    return Tensor(np.asarray(total))
+
+
+@no_grad()
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """Limits every element of the gradients to -clip_value..clip_value."""
+    for g in _gradients(parameters):
+        g.clamp_(-clip_value, clip_value)

@@ -1,0 +1,96 @@
+"""Flags, exit codes, errors."""
+
+import inspect
+
+import pytest
+
+from fastattn.cli import main
+from fastattn.cli.app import train
+
+FLAGS = ["--" + name.replace("_", "-") for name in inspect.signature(train).parameters]
+
+
+def one_line(captured):
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert captured.err.startswith("fastattn: ")
+    return captured.err
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_typo_in_any_flag_is_one_line(flag, capsys):
+    assert main(["train", flag[:-1] + "zz", "1"]) == 2
+    assert f"No such option: {flag[:-1]}zz" in one_line(capsys.readouterr())
+
+
+@pytest.mark.parametrize("flag", sorted(set(FLAGS) - {"--quiet", "--json", "--text", "--resume", "--out"}))
+@pytest.mark.parametrize("value", ["x", "-1"])
+def test_a_bad_value_of_any_flag_is_one_line(flag, value, capsys):
+    assert main(["train", flag, value]) == 2
+    assert flag in one_line(capsys.readouterr())
+
+
+@pytest.mark.parametrize("flag", sorted(set(FLAGS) - {"--quiet", "--json"}))
+def test_a_flag_without_its_value(flag, capsys):
+    assert main(["train", flag]) == 2
+    assert flag in one_line(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["trian"], 2, "No such command 'trian'"),
+        (["--verison"], 2, "No such option: --verison"),
+        (["train", "extra"], 2, "unexpected extra argument (extra)"),
+        (["train", "--steps", "5", "--tokens", "5"], 2, "--steps and --tokens say the same thing; pass one of them"),
+        (["train", "--resume", "x", "--lr", "1", "--steps", "2"], 2, "settings of the run; drop --steps, --lr"),
+        (["train", "--resume", "nowhere"], 1, "nowhere is no run to resume: it has no run.json"),
+        (["train", "--text", "nowhere.txt"], 1, "no such text file: nowhere.txt"),
+        (["train", "--width", "10", "--heads", "3"], 2, "--width 10 is not a multiple of --heads 3"),
+        (["train", "--seed", str(2**64)], 2, "seed"),
+        (["train", "--lr", "nan"], 2, "lr is nan"),
+    ],
+)
+def test_errors(args, code, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(args) == code
+    assert message in one_line(capsys.readouterr())
+    assert list(tmp_path.iterdir()) == [], "a refused run leaves nothing behind"
+
+
+@pytest.mark.smoke
+def test_version(fastattn):
+    from importlib.metadata import version
+
+    assert fastattn("--version").stdout == f"fastattn {version('fastattn')}\n"
+
+
+def test_help_names_every_flag(fastattn):
+    text = fastattn("train", "--help").stdout
+    assert all(flag in text for flag in FLAGS)
+    assert "train" in fastattn().stdout
+
+
+def test_help_tells_the_true_defaults(fastattn):
+    import dataclasses
+
+    from fastattn.cli import train as command
+    from fastattn.train import TrainConfig
+
+    text = " ".join(fastattn("train", "--help").stdout.split())
+    defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig) if "--" + f.name.replace("_", "-") in FLAGS}
+    defaults |= {"layers": command.LAYERS, "width": command.WIDTH, "heads": command.HEADS}
+    for name, value in defaults.items():
+        after = text.partition(f"--{name.replace('_', '-')} ")[2]
+        assert f"[default: {value:g}]" in after[: after.find("]") + 1], name
+
+
+def test_internal_faults_are_one_line_too(monkeypatch, capsys):
+    import fastattn.cli.info
+
+    def fault(_):
+        raise KeyError("x")
+
+    monkeypatch.setattr(fastattn.cli.info, "print_info", fault)
+    assert main(["info"]) == 1
+    assert "internal error, KeyError: 'x'" in one_line(capsys.readouterr())

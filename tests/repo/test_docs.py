@@ -1,0 +1,148 @@
+"""Docstrings and documents say what is so: arguments are those of the signature, and every example runs."""
+
+import doctest
+import importlib
+import inspect
+import os
+import pkgutil
+import re
+
+import pytest
+
+import fastattn
+
+# Modules whose __all__ is public. Anything new under fastattn is found by itself.
+PACKAGES = [
+    "fastattn",
+    *(
+        f"fastattn.{module.name}"
+        for module in pkgutil.iter_modules(fastattn.__path__)
+        if module.ispkg and module.name not in {"cli", "interop"}
+    ),
+    "fastattn.nn.functional",
+    "fastattn.nn.init",
+    "fastattn.nn.utils",
+    "fastattn.optim.lr_scheduler",
+    "fastattn.cli",
+]
+
+
+def public():
+    """(name, object) of every public function and class, each once."""
+    seen = set()
+    for package in PACKAGES:
+        module = importlib.import_module(package)
+        for name in getattr(module, "__all__", [n for n in vars(module) if n == "main"]):
+            value = getattr(module, name)
+            if (inspect.isfunction(value) or inspect.isclass(value)) and id(value) not in seen:
+                seen.add(id(value))
+                yield f"{package}.{name}", value
+
+
+PUBLIC = dict(public())
+EXCEPTIONS = {name for name, value in PUBLIC.items() if inspect.isclass(value) and issubclass(value, BaseException)}
+
+
+def section(doc, title):
+    """The lines of a docstring's section, without their indentation."""
+    match = re.search(rf"^{title}:\n((?:    .*\n|\n)*)", inspect.cleandoc(doc) + "\n", re.M)
+    return inspect.cleandoc(match[1]).splitlines() if match else []
+
+
+def documented(doc):
+    """Names under Args."""
+    names = []
+    for line in section(doc, "Args"):
+        if not line.startswith(" ") and ":" in line:
+            names += [name.strip().lstrip("*") for name in line.partition(":")[0].split(",")]
+    return names
+
+
+def test_the_api_is_found():
+    assert len(PUBLIC) > 60
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_first_line(name):
+    doc = PUBLIC[name].__doc__
+    assert doc, f"{name} has no docstring"
+    first = doc.splitlines()[0]
+    assert first.strip().endswith("."), f"{name}: the first line is no sentence: {first}"
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC.keys() - EXCEPTIONS))
+def test_arguments_are_the_signatures(name):
+    value = PUBLIC[name]
+    signature = inspect.signature(value.__init__ if inspect.isclass(value) else value)
+    wanted = [p for p in signature.parameters if p not in ("self", "cls")]
+    if inspect.isclass(value) and "__init__" not in vars(value) and "__annotations__" not in vars(value):
+        pytest.skip("inherits its constructor")
+    got = documented(value.__doc__)
+    if inspect.isclass(value) and not got and hasattr(value, "_fields"):
+        pytest.skip("a named tuple says its fields in prose")
+    assert got == wanted, f"{name}: Args {got}, signature {wanted}"
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_examples_run(name):
+    value = PUBLIC[name]
+    tests = doctest.DocTestFinder(recurse=False).find(value, name, globs={})
+    examples = [test for test in tests if test.examples]
+    if not examples:
+        assert name.rpartition(".")[2] in WITHOUT_EXAMPLE, f"{name} has no example"
+    state = fastattn.get_rng_state()
+    for test in examples:
+        report = []
+        doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE).run(test, out=report.append)
+        assert not report, "".join(report)
+    fastattn.set_rng_state(state)
+
+
+# Trivial, or raised only.
+WITHOUT_EXAMPLE = {
+    "UnsupportedError", "get_num_threads", "last_kernel", "empty_cache", "get_rng_state", "set_rng_state",
+    "Explanation",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/training.md"])
+def test_python_blocks_run(root, document, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", (root / document).read_text(), re.S | re.M)
+    assert blocks or document != "README.md"
+    scope = {"__name__": document}
+    for block in blocks:
+        exec(compile(block, document, "exec"), scope)
+
+
+def test_readme_shows_the_two_commands(root):
+    text = (root / "README.md").read_text()
+    assert "pip install '.[train]' && fastattn train" in text
+    assert "pip install '.[test]' && pytest" in text
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "csrc/README.md", "docs/training.md"])
+def test_links_and_paths_exist(root, document):
+    text = (root / document).read_text()
+    folder = (root / document).parent
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    assert [target for target in targets if not (folder / target).exists()] == []
+    named = re.findall(r"`((?:csrc|tests|docs|bench|\.ci)/[\w/.-]+\w)`", text)
+    assert [path for path in named if not (root / path).exists()] == []
+
+
+def test_flags_in_the_documents_exist(root):
+    from fastattn.cli.app import train
+
+    flags = {"--" + name.replace("_", "-") for name in inspect.signature(train).parameters}
+    for document in ("README.md", "docs/training.md"):
+        for line in re.findall(r"fastattn train[^\n`]*", (root / document).read_text()):
+            assert set(re.findall(r"--[\w-]+", line)) <= flags, line
+
+
+def test_environment_variables_are_documented(root, package):
+    used = set()
+    for path in [*package.rglob("*.py"), *(root / "csrc").rglob("*.cpp")]:
+        used |= set(re.findall(r'"(FASTATTN_[A-Z_]+)"', path.read_text()))
+    text = (root / "README.md").read_text()
+    assert {name for name in used if name not in text and name not in os.environ} == set()
