@@ -98,7 +98,7 @@ def test_the_global_stream():
         assert_same_bits(second, np.where(keep, 2.0, 0.0))
         fa.manual_seed(-1)
         assert fa.get_rng_state() == (2**64 - 1, 0)
-        with pytest.raises(TypeError, match="manual_seed: seed is 1.5; expected an integer"):
+        with pytest.raises(TypeError, match=r"manual_seed: seed is 1\.5; expected an integer"):
             fa.manual_seed(1.5)
     finally:
         fa.set_rng_state(state)
