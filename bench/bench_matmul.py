@@ -78,6 +78,7 @@ def _case(shape: tuple[int, ...], transposes: str, dtype: str, quick: bool) -> C
         dtype=dtype,
         flops=2.0 * batch * m * k * n,
         bytes=float(np.dtype(dtype).itemsize * batch * (m * k + k * n + m * n)),
+        traffic="read" if m <= 32 else "copy",
         quick=quick,
     )
 

@@ -61,7 +61,9 @@ def limits_text(limits: dict[str, float], threads: int) -> str:
 
 
 def heading(op: str) -> str:
-    return f"\n{op}\n{'':2}{'':20}{'median':>11}{'best':>11}{'spread':>8}{'':>17}{'of limit':>10}{'x ours':>8}"
+    return (
+        f"\n{op}\n{'':22}{'median':>11}{'best':>11}{'spread':>8}{'':17}{'of limit: median':>18}{'best':>7}{'x ours':>9}"
+    )
 
 
 def seconds_text(seconds: float) -> str:
@@ -70,19 +72,19 @@ def seconds_text(seconds: float) -> str:
 
 
 def outcome_text(outcome: Outcome) -> str:
-    """A case: a line for each contestant."""
+    """A case: a line for each contestant. "x ours": how many times longer than fastattn."""
     case = outcome.case
-    limit = (
-        f"{outcome.peak / 1e9:.0f} GFLOP/s" if outcome.compute_bound else f"{outcome.bandwidth / 1e9:.1f} GB/s"
-    ) + f" {'' if outcome.compute_bound else case.traffic}".rstrip()
+    compute_bound = outcome.compute_bound
+    work, unit = (case.flops, "GFLOP/s") if compute_bound else (case.bytes, "GB/s")
+    limit = f"{work / outcome.ideal / 1e9:.3g} {unit}" + ("" if compute_bound else f" {case.traffic}")
     rows = [f"  {case.name}    [limit {limit}, {seconds_text(outcome.ideal)}]"]
     ours = outcome.timings.get("fastattn")
-    work, unit = (case.flops, "GFLOP/s") if outcome.compute_bound else (case.bytes, "GB/s")
     for name, t in outcome.timings.items():
-        ratio = f"{t.median / ours.median:8.2f}" if ours else ""
+        ratio = f"{t.median / ours.median:9.2f}" if ours else ""
         rows.append(
             f"    {name:18}{seconds_text(t.median):>11}{seconds_text(t.best):>11}{t.spread:8.0%}"
-            f"{work / t.median / 1e9:>9.1f} {unit:7}{outcome.ideal / t.median:>10.0%}{ratio}   {t.kernel}".rstrip()
+            f"{work / t.median / 1e9:>9.1f} {unit:7}{outcome.of_limit(t):>18.0%}{outcome.of_limit_best(t):>7.0%}{ratio}"
+            f"   {t.kernel}".rstrip()
         )
     return "\n".join(rows)
 
@@ -98,8 +100,8 @@ def record(environment: Json, limits: dict[str, float], outcomes: Sequence[Outco
                 "case": o.case.name,
                 "flops": o.case.flops,
                 "bytes": o.case.bytes,
-                "peak": o.peak,
-                "bandwidth": o.bandwidth,
+                "peaks": o.peaks,
+                "bandwidths": o.bandwidths,
                 "traffic": o.case.traffic,
                 "ideal": o.ideal,
                 "results": {
@@ -108,7 +110,8 @@ def record(environment: Json, limits: dict[str, float], outcomes: Sequence[Outco
                         "best": t.best,
                         "spread": t.spread,
                         "calls": len(t.times),
-                        "of_limit": o.ideal / t.median,
+                        "of_limit": o.of_limit(t),
+                        "of_limit_best": o.of_limit_best(t),
                         "kernel": t.kernel,
                     }
                     for name, t in o.timings.items()
