@@ -116,10 +116,8 @@ def main(arguments: Any = None) -> None:
         columns = "   ".join(f"{who} {median:6.2f} us (best {best:5.2f})" for who, (median, best) in figures.items())
         print(f"{name:26} {columns}", flush=True)
         if name == "attention 1x1x8x8":
-            median, best = figures["fastattn"]
-            print(
-                f"{'':26} the bar is {ATTENTION_BAR:g} us: {median / ATTENTION_BAR:.0%} of it, best {best / ATTENTION_BAR:.0%}"
-            )
+            median, best = (x / ATTENTION_BAR for x in figures["fastattn"])
+            print(f"{'':26} the bar is {ATTENTION_BAR:g} us: median {median:.0%} of it, best {best:.0%}")
 
 
 if __name__ == "__main__":
