@@ -26,7 +26,7 @@ namespace {
 constexpr int kBlockN = 64;
 constexpr size_t kWaveBytes = size_t(16) << 20;  // parts of dQ in flight, unless the threads need more
 
-template <class T, Unit kUnit>
+template <class T>
 struct Backward {
   using V = Vec<T>;
   static constexpr int64_t L = V::kLanes, M = kBlockM<T>;
@@ -69,14 +69,14 @@ struct Backward {
 
   // Per thread. With base = nullptr only bytes, what is needed, is meant.
   struct Scratch {
-    T *qt, *dot;           // Q^T[D][M], in units of kUnit; dO^T[Dv][M]
-    T *q, *dout;           // scale * Q[M][D], dO[M][Dv], rows in whole vectors
+    T *qt, *dot;            // scale * Q^T[D][M], dO^T[Dv][M]
+    T *q, *dout;            // scale * Q[M][D], dO[M][Dv], rows in whole vectors
     T *q_copy, *dout_copy;  // the same with 0 for what is not finite
-    T *lse, *delta;        // [M]
-    T *s, *ds, *mask;      // S^T then P^T, dP^T then dS^T: [kBlockN][M]
-    T *k_copy;             // [kBlockN][D]
-    T *dq;                 // dQ^T[D][M]
-    T *dk, *dv;            // [split][D], [split][Dv], rows in whole vectors
+    T *lse, *delta;         // [M]
+    T *s, *ds, *mask;       // S^T then P^T, dP^T then dS^T: [kBlockN][M]
+    T* k_copy;              // [kBlockN][D]
+    T* dq;                  // dQ^T[D][M]
+    T *dk, *dv;             // [split][D], [split][Dv], rows in whole vectors
     bool q_finite, dout_finite;
     size_t bytes;
 
@@ -126,9 +126,10 @@ struct Backward {
   void pack_transposed(const T* x, const fa_tensor& t, int64_t m, int64_t n, T factor, T* to) const {
     const int64_t row = t.strides[2], column = t.strides[3];
     const V by = V::set(factor);
-    transpose_into<T>(m, n, to, M, [&](int64_t i, int64_t j, int width) __attribute__((always_inline)) {
-      return load_strided(x + i * row + j * column, column, width) * by;
-    });
+    transpose_into<T>(
+        m, n, to, M, [&](int64_t i, int64_t j, int width) __attribute__((always_inline)) {
+          return load_strided(x + i * row + j * column, column, width) * by;
+        });
   }
 
   // What a block of queries brings to every tile.
@@ -137,8 +138,7 @@ struct Backward {
     const T* dout = at<T>(g.dout, batch, head) + q0 * g.dout.strides[2];
     const T* out = at<T>(p.out, batch, head) + q0 * p.out.strides[2];
     const T* lse = at<T>(p.lse, batch, head) + q0 * p.lse.strides[2];
-    const double unit = kUnit == Unit::kLog2 ? kLog2E : 1;
-    pack_transposed(q, p.query, m, D, static_cast<T>(p.scale * unit), w.qt);
+    pack_transposed(q, p.query, m, D, static_cast<T>(p.scale), w.qt);
     pack_transposed(dout, g.dout, m, Dv, T(1), w.dot);
     w.q_finite = pack_rows(q, p.query, m, D, static_cast<T>(p.scale), w.q, w.q_copy);
     w.dout_finite = pack_rows(dout, g.dout, m, Dv, T(1), w.dout, w.dout_copy);
@@ -149,7 +149,7 @@ struct Backward {
         w.lse[i] = kInf<T>;
         continue;
       }
-      w.lse[i] = l * static_cast<T>(unit);
+      w.lse[i] = l;
       V sum = V::zero();
       for (int64_t j = 0; j < Dv; j += L) {
         const int width = static_cast<int>(min_of(L, Dv - j));
@@ -177,7 +177,7 @@ struct Backward {
       if (sight == Sight::kAll) {
 #pragma GCC unroll 4
         for (int64_t j = 0; j < t.n; ++j) {
-          const V weight = exp_score<kUnit>(V::load(s + j * M) - lse);
+          const V weight = exp_score(V::load(s + j * M) - lse);
           weight.store(s + j * M);
           (weight * (V::load(ds + j * M) - delta)).store(ds + j * M);
         }
@@ -185,7 +185,7 @@ struct Backward {
         for (int64_t j = 0; j < t.n; ++j) {
           const V m = V::load(w.mask + j * M + i);
           const Mask<T> hidden = m == hide;
-          const V weight = exp_score<kUnit>(select(hidden, hide, V::load(s + j * M) + m - lse));
+          const V weight = exp_score(select(hidden, hide, V::load(s + j * M) + m - lse));
           weight.store(s + j * M);
           select(hidden, V::zero(), weight * (V::load(ds + j * M) - delta)).store(ds + j * M);
         }
@@ -266,7 +266,8 @@ struct Backward {
         }
       }
     }
-    if (want_dk) store_rows(w.dk, keys, D, at<T>(g.dkey, batch, kv_head) + begin * g.dkey.strides[2], g.dkey.strides[2]);
+    if (want_dk)
+      store_rows(w.dk, keys, D, at<T>(g.dkey, batch, kv_head) + begin * g.dkey.strides[2], g.dkey.strides[2]);
     if (want_dv) {
       store_rows(w.dv, keys, Dv, at<T>(g.dvalue, batch, kv_head) + begin * g.dvalue.strides[2], g.dvalue.strides[2]);
     }
@@ -290,9 +291,10 @@ struct Backward {
     if (first_split == 0) {
       for (int64_t i = 0; i < D * M; i += L) V::zero().store(sum + i);
     } else {
-      transpose_into<T>(m, D, sum, M, [&](int64_t i, int64_t j, int width) __attribute__((always_inline)) {
-        return load_strided(dq + i * row + j, 1, width);
-      });
+      transpose_into<T>(
+          m, D, sum, M, [&](int64_t i, int64_t j, int width) __attribute__((always_inline)) {
+            return load_strided(dq + i * row + j, 1, width);
+          });
     }
     const V scale = V::set(static_cast<T>(p.scale));
     for (int64_t split = first_split; split < end_split; ++split, part += part_stride) {
@@ -347,8 +349,8 @@ struct Backward {
         const int64_t kv = first_kv + i / per_kv, h = i % per_kv / blocks.count(), block = i % blocks.count();
         const int64_t first = max_of<int64_t>(0, start - kv * splits.parts);
         const int64_t end = min_of(splits.parts, start + n - kv * splits.parts);
-        const T* part = parts + (kv * splits.parts + first - start) * part_elements() +
-                        (h * blocks.count() + block) * D * M;
+        const T* part =
+            parts + (kv * splits.parts + first - start) * part_elements() + (h * blocks.count() + block) * D * M;
         add_parts(kv / Hkv, kv % Hkv * group + h, block, first, end, part, part_elements(), scratch(worker).dq);
       });
     }
@@ -393,8 +395,8 @@ struct Backward {
           for (int64_t key = keys.begin; key < keys.end; ++key) {
             const TilePlace t{q0, m, key_blocks.begin(key), key_blocks.count(key)};
             Sight sight;
-            if (t.outside(band) || !tile_gradient(k + t.k0 * p.key.strides[2], v + t.k0 * p.value.strides[2], mask, t,
-                                                  w, sight)) {
+            if (t.outside(band) ||
+                !tile_gradient(k + t.k0 * p.key.strides[2], v + t.k0 * p.value.strides[2], mask, t, w, sight)) {
               continue;
             }
             for (int64_t i = 0; i < m; i += L) {
@@ -409,7 +411,8 @@ struct Backward {
       }
     }
     T* to = at<T>(g.dmask, batches.begin, heads.begin);
-    const int64_t q0 = stride[2] == 0 ? 0 : blocks.begin(queries.begin), m = stride[2] == 0 ? M : blocks.rows(queries.begin);
+    const int64_t q0 = stride[2] == 0 ? 0 : blocks.begin(queries.begin),
+                  m = stride[2] == 0 ? M : blocks.rows(queries.begin);
     const int64_t k0 = stride[3] == 0 ? 0 : key_blocks.begin(keys.begin);
     for (int64_t j = 0; j < sum_keys; ++j) {
       T total = 0;
@@ -442,17 +445,11 @@ fa_status attention_bwd(const fa_attention_bwd_params& p, fa_launch& launch) {
   if (const char* missing = unsupported_part(p.fwd)) return fail(launch, FA_UNSUPPORTED, missing);
   if (p.dweights.data != nullptr) return fail(launch, FA_UNSUPPORTED, "attention on the CPU has no dweights yet");
   return visit_float(p.fwd.query.dtype, launch, [&]<class T>() {
-    auto answer = [&](const auto& backward) {
-      describe<"attention_bwd", T>(launch, launch.query ? backward.work() : Work{});
-      if (launch.query) return;
-      if (p.dquery.data != nullptr || p.dkey.data != nullptr || p.dvalue.data != nullptr) backward.run(launch);
-      if (p.dmask.data != nullptr) backward.run_dmask(launch);
-    };
-    if (p.fwd.mask.data != nullptr && p.fwd.mask.dtype != FA_BOOL) {
-      answer(Backward<T, Unit::kNatural>(p));
-    } else {
-      answer(Backward<T, Unit::kLog2>(p));
-    }
+    const Backward<T> backward(p);
+    describe<"attention_bwd", T>(launch, launch.query ? backward.work() : Work{});
+    if (launch.query) return FA_OK;
+    if (p.dquery.data != nullptr || p.dkey.data != nullptr || p.dvalue.data != nullptr) backward.run(launch);
+    if (p.dmask.data != nullptr) backward.run_dmask(launch);
     return FA_OK;
   });
 }

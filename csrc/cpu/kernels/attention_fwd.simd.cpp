@@ -80,7 +80,6 @@ struct Forward {
     multiply_scores<T>(band, t, h.k + t.k0 * p.key.strides[2], p.key.strides[2], p.key.strides[3], D, w.q, w.s);
   }
 
-  template <Unit kUnit>
   void softmax(const TilePlace& t, Sight sight, const Scratch& w) const {
     for (int64_t i = 0; i < t.m; i += L) {
       T* s = w.s + i;
@@ -100,13 +99,13 @@ struct Forward {
         for (int u = 0; u < 4; ++u) best[u] = max(best[u], V::load(s + (j + u) * M));
       }
       for (; j < t.n; ++j) best[0] = max(best[0], V::load(s + j * M));
-      SoftmaxState<T, kUnit> state{V::load(w.row_max + i), V::load(w.row_sum + i)};
+      SoftmaxState<T> state{V::load(w.row_max + i), V::load(w.row_sum + i)};
       const V shrink = state.update(max(max(best[0], best[1]), max(best[2], best[3])));
       const V base = state.base();
       V sum = V::zero();
 #pragma GCC unroll 4
       for (j = 0; j < t.n; ++j) {
-        const V e = exp_score<kUnit>(V::load(s + j * M) - base);
+        const V e = exp_score(V::load(s + j * M) - base);
         e.store(s + j * M);
         sum += e;
       }
@@ -131,11 +130,10 @@ struct Forward {
     add_seen_products<T>(t, v, row, column, Dv, w.s, w.mask, w.o);
   }
 
-  template <Unit kUnit>
   void store(const Head& h, int64_t q0, int64_t m, const Scratch& w) const {
     for (int64_t i = 0; i < m; i += L) {
       const int64_t rows = min_of<int64_t>(L, m - i);
-      const SoftmaxState<T, kUnit> state{V::load(w.row_max + i), V::load(w.row_sum + i)};
+      const SoftmaxState<T> state{V::load(w.row_max + i), V::load(w.row_sum + i)};
       if (h.lse != nullptr) {
         alignas(64) T lse[L];
         state.lse().store(lse);
@@ -147,16 +145,15 @@ struct Forward {
     transpose_out<T>(w.o, m, Dv, h.out + q0 * p.out.strides[2], p.out.strides[2]);
   }
 
-  template <Unit kUnit>
   void block(const Head& h, int64_t q0, int64_t m, const Scratch& w) const {
-    const V scale = V::set(static_cast<T>(kUnit == Unit::kLog2 ? p.scale * kLog2E : p.scale));
+    const V scale = V::set(static_cast<T>(p.scale));
     const T* q = h.q + q0 * p.query.strides[2];
     const int64_t row = p.query.strides[2], column = p.query.strides[3];
     transpose_into<T>(
         m, D, w.q, M, [&](int64_t i, int64_t d, int width) __attribute__((always_inline)) {
           return load_strided(q + i * row + d * column, column, width) * scale;
         });
-    const auto empty = SoftmaxState<T, kUnit>::init();
+    const auto empty = SoftmaxState<T>::init();
     for (int64_t i = 0; i < M; i += L) {
       empty.row_max.store(w.row_max + i);
       empty.row_sum.store(w.row_sum + i);
@@ -169,13 +166,12 @@ struct Forward {
       const Sight sight = fill_mask_tile<T>(band, h.mask, t, w.mask);
       if (sight == Sight::kNone) continue;
       scores(h, t, w);
-      softmax<kUnit>(t, sight, w);
+      softmax(t, sight, w);
       accumulate(h, t, sight, w);
     }
-    store<kUnit>(h, q0, m, w);
+    store(h, q0, m, w);
   }
 
-  template <Unit kUnit>
   void run(fa_launch& launch) const {
     const size_t per_thread = Scratch(*this, nullptr).bytes;
     const QueryBlocks<T> blocks(Lq);
@@ -183,7 +179,7 @@ struct Forward {
     parallel_for(launch, B * H * n, [&](int64_t item, int worker) {
       const int64_t head = item / n, i = n - 1 - item % n;  // causal: the longest first
       const Scratch w(*this, static_cast<char*>(launch.workspace) + static_cast<size_t>(worker) * per_thread);
-      block<kUnit>(head_of(head / H, head % H), blocks.begin(i), blocks.rows(i), w);
+      block(head_of(head / H, head % H), blocks.begin(i), blocks.rows(i), w);
     });
   }
 
@@ -204,11 +200,7 @@ fa_status attention_fwd(const fa_attention_fwd_params& p, fa_launch& launch) {
     const Forward<T> forward(p);
     describe<"attention_fwd", T>(launch, launch.query ? forward.work() : Work{});
     if (launch.query) return FA_OK;
-    if (p.mask.data != nullptr && p.mask.dtype != FA_BOOL) {
-      forward.template run<Unit::kNatural>(launch);
-    } else {
-      forward.template run<Unit::kLog2>(launch);
-    }
+    forward.run(launch);
     return FA_OK;
   });
 }

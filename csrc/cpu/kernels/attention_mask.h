@@ -182,8 +182,8 @@ inline void multiply_weights(const Band& band, const TilePlace& t, const T* x, i
   }
 }
 
-// c[key][n] += sum_query p[key][query] * y[query][n]: every few keys take the queries that see any of them. y and c have
-// rows of n_vecs whole vectors.
+// c[key][n] += sum_query p[key][query] * y[query][n]: every few keys take the queries that see any of them. y and c
+// have rows of n_vecs whole vectors.
 template <class T>
 inline void multiply_queries(const Band& band, const TilePlace& t, const T* p, const T* y, int64_t n_vecs, T* c) {
   constexpr int64_t L = Vec<T>::kLanes, M = kBlockM<T>;

@@ -12,15 +12,12 @@
 //
 // Source: Ba, Kiros and Hinton, "Layer Normalization" (2016), section 3.
 #include "row.h"
+#include "row_blocks.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
 
 constexpr int64_t kItemElements = 16384;
-constexpr int64_t kMaxBlocks = 64;  // of backward: bounds the workspace at 128 C
-constexpr int64_t kLineElements = 16;
-
-FASTATTN_INLINE int64_t padded(int64_t C) { return round_up(C, kLineElements); }
 
 // A (C) argument as a contiguous array: as it is, or copied to buffer, which moves on; nullptr where it is absent.
 FASTATTN_INLINE bool needs_copy(const fa_tensor& t) { return t.data != nullptr && t.strides[0] != 1 && t.shape[0] > 1; }
@@ -129,36 +126,6 @@ FASTATTN_INLINE void backward_rows(const fa_layer_norm_bwd_params& p, const T* w
   }
 }
 
-struct Blocks {
-  int64_t rows, count;
-  FASTATTN_INLINE Blocks(int64_t R, int64_t C)
-      : rows(max_of(max_of(ceil_div(R, kMaxBlocks), ceil_div(kItemElements, max_of<int64_t>(1, C))), int64_t(1))),
-        count(ceil_div(R, rows)) {}
-};
-
-// out[i] = sum over blocks of part[block][i], in order.
-template <class T>
-void add_parts(const fa_launch& launch, const T* part, int64_t num_blocks, int64_t part_stride, const fa_tensor& out) {
-  using V = Vec<T>;
-  const int64_t C = out.shape[0], stride = out.strides[0];
-  T* to = data<T>(out);
-  const int64_t columns = round_up(ceil_div(kItemElements, max_of<int64_t>(1, num_blocks)), kLineElements);
-  parallel_for(launch, ceil_div(C, columns), [&](int64_t item, int) {
-    const int64_t begin = item * columns, end = min_of(C, begin + columns);
-    map_row<T>(end - begin, [&](int64_t i, int n) {
-      V sum = V::zero();
-      for (int64_t b = 0; b < num_blocks; ++b) sum += load_lanes(part + b * part_stride + begin + i, n);
-      if (stride == 1) {
-        store_lanes(sum, to + begin + i, n);
-      } else {
-        alignas(64) T lanes[V::kLanes];
-        sum.store(lanes);
-        for (int k = 0; k < n; ++k) to[(begin + i + k) * stride] = lanes[k];
-      }
-    });
-  });
-}
-
 }  // namespace
 
 fa_status layer_norm_fwd(const fa_layer_norm_fwd_params& p, fa_launch& launch) {
@@ -190,7 +157,7 @@ fa_status layer_norm_bwd(const fa_layer_norm_bwd_params& p, fa_launch& launch) {
   return visit_float(p.x.dtype, launch, [&]<class T>() {
     const int64_t R = num_rows(p.x, 1), C = row_length(p.x);
     const double n = static_cast<double>(num_elements(p.x));
-    const Blocks blocks(R, C);
+    const RowBlocks blocks(R, C);
     const bool sums = p.dweight.data != nullptr || p.dbias.data != nullptr;
     const int64_t part_stride = 2 * padded(C);
     const int64_t elements = (needs_copy(p.weight) ? padded(C) : 0) + (sums ? blocks.count * part_stride : 0);

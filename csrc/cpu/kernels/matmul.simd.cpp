@@ -118,7 +118,7 @@ inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& 
         if (plan.b_from == BFrom::kDirect && (kMaskedLoads || cols == width)) {
           t.b = p.b + k * p.b_k + vec * kLanes;
           t.b_stride = p.b_k;
-          t.b_ahead = plan.group_k * p.b_k;
+          t.b_ahead = (plan.group_k < C::kBlockK ? plan.group_k : 8) * p.b_k;
         } else if (plan.b_from == BFrom::kShared) {
           t.b = panel.b + (vec - panel.vec_begin) * kLanes * panel_len +
                 (k - region.k_begin) * width;
@@ -148,6 +148,8 @@ inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& 
               t.a_stride = tile_rows;
               break;
           }
+          // The first sliver meets rows that are new to the cache: it calls for those of the next tile.
+          t.a_ahead = s == region.sliver_begin ? tile_rows * t.a_stride : 0;
           T* const tile_state = state + tile_row * item_cols + item_col;
           T* const tile_sums = sums + tile_row * sums_stride + item_col;
           t.init = group == 0 ? nullptr : tile_state;

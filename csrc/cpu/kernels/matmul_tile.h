@@ -42,6 +42,7 @@ struct Tile {
   int64_t k_len;
   const T* a;
   int64_t a_stride;  // elements from row to row (by row) or from k to k (by column)
+  int64_t a_ahead;   // by row: elements from the rows in use to the rows to prefetch, or 0
   const T* b;
   int64_t b_stride;  // elements from k to k
   int64_t b_ahead;   // elements from the b in use to the b to prefetch
@@ -104,17 +105,30 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
       if (v * V::kLanes * sizeof(T) % 64 == 0) __builtin_prefetch(t.dst + r * t.dst_stride + v * V::kLanes, 1);
     }
   }
+  // So are the rows of a that the next tile starts with; further along them the hardware sees the stream.
+  if (kByRow && t.a_ahead != 0) {
+    for (int r = 0; r < kR; ++r) {
+#pragma GCC unroll 4
+      for (int line = 0; line < 4; ++line) {
+        __builtin_prefetch(t.a + t.a_ahead + r * t.a_stride + line * static_cast<int>(64 / sizeof(T)));
+      }
+    }
+  }
 
   const T* b = t.b;
   const int64_t b_stride = t.b_stride, b_ahead = t.b_ahead;
-  const T* a[kR];
-#pragma GCC unroll 8
-  for (int r = 0; r < kR; ++r) {
-    a[r] = t.a + (kByRow ? r * t.a_stride : r);
-    if (kByRow) asm("" : "+r"(a[r]));  // or GCC computes a[0] + r * stride again for every load
-  }
+  // By row: every third row has a pointer, the two after it are one and two strides away, which x86 addresses directly.
+  // Eight pointers would not leave enough registers.
+  constexpr int kPointers = kByRow ? (kR + 2) / 3 : 1;
+  const T* a[kPointers];
+#pragma GCC unroll 4
+  for (int i = 0; i < kPointers; ++i) a[i] = t.a + 3 * i * t.a_stride;
   const int64_t a_stride = t.a_stride;
+  auto at = [&](int r, int64_t k) __attribute__((always_inline)) {
+    return kByRow ? a[r / 3] + r % 3 * a_stride + k : a[0] + r;
+  };
 
+  constexpr int kUnroll = 4;
   auto step = [&](int k) __attribute__((always_inline)) {
     V rb[kV];
 #pragma GCC unroll 4
@@ -125,28 +139,31 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
     }
 #pragma GCC unroll 8
     for (int r = 0; r < kR; ++r) {
-      V ra = V::set(kByRow ? a[r][k] : a[0][r]);
+      V ra = V::set(*at(r, k));
 #pragma GCC unroll 4
       for (int v = 0; v < kV; ++v) fma_into(acc[r][v], ra, rb[v]);
     }
     b += b_stride;
+    asm("" : "+r"(b));  // or GCC keeps a pointer for each step, and spills it
     if (!kByRow) a[0] += a_stride;
   };
-  constexpr int kUnroll = 4;
   int64_t k = t.k_len;
   for (; k >= kUnroll; k -= kUnroll) {
 #pragma GCC unroll 4
     for (int u = 0; u < kUnroll; ++u) step(u);
     if (kByRow) {
-#pragma GCC unroll 8
-      for (int r = 0; r < kR; ++r) a[r] += kUnroll;
+#pragma GCC unroll 4
+      for (int i = 0; i < kPointers; ++i) {
+        a[i] += kUnroll;
+        asm("" : "+r"(a[i]));
+      }
     }
   }
   for (; k > 0; --k) {
     step(0);
     if (kByRow) {
-#pragma GCC unroll 8
-      for (int r = 0; r < kR; ++r) ++a[r];
+#pragma GCC unroll 4
+      for (int i = 0; i < kPointers; ++i) ++a[i];
     }
   }
 

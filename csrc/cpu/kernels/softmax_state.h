@@ -2,9 +2,9 @@
 //
 //   row_max = max of the scores so far,   row_sum = sum of exp(score - row_max);   identity: (-inf, 0)
 //
-// A vector of states, one row a lane. Scores are in units of log2 (scaled by log2(e) when the query was packed), which
-// saves a product per score; or natural, for an additive mask: times log2(e), the most negative finite number that
-// masks are made of would overflow to -inf and hide what it should only push away.
+// A vector of states, one row a lane. Scores are natural, not in units of log2: lse of a row that one key dominates is
+// then that key's score to the bit, so the backward's exp(score - lse) is 1 however large the scores are; and the most
+// negative finite number, which masks are made of, does not overflow to -inf. It costs one product a score.
 // Source: Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018), section 3.
 #pragma once
 
@@ -75,15 +75,14 @@ FASTATTN_INLINE Vec<T> log_sum(Vec<T> x) {
   return Vec<T>::load(out);
 }
 
-enum class Unit { kLog2, kNatural };
-
-template <Unit kUnit, class T>
+// exp(x) for x <= 0, or a little above. The product's rounding moves the result by |x| eps/2 of itself, which is at
+// most eps/4 of 1.
+template <class T>
 FASTATTN_INLINE Vec<T> exp_score(Vec<T> x) {
-  if constexpr (kUnit == Unit::kNatural) x = x * Vec<T>::set(static_cast<T>(kLog2E));
-  return exp2_score(x);
+  return exp2_score(x * Vec<T>::set(static_cast<T>(kLog2E)));
 }
 
-template <class T, Unit kUnit>
+template <class T>
 struct SoftmaxState {
   using V = Vec<T>;
   V row_max, row_sum;
@@ -98,7 +97,7 @@ struct SoftmaxState {
   FASTATTN_INLINE V update(V next_max) {
     const V old_max = row_max;
     row_max = max(old_max, next_max);
-    V shrink = exp_score<kUnit>(old_max - base());
+    V shrink = exp_score(old_max - base());
     row_sum = row_sum * shrink;
     return shrink;
   }
@@ -106,17 +105,14 @@ struct SoftmaxState {
   // Takes in the state of other keys of the same rows.
   FASTATTN_INLINE void merge(const SoftmaxState& other) {
     update(other.row_max);
-    row_sum += other.row_sum * exp_score<kUnit>(other.row_max - base());
+    row_sum += other.row_sum * exp_score(other.row_max - base());
   }
 
   // 1 / row_sum, or 0 for a row that saw nothing.
   FASTATTN_INLINE V inverse_sum() const { return select(row_sum == V::zero(), V::zero(), V::set(1) / row_sum); }
 
   // log(sum(exp(scores))), natural.
-  FASTATTN_INLINE V lse() const {
-    const V unit = V::set(kUnit == Unit::kLog2 ? static_cast<T>(kLn2) : T(1));
-    return select(row_sum == V::zero(), V::set(-kInf<T>), row_max * unit + log_sum(row_sum));
-  }
+  FASTATTN_INLINE V lse() const { return select(row_sum == V::zero(), V::set(-kInf<T>), row_max + log_sum(row_sum)); }
 };
 
 }  // namespace fastattn::cpu::FASTATTN_ISA
