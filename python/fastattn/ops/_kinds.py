@@ -45,7 +45,7 @@ class Kind:
         return (array.sum(axes) if axes else array).reshape(shape)
 
     def contiguous(self, array: Array) -> Array:
-        """`array`, or a row-major copy: gradients come as broadcast views too."""
+        """`array`, or a row-major copy of the same shape: gradients come as broadcast views too."""
         raise TypeError(self.name)
 
     def classes_last(self, array: Array) -> Array:
@@ -90,7 +90,8 @@ class NumpyKind(Kind):
         array.fill(0)
         return array
 
-    contiguous = staticmethod(np.ascontiguousarray)  # type: ignore[assignment]
+    def contiguous(self, array: Array) -> Array:
+        return np.asarray(array, order="C")
 
     def classes_last(self, array: Array) -> Array:
         return np.ascontiguousarray(np.moveaxis(array, 1, -1))
@@ -106,6 +107,12 @@ class ForeignKind(NumpyKind):
 
     def raw(self, array: Array) -> Array:
         return np.from_dlpack(array)
+
+    def contiguous(self, array: Array) -> Array:
+        return np.asarray(np.from_dlpack(array), order="C")
+
+    def classes_last(self, array: Array) -> Array:
+        return super().classes_last(np.from_dlpack(array))
 
     def run(self, op: Op, arrays: tuple[Array, ...], attrs: tuple[Any, ...], out: Array | None) -> Any:
         views = tuple(np.from_dlpack(a) if a is not None and type(a) is not ndarray else a for a in arrays)
