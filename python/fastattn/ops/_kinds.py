@@ -71,14 +71,13 @@ class Kind:
         """The outputs of `op`, the first of them `out` where that is given."""
         specs = op.outputs(self, arrays, attrs, saving)
         like = arrays[0]
-        if out is None and len(specs) == 1:
-            spec = specs[0]
-            assert spec is not None
-            return (self.empty(spec[0], spec[1], like),)
-        return tuple(
-            out if i == 0 and out is not None else None if spec is None else self.empty(spec[0], spec[1], like)
-            for i, spec in enumerate(specs)
-        )
+        if out is not None:
+            specs = (None, *specs[1:])
+        # A list in between: a generator costs as much as the allocation.
+        outs = [None if spec is None else self.empty(spec[0], spec[1], like) for spec in specs]
+        if out is not None:
+            outs[0] = out
+        return tuple(outs)
 
 
 class NumpyKind(Kind):

@@ -41,7 +41,7 @@ class Attention(Op):
             lse = (rows, kind.accumulator(query.dtype))
             if return_weights:
                 weights = ((*rows, (*key.shape, 1, 1, 1)[-3 if bthd else -2]), query.dtype)
-        return ((*shape[:-1], *value.shape[-1:]), query.dtype), lse, weights
+        return (shape[:-1] + value.shape[-1:], query.dtype), lse, weights
 
     def forward(self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]) -> None:
         _C.attention_fwd(*arrays, *outs, *attrs[0])

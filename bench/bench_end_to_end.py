@@ -1,0 +1,198 @@
+"""One training step of a GPT: forward, loss, backward, clipping by norm, AdamW. The logits are what is checked; the
+gradients of the model are the tests' business."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import fastattn as fa
+
+from .bench_attention import causal_attention
+from .bench_gelu import gelu
+from .bench_layer_norm import EPS, layer_norm
+from .harness import Arrays, Call, Case, normal, with_pytest
+from .parameters import Shapes, count, cut, gpt_shapes
+
+LR, DECAY, CLIP = 3e-4, 0.1, 1.0
+
+
+class Size(NamedTuple):
+    name: str
+    width: int
+    blocks: int
+    heads: int
+    tokens: int  # of the vocabulary
+    batch: int
+    length: int
+    quick: bool
+
+
+SIZES = [
+    Size("characters 4 x 128, B 16 T 128", 128, 4, 4, 65, 16, 128, True),
+    Size("characters 6 x 384, B 16 T 256", 384, 6, 6, 65, 16, 256, False),
+    Size("GPT-2 124M, B 4 T 256", 768, 12, 12, 50257, 4, 256, False),
+]
+TINY = Size("tiny", 8, 2, 2, 11, 2, 6, True)
+
+
+# The model, once, over the functions of a library ---------------------------------------------------------------------
+
+
+class OfNumpy:
+    """For the reference."""
+
+    layer_norm = staticmethod(layer_norm)
+    attention = staticmethod(causal_attention)
+
+    @staticmethod
+    def dense(x: Any, weight: Any, bias: Any) -> Any:
+        return x @ weight + bias
+
+    @staticmethod
+    def gelu(x: Any) -> Any:
+        return gelu(x, "tanh")
+
+
+class OfTorch:
+    @staticmethod
+    def layer_norm(x: Any, weight: Any, bias: Any) -> Any:
+        import torch
+
+        return torch.nn.functional.layer_norm(x, weight.shape, weight, bias, EPS)
+
+    @staticmethod
+    def attention(q: Any, k: Any, v: Any) -> Any:
+        import torch
+
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    @staticmethod
+    def dense(x: Any, weight: Any, bias: Any) -> Any:
+        import torch
+
+        return torch.addmm(bias, x.reshape(-1, x.shape[-1]), weight).view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def gelu(x: Any) -> Any:
+        import torch
+
+        return torch.nn.functional.gelu(x, approximate="tanh")
+
+
+def gpt_logits(library: Any, params: list[Any], ids: Any, heads: int) -> Any:
+    """(B, T) ids to (B, T, V) logits; `params` in the order of gpt_shapes."""
+    take = iter(params).__next__
+    table, positions = take(), take()
+    batch, length = ids.shape
+    width = table.shape[1]
+    x = table[ids] + positions[:length]
+    for _ in range((len(params) - 4) // 12):
+        h = library.layer_norm(x, take(), take())
+        qkv = library.dense(h, take(), take()).reshape(batch, length, 3, heads, width // heads)
+        q, k, v = (qkv[:, :, i].swapaxes(1, 2) for i in range(3))
+        y = library.attention(q, k, v).swapaxes(1, 2).reshape(batch, length, width)
+        x = x + library.dense(y, take(), take())
+        h = library.layer_norm(x, take(), take())
+        h = library.gelu(library.dense(h, take(), take()))
+        x = x + library.dense(h, take(), take())
+    return library.layer_norm(x, take(), take()) @ table.T
+
+
+# The steps -----------------------------------------------------------------------------------------------------------
+
+
+def ours(size: Size, shapes: Shapes, inputs: Arrays) -> Call:
+    flat, ids = inputs
+    config = fa.models.GPTConfig(
+        vocab_size=size.tokens,
+        n_positions=size.length,
+        n_embd=size.width,
+        n_layer=size.blocks,
+        n_head=size.heads,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+    )
+    model = fa.models.GPT(config)
+    model.load_state_dict(dict(zip(shapes, map(fa.Tensor, cut(flat, shapes)), strict=True)))
+    optimizer = fa.optim.AdamW(model.parameters(), lr=LR, weight_decay=DECAY)
+    ids = fa.Tensor(ids)
+
+    def call() -> Any:
+        logits, loss = model(ids, labels=ids)
+        loss.backward()
+        fa.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        optimizer.zero_grad()
+        return logits
+
+    return call
+
+
+def torchs(size: Size, shapes: Shapes, inputs: Arrays) -> Call:
+    import torch
+
+    flat, ids = inputs
+    params = [torch.from_numpy(p).requires_grad_() for p in cut(flat, shapes)]
+    optimizer = torch.optim.AdamW(params, lr=LR, weight_decay=DECAY, fused=True)
+    ids = torch.from_numpy(ids)
+    targets = torch.full_like(ids, -100)
+    targets[:, :-1] = ids[:, 1:]
+    targets = targets.view(-1)
+
+    def call() -> Any:
+        logits = gpt_logits(OfTorch, params, ids, size.heads)
+        torch.nn.functional.cross_entropy(logits.view(-1, size.tokens), targets).backward()
+        torch.nn.utils.clip_grad_norm_(params, CLIP)
+        optimizer.step()
+        optimizer.zero_grad()
+        return logits
+
+    return call
+
+
+def step(size: Size) -> Case:
+    shapes = gpt_shapes(size.width, size.blocks, size.tokens, size.length)
+
+    def make(rng: np.random.Generator) -> Arrays:
+        parts = []
+        for name, shape in shapes.items():
+            part = normal(rng, math.prod(shape))
+            # Scales at which every layer matters to the logits.
+            parts.append(part * np.float32(0.1) + 1 if "ln" in name else part * np.float32(shape[0] ** -0.5))
+        return np.concatenate(parts), rng.integers(0, size.tokens, (size.batch, size.length))
+
+    def reference(flat: Any, ids: Any) -> Any:
+        return gpt_logits(OfNumpy, cut(flat, shapes), ids[:1], size.heads)[:, -16:]
+
+    # A multiply and an add for each weight of a product and token, and for the scores; the backward has twice as many.
+    weights = sum(math.prod(s) for name, s in shapes.items() if len(s) == 2 and name != "wpe.weight")
+    scores = size.blocks * size.width * (size.length + 1)
+    return Case(
+        op="end_to_end",
+        name=f"float32 training step, {size.name}",
+        make=make,
+        contestants={
+            "fastattn": lambda inputs: ours(size, shapes, inputs),
+            "torch": lambda inputs: torchs(size, shapes, inputs),
+        },
+        reference=reference,
+        pick=lambda logits: (logits[:1, -16:],),
+        flops=3.0 * size.batch * size.length * (2 * weights + 2 * scores),
+        bytes=4.0 * 10 * count(shapes),  # the optimizer's traffic, the clip's, and the weights twice
+        traffic="update",
+        quick=size.quick,
+    )
+
+
+def cases(tiny: bool = False) -> Iterator[Case]:
+    for size in [TINY] if tiny else SIZES:
+        yield step(size)
+
+
+def test_end_to_end(benchmark: Any, case: Case, contestant: str) -> None:
+    with_pytest(benchmark, case, contestant)

@@ -1,0 +1,353 @@
+"""A case and how it is timed: ours and every peer, call about, in one process, beside the machine's own limits.
+
+What keeps the figures honest (bench/README.md says more):
+
+- The answer is checked before anything is timed, against a float64 reference, with a derived tolerance.
+- Contestants take turns, round after round, on fresh random data. At each switch there is a pause of 35 ms and one
+  untimed call: thread pools spin for a while after a call and slow down whoever comes next.
+- The limits are measured in every round of every case, not once at the start: a shared machine is not the same machine
+  a minute later. `of limit` is the median against the median of the limits of the same rounds, and best against best.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from . import ceilings
+
+PAUSE = 0.035  # seconds at a switch
+SHORTEST = 50e-6  # calls shorter than this many seconds are timed in batches
+LIMIT_SECONDS = 0.01  # of each measurement of a limit beside a case
+
+Arrays = tuple[Any, ...]
+Call = Callable[[], Any]
+Bind = Callable[[Arrays], Call]  # takes the inputs as ndarrays, converts them, returns what is timed
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to time. `contestants` maps "fastattn", "numpy", "torch" to how each of them does it."""
+
+    op: str
+    name: str
+    make: Callable[[np.random.Generator], Arrays]  # fresh inputs, as ndarrays
+    contestants: dict[str, Bind]
+    reference: Callable[..., Any]  # of the inputs, in their dtype: what `pick` of a result should be
+    pick: Callable[..., Any] = lambda *results: results  # the part of a result that is checked
+    dtype: str = "float32"
+    flops: float = 0.0
+    bytes: float = 0.0  # compulsory traffic: every input read once, every output written once
+    traffic: str = "copy"  # what the bytes are compared with (ceilings.TRAFFIC)
+    quick: bool = False  # part of --quick
+    strong: bool = True  # whether tuned peers in processes of their own are worth their start
+
+    @property
+    def key(self) -> str:
+        return f"{self.op}: {self.name}"
+
+
+# The answer ----------------------------------------------------------------------------------------------------------
+
+
+def as_arrays(result: Any) -> tuple[np.ndarray, ...]:
+    """A result, or several, as ndarrays."""
+    results = result if isinstance(result, (tuple, list)) else (result,)
+    return tuple(np.asarray(r.detach().numpy() if hasattr(r, "detach") else r) for r in results if r is not None)
+
+
+def _in_float64(x: Any) -> Any:
+    return x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype == np.float32 else x
+
+
+def check(case: Case, who: str, inputs: Arrays, result: Any) -> None:
+    """Raises AssertionError unless |result - exact| <= 2 * |naive - exact| + 4 * eps * max|exact|, where `naive` is the
+    reference in the case's own dtype. Peers get 8 times that: they need only be doing the same thing."""
+    got = as_arrays(case.pick(*as_arrays(result)))
+    exact = as_arrays(case.reference(*map(_in_float64, inputs)))
+    naive = as_arrays(case.reference(*inputs))
+    assert len(got) == len(exact), f"{case.key}: {who} gave {len(got)} results, not {len(exact)}"
+    slack = 1 if who == "fastattn" else 8
+    for i, (ours, want, plain) in enumerate(zip(got, exact, naive, strict=True)):
+        assert ours.shape == want.shape, f"{case.key}: {who}'s result {i} is {ours.shape}, not {want.shape}"
+        if want.size == 0:
+            continue
+        eps = np.finfo(case.dtype).eps
+        allowed = 2 * np.abs(plain - want).max() + 4 * eps * np.abs(want).max()
+        error = np.abs(ours - want).max()
+        assert error <= slack * allowed, (
+            f"{case.key}: {who}'s result {i} is wrong by {error:.3g}, allowed {allowed:.3g}"
+        )
+
+
+# Contestants ---------------------------------------------------------------------------------------------------------
+
+
+class Contestant(Protocol):
+    """Somebody who can be asked to do a case: here, or in a process of its own (worker.Worker)."""
+
+    name: str
+
+    def takes(self, case: Case) -> bool: ...
+
+    def prepare(self, case: Case, seed: Sequence[int], *, checked: bool) -> None:
+        """Makes the inputs of a round; with `checked`, does the case once and checks the answer."""
+
+    def time(self, seconds: float) -> list[float]:
+        """Seconds of single calls, of about as many calls as fit into `seconds`; at least one."""
+
+    def done(self) -> None:
+        """Drops the inputs."""
+
+
+class Local:
+    """A contestant in this process."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._call: Call | None = None
+
+    def takes(self, case: Case) -> bool:
+        return self.name in case.contestants
+
+    def prepare(self, case: Case, seed: Sequence[int], *, checked: bool) -> None:
+        inputs = case.make(np.random.default_rng(seed))
+        self._call = case.contestants[self.name](inputs)
+        if checked:
+            check(case, self.name, inputs, self._call())
+
+    def time(self, seconds: float) -> list[float]:
+        assert self._call is not None
+        return time_calls(self._call, seconds)
+
+    def done(self) -> None:
+        self._call = None
+
+
+def time_calls(call: Call, seconds: float) -> list[float]:
+    """Seconds of single calls, after a pause and an untimed one."""
+    clock = time.perf_counter
+    time.sleep(PAUSE)
+    start = clock()
+    call()
+    batch = max(1, int(SHORTEST / max(clock() - start, 1e-9)))
+    times = []
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        end = clock() + seconds
+        while True:
+            start = clock()
+            for _ in range(batch):
+                call()
+            now = clock()
+            times.append((now - start) / batch)
+            if now >= end:
+                return times
+    finally:
+        if collecting:
+            gc.enable()
+
+
+# Timing --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Timing:
+    """One contestant's figures of one case."""
+
+    times: list[float] = field(default_factory=list)
+    kernel: str = ""
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.times))
+
+    @property
+    def best(self) -> float:
+        return min(self.times)
+
+    @property
+    def spread(self) -> float:
+        """Distance of the quartiles, as a fraction of the median."""
+        low, high = np.percentile(self.times, [25, 75])
+        return float((high - low) / self.median)
+
+
+@dataclass
+class Outcome:
+    """A case, timed."""
+
+    case: Case
+    peaks: list[float]  # FLOP/s, one a round
+    bandwidths: list[float]  # bytes/s, likewise
+    timings: dict[str, Timing]
+
+    def seconds_at(self, pick: Callable[[list[float]], Any]) -> tuple[float, float]:
+        """Seconds for the arithmetic and for the traffic, at the median, or the best (max), of the limits."""
+        compute = self.case.flops / float(pick(self.peaks)) if self.case.flops else 0.0
+        memory = self.case.bytes / float(pick(self.bandwidths)) if self.case.bytes else 0.0
+        return compute, memory
+
+    @property
+    def compute_bound(self) -> bool:
+        compute, memory = self.seconds_at(np.median)
+        return compute >= memory
+
+    @property
+    def ideal(self) -> float:
+        """Seconds that the limits allow: the roofline."""
+        return max(self.seconds_at(np.median))
+
+    def of_limit(self, timing: Timing) -> float:
+        """The median call against the median of the limits."""
+        return self.ideal / timing.median
+
+    def of_limit_best(self, timing: Timing) -> float:
+        """The best call against the best of the limits: on a busy machine, the figure that says what the code can do."""
+        return max(self.seconds_at(max)) / timing.best
+
+
+class Limits:
+    """The limits beside a case: one sample a round."""
+
+    def __init__(self, case: Case, isa: str, threads: int) -> None:
+        self.case, self.vector, self.threads = case, ceilings.VECTORS[isa], threads
+        self.peaks: list[float] = []
+        self.bandwidths: list[float] = []
+
+    def sample(self) -> None:
+        case = self.case
+        if case.flops:
+            self.peaks.append(ceilings.flops(self.vector, case.dtype, self.threads, LIMIT_SECONDS))
+        if case.bytes:
+            # The better of both kinds of store: which of them wins depends on the size.
+            kinds = ("copy", "stream") if case.traffic == "copy" else (case.traffic,)
+            size = min(int(case.bytes), 512 << 20)  # larger is DRAM all the same
+            self.bandwidths.append(
+                max(ceilings.bandwidth(kind, size, self.threads, LIMIT_SECONDS) for kind in kinds),
+            )
+
+
+def measure(case: Case, contestants: Sequence[Contestant], rounds: int, seconds: float, seed: int) -> Outcome:
+    """Times a case: `rounds` rounds, each with `seconds` of calls for every contestant that takes it."""
+    import fastattn as fa
+
+    taking = [c for c in contestants if c.takes(case)]
+    limits = Limits(case, fa.build_info()["isa"], fa.get_num_threads())
+    timings = {c.name: Timing() for c in taking}
+    for r in range(rounds):
+        limits.sample()
+        for c in taking[r % len(taking) :] + taking[: r % len(taking)]:  # nobody is always the first
+            c.prepare(case, (seed, r), checked=r == 0)
+            timings[c.name].times += c.time(seconds)
+            if c.name == "fastattn":
+                timings[c.name].kernel = fa.last_kernel()
+            c.done()
+    return Outcome(case, limits.peaks, limits.bandwidths, timings)
+
+
+# pytest-benchmark ----------------------------------------------------------------------------------------------------
+
+
+def with_pytest(benchmark: Any, case: Case, name: str) -> None:
+    """A case of one contestant under pytest-benchmark, which groups the contestants of a case into a table."""
+    import fastattn as fa
+
+    inputs = case.make(np.random.default_rng())
+    call = case.contestants[name](inputs)
+    check(case, name, inputs, call())
+    limits = Limits(case, fa.build_info()["isa"], fa.get_num_threads())
+    limits.sample()
+    time.sleep(PAUSE)
+    benchmark.group = case.key
+    benchmark.pedantic(call, rounds=5, warmup_rounds=1)
+    if benchmark.stats is None:  # --benchmark-disable
+        return
+    timing = Timing([benchmark.stats.stats.median])
+    outcome = Outcome(case, limits.peaks, limits.bandwidths, {name: timing})
+    work, unit = (case.flops, "GFLOP/s") if outcome.compute_bound else (case.bytes, "GB/s")
+    benchmark.extra_info[unit] = work / timing.median / 1e9
+    benchmark.extra_info["of limit"] = outcome.of_limit(timing)
+
+
+# What the suites share -----------------------------------------------------------------------------------------------
+
+
+def normal(rng: np.random.Generator, *shape: int, dtype: str = "float32") -> np.ndarray:
+    """Random data of deviation 1; uniform, because drawing it is quick and timing does not see the difference."""
+    return (rng.random(shape, dtype=dtype) - dtype_of(dtype)(0.5)) * dtype_of(dtype)(12**0.5)
+
+
+def dtype_of(name: str) -> Any:
+    return np.dtype(name).type
+
+
+def shrink(shape: tuple[int, ...], limit: int = 40) -> tuple[int, ...]:
+    """A shape of the same kind that takes no time: for the tests of the suites."""
+    return tuple(min(n, limit) for n in shape)
+
+
+def sample_rows(n: int, count: int = 16) -> np.ndarray:
+    """Row numbers over 0 to n - 1, the first and the last among them: checking all of a large result takes longer than
+    timing it."""
+    return np.unique(np.linspace(0, n - 1, min(n, count)).astype(np.int64))
+
+
+def on_torch(function: Callable[..., Any]) -> Bind:
+    """How torch does it: `function` of tensors that share the ndarrays' memory, without gradients."""
+
+    def bind(inputs: Arrays) -> Call:
+        import torch
+
+        tensors = [torch.from_numpy(x) if isinstance(x, np.ndarray) else x for x in inputs]
+
+        def call() -> Any:
+            with torch.no_grad():
+                return function(*tensors)
+
+        return call
+
+    return bind
+
+
+def on_arrays(function: Callable[..., Any]) -> Bind:
+    """How fastattn, or NumPy, does it: `function` of the ndarrays."""
+    return lambda inputs: lambda: function(*inputs)
+
+
+def with_gradients(module: str, function: Callable[..., Any]) -> Bind:
+    """Forward and backward through a framework's tape: the last input is the gradient of the result, float inputs
+    before it get one each. Returns the result and those gradients."""
+
+    def bind(inputs: Arrays) -> Call:
+        *inputs, dout = inputs
+        if module == "torch":
+            import torch
+
+            tensor = torch.from_numpy
+        else:
+            import fastattn as fa
+
+            tensor = fa.Tensor
+        tensors = [tensor(x) for x in inputs]
+        leaves = [t for t, x in zip(tensors, inputs, strict=True) if x.dtype.kind == "f"]
+        for leaf in leaves:
+            leaf.requires_grad = True
+        gradient = tensor(dout)
+
+        def call() -> Any:
+            for leaf in leaves:
+                leaf.grad = None
+            out = function(*tensors)
+            out.backward(gradient)
+            return (out, *(leaf.grad for leaf in leaves))
+
+        return call
+
+    return bind

@@ -1,0 +1,28 @@
+"""The suites by op: bench_OP.py holds `cases(tiny=False)`."""
+
+from __future__ import annotations
+
+import importlib
+
+from .harness import Case
+
+OPS = (
+    "matmul",
+    "attention",
+    "softmax",
+    "layer_norm",
+    "gelu",
+    "cross_entropy",
+    "embedding",
+    "adam",
+    "sgd",
+    "grad_norm",
+    "dropout",
+    "random",
+    "unary",
+    "end_to_end",
+)
+
+
+def cases_of(op: str, tiny: bool = False) -> list[Case]:
+    return list(importlib.import_module(f".bench_{op}", __package__).cases(tiny))

@@ -1,0 +1,134 @@
+"""The benchmarks check their answers, at sizes that take no time, and what they print and keep can be read again. No test
+here asserts a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench import ceilings, harness, report, suites, worker
+
+import fastattn as fa
+
+ROOT = Path(__file__).resolve().parents[2]
+CASES = [case for op in suites.OPS for case in suites.cases_of(op, tiny=True)]
+PAIRS = [
+    pytest.param(case, name, id=f"{case.key}-{name}", marks=[pytest.mark.parity] if name == "torch" else [])
+    for case in CASES
+    for name in case.contestants
+]
+
+
+@pytest.fixture
+def limits() -> None:
+    """Skips where the loops that measure the machine cannot be compiled."""
+    try:
+        ceilings.vectors_here()
+    except ceilings.NoCompilerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("case", [pytest.param(c, id=c.key) for c in CASES])
+def test_every_case_gives_the_right_answer(case: harness.Case) -> None:
+    local = harness.Local("fastattn")
+    local.prepare(case, (1, 2), checked=True)
+    local.done()
+
+
+@pytest.mark.parametrize(("case", "name"), [p for p in PAIRS if p.values[1] != "fastattn"])
+def test_every_peer_gives_the_right_answer(case: harness.Case, name: str) -> None:
+    if not worker.installed(name):
+        pytest.skip(f"{name} is not installed")
+    harness.Local(name).prepare(case, (1, 2), checked=True)
+
+
+@pytest.mark.parametrize("case", [pytest.param(c, id=c.key) for c in CASES])
+def test_a_wrong_answer_is_noticed(case: harness.Case) -> None:
+    inputs = case.make(np.random.default_rng(3))
+    result = harness.as_arrays(case.contestants["fastattn"](inputs)())
+    wrong = tuple(r * 2 + 1 for r in result)
+    with pytest.raises(AssertionError, match="fastattn's result"):
+        harness.check(case, "fastattn", inputs, wrong)
+
+
+def test_cases_have_names_of_their_own() -> None:
+    for tiny in (False, True):
+        names = [case.key for op in suites.OPS for case in suites.cases_of(op, tiny)]
+        full = [case.key for op in suites.OPS for case in suites.cases_of(op)]
+        assert len(full) == len(set(full))
+        assert len(names) == len(full) or tiny
+
+
+def test_every_suite_is_listed() -> None:
+    files = {p.stem.removeprefix("bench_") for p in (ROOT / "bench").glob("bench_*.py")}
+    assert files == set(suites.OPS)
+    assert all(any(case.quick for case in suites.cases_of(op)) for op in suites.OPS)
+
+
+def test_limits_are_positive_and_ordered(limits: None) -> None:
+    for vector in ceilings.vectors_here():
+        assert ceilings.flops(vector, "float32", 1, 0.001) > 0
+    for traffic in ceilings.TRAFFIC:
+        assert ceilings.bandwidth(traffic, 1 << 20, 2, 0.001) > 0
+    assert ceilings.bandwidth("copy", 0, 1, 0.001) > 0  # never less than a grain
+
+
+def test_a_case_is_timed_printed_kept_and_compared(limits: None, tmp_path: Path) -> None:
+    case = suites.cases_of("softmax", tiny=True)[0]
+    outcome = harness.measure(case, [harness.Local("fastattn"), harness.Local("numpy")], 2, 0.0, 5)
+    assert set(outcome.timings) == {"fastattn", "numpy"}
+    assert outcome.timings["fastattn"].kernel == f"softmax_fwd_f32_{fa.build_info()['isa']}"
+    assert len(outcome.timings["numpy"].times) >= 2
+    text = report.outcome_text(outcome)
+    assert case.name in text
+    assert "GB/s" in text
+
+    environment = report.environment(["fastattn", "numpy"])
+    record = report.record(environment, {"copy x1": 1e9}, [outcome])
+    path = tmp_path / "results" / report.file_name(environment)
+    report.write(record, path)
+    assert report.read(path) == json.loads(json.dumps(record))
+    assert "nothing is slower" in report.comparison(record, record)
+    slower = json.loads(json.dumps(record))
+    slower["cases"][0]["results"]["fastattn"].update(of_limit=outcome.ideal / outcome.timings["fastattn"].median / 99)
+    assert f"softmax: {case.name}: +" in report.comparison(record, slower)
+
+
+def test_the_roofline_is_the_slower_of_both_limits() -> None:
+    case = dataclasses.replace(suites.cases_of("matmul", tiny=True)[0], flops=100.0, bytes=10.0)
+    assert harness.Outcome(case, [50.0], [10.0], {}).ideal == 2.0
+    assert harness.Outcome(case, [50.0], [10.0], {}).compute_bound
+    assert harness.Outcome(case, [50.0], [2.0], {}).ideal == 5.0
+    assert not harness.Outcome(case, [50.0], [2.0], {}).compute_bound
+
+
+def test_a_tuned_peer_works_in_its_own_process() -> None:
+    peer = worker.Worker("numpy", 1, tiny=True)
+    try:
+        case = suites.cases_of("matmul", tiny=True)[0]
+        peer.prepare(case, (1, 2), checked=True)
+        assert all(t > 0 for t in peer.time(0.0))
+        peer.done()
+        with pytest.raises(ValueError, match="is not in list"):
+            peer.prepare(dataclasses.replace(case, name="no such case"), (1, 2), checked=True)
+    finally:
+        peer.close()
+
+
+def test_the_command_lists_its_cases_and_refuses_other_ops() -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "bench", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    listed = run("--list", "--op", "gelu", "--quick")
+    assert listed.returncode == 0, listed.stderr
+    assert listed.stdout.splitlines()[0] == "gelu: float32 tanh 8192 x 768"
+    refused = run("--op", "nothing")
+    assert refused.returncode == 1
+    assert "no suite of nothing" in refused.stderr
