@@ -69,7 +69,14 @@ class Kind:
         self, op: Op, arrays: tuple[Array, ...], attrs: tuple[Any, ...], out: Array | None, *, saving: bool
     ) -> tuple[Array | None, ...]:
         """The outputs of `op`, the first of them `out` where that is given."""
-        specs = op.outputs(self, arrays, attrs, saving)
+        try:
+            specs = op.outputs(self, arrays, attrs, saving)
+        except AttributeError:  # None has no shape
+            for name, array in zip(op.arrays[: op.required], arrays, strict=False):
+                if array is None:
+                    msg = f"{op.name}: {name} is None; expected an array"
+                    raise TypeError(msg) from None
+            raise
         like = arrays[0]
         if out is not None:
             specs = (None, *specs[1:])
@@ -157,7 +164,7 @@ def kind_of(op: str, names: tuple[str, ...], arrays: tuple[Array, ...]) -> Kind:
             msg = (
                 f"{op}: {name} is a {type(array).__name__}; expected an array (NumPy, fastattn.Tensor, torch or DLPack)"
             )
-            if isinstance(array, (list, tuple, int, float)):
+            if isinstance(array, (list, tuple, int, float, np.generic)):
                 msg += f". Pass numpy.asarray({name})"
             raise TypeError(msg)
         if found is None or found is kind:

@@ -18,6 +18,7 @@ class Embedding(Op):
 
     name = "embedding"
     arrays = ("weight", "index")
+    required = 2
     differentiable = ("weight",)
 
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:
