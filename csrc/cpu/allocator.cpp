@@ -1,9 +1,8 @@
 // A training step asks for the same sizes again and again. Fresh memory from the system page-faults (0.25 microseconds
 // a 4 KB page: more than the kernel that fills it), so blocks of 256 KB and more are kept for reuse.
 //
-// - Size classes: 8 steps to each power of two (at most 12.5 % waste), a free list per class. The key of the cache is
-// the
-//   class, so a block can serve any request of its class.
+// - Size classes: 8 steps to each power of two (at most 12.5 % waste), a free list per class: a
+//   block can serve any request of its class.
 // - Bound: at most half of what is handed out at peak, plus 256 MB, stays cached; what would exceed that is returned to
 //   the system at once.
 // - Blocks come from mmap, aligned to 2 MB where they are that large, and marked for huge pages.
@@ -20,7 +19,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <mutex>
-#include <vector>
+#include <new>
 
 namespace fastattn::cpu {
 namespace {
@@ -36,6 +35,7 @@ struct Header {
   void* base;      // what to unmap or free
   size_t bytes;    // of the whole block, header and alignment included
   int size_class;  // -1: from aligned_alloc
+  Header* next;    // in a free list; the lists take no memory, so freeing and emptying cannot fail
 };
 static_assert(sizeof(Header) <= kHeader);
 
@@ -61,9 +61,8 @@ class Cache {
     {
       std::lock_guard lock(mutex_);
       auto& list = free_[static_cast<size_t>(c)];
-      if (!list.empty()) {
-        Header* h = list.back();
-        list.pop_back();
+      if (Header* h = list; h != nullptr) {
+        list = h->next;
         cached_ -= h->bytes;
         count(h->bytes);
         return payload(h);
@@ -87,7 +86,9 @@ class Cache {
       std::lock_guard lock(mutex_);
       live_ -= h->bytes;
       if (h->size_class >= 0 && cached_ + h->bytes <= kBaseBound + peak_ / 2) {
-        free_[static_cast<size_t>(h->size_class)].push_back(h);
+        Header*& list = free_[static_cast<size_t>(h->size_class)];
+        h->next = list;
+        list = h;
         cached_ += h->bytes;
         return;
       }
@@ -96,17 +97,21 @@ class Cache {
   }
 
   void empty() {
-    std::vector<Header*> all;
+    std::array<Header*, kNumClasses> lists;
     {
       std::lock_guard lock(mutex_);
-      for (auto& list : free_) {
-        all.insert(all.end(), list.begin(), list.end());
-        list.clear();
-      }
+      lists = free_;
+      free_.fill(nullptr);
       cached_ = 0;
       peak_ = live_;
     }
-    for (Header* h : all) give_back(h);
+    for (Header* h : lists) {
+      while (h != nullptr) {
+        Header* next = h->next;
+        give_back(h);
+        h = next;
+      }
+    }
   }
 
   size_t cached() {
@@ -128,7 +133,7 @@ class Cache {
     size_t whole = (bytes + kHeader + 63) / 64 * 64;
     void* base = std::aligned_alloc(64, whole);
     if (base == nullptr) return nullptr;
-    auto* h = new (base) Header{base, whole, -1};
+    auto* h = new (base) Header{base, whole, -1, nullptr};
     std::lock_guard lock(mutex_);
     count(whole);
     return payload(h);
@@ -153,7 +158,7 @@ class Cache {
       base = reinterpret_cast<void*>(start);
       madvise(base, bytes, MADV_HUGEPAGE);
     }
-    return new (base) Header{base, bytes, c};
+    return new (base) Header{base, bytes, c, nullptr};
   }
 
   static void give_back(Header* h) {
@@ -165,7 +170,7 @@ class Cache {
   }
 
   std::mutex mutex_;
-  std::array<std::vector<Header*>, kNumClasses> free_;
+  std::array<Header*, kNumClasses> free_{};
   size_t cached_ = 0;
   size_t live_ = 0;
   size_t peak_ = 0;

@@ -90,7 +90,7 @@ void* worker_main(void* arg) {
   Pool& p = *pool;
   uint64_t last_job = 0;
   int64_t idle_since = now_ns();
-  for (int looks = 1;; ++looks) {
+  for (unsigned looks = 1;; ++looks) {  // unsigned: it wraps after minutes of spinning
     uint64_t gate = p.gate.load(std::memory_order_acquire);
     uint64_t job = gate >> 32;
     if ((gate & kOpen) != 0 && job != last_job) {

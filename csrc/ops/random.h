@@ -1,7 +1,8 @@
 /* random_fill: out_i = low + (high - low) * uniform_i, or mean + std * normal_i, by Philox (seed, offset, i).
  *
- * f32: uniform_i has 24 bits, one Philox word an element; f64: 53 bits, two words. normal_i is Box-Muller of the two
- * uniforms of element i (words 2i and 2i + 1 of the stream, as f32 or as f64). out is contiguous, f32 or f64.
+ * uniform_k is in [0, 1). f32: 24 bits, one Philox word each (k); f64: 53 bits, two words each (2k the low, 2k + 1 the
+ * high). normal_i is Box-Muller of uniforms 2i and 2i + 1: sqrt(-2 log(1 - uniform_2i)) * cos(2 pi uniform_(2i+1)).
+ * out is contiguous, f32 or f64.
  * Source: Salmon et al. (2011); Box and Muller, "A note on the generation of random normal deviates" (1958).
  */
 #ifndef FASTATTN_OPS_RANDOM_H

@@ -177,8 +177,7 @@ def test_a_run_that_diverges_says_so(fastattn, text, tiny):
     assert "is not finite" in done.stderr
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_threads_do_not_change_a_bit(fastattn, text, tiny, weights, threads):
-    fastattn("train", "--text", text, "--out", "a", *tiny)
-    fastattn("train", "--text", text, "--out", "b", "--threads", threads, *tiny)
-    assert weights("a") == weights("b")
+def test_threads_do_not_change_a_bit(fastattn, text, tiny, weights):
+    for threads in (1, 2, 3):
+        fastattn("train", "--text", text, "--out", threads, "--threads", threads, *tiny)
+    assert weights("1") == weights("2") == weights("3")

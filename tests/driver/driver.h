@@ -49,6 +49,12 @@ struct Register {
   static driver::Register register_##name(#name, test_##name); \
   static void test_##name(driver::Test& t)
 
+// For what has no variants.
+#define FASTATTN_ONCE(name)                                           \
+  static void test_##name(driver::Test&);                             \
+  static driver::Register register_##name(#name, test_##name, false); \
+  static void test_##name(driver::Test& t)
+
 using Shape = std::vector<int64_t>;
 std::string text_of(const Shape& s);
 
@@ -231,7 +237,7 @@ fa_status call(fa_status (*op)(const Params*, fa_launch*), const Params& p, int 
 // many bytes a workspace for three threads takes: set_num_threads(3) is in force. Returns the status.
 template <class Params>
 fa_status call_both(Test& t, const std::string& what, fa_status (*op)(const Params*, fa_launch*), const Params& p,
-                    std::initializer_list<Storage> outputs) {
+                    const std::vector<Storage>& outputs) {
   std::vector<std::vector<char>> before, first;
   auto copy = [&](std::vector<std::vector<char>>& to) {
     for (const Storage& s : outputs) {
@@ -261,7 +267,10 @@ fa_status call_both(Test& t, const std::string& what, fa_status (*op)(const Para
   t.expect(call(op, p, 3) == FA_OK, what + ": three threads");
   k = 0;
   bool same = true;
-  for (const Storage& s : outputs) same &= s.bytes == 0 || std::memcmp(s.data, first[k++].data(), s.bytes) == 0;
+  for (const Storage& s : outputs) {
+    same = same && (s.bytes == 0 || std::memcmp(s.data, first[k].data(), s.bytes) == 0);
+    ++k;
+  }
   t.expect(same, what + ": three threads gave other bits than one");
   return status;
 }

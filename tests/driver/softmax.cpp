@@ -85,7 +85,9 @@ void softmax_case(Test& t, const Shape& shape, int axis, Layout layout, MaskKind
       }
       for (int64_t c = 0; c < a.length; ++c) {
         const size_t at = a.at(o, c, i);
-        gradient[at] = hidden ? 0 : scale * (log ? ds[at] - std::exp(ys[at]) * sum : ys[at] * (ds[at] - sum));
+        // Behind a mask (out -inf) the gradient of log_softmax is 0, as it is through a bool mask.
+        const bool behind = hidden || (log && ys[at] == -kInf);
+        gradient[at] = behind ? 0 : scale * (log ? ds[at] - std::exp(ys[at]) * sum : ys[at] * (ds[at] - sum));
       }
     }
   }

@@ -26,7 +26,7 @@ def run(make_gpt):
 
 def advance(model, optimizer, seed):
     ids = np.random.default_rng(seed).integers(0, 11, (2, 9)).astype(np.int32)
-    logits = model(ids[:, :-1])
+    logits = model(ids[:, :-1].copy())
     fa.nn.functional.cross_entropy(logits.reshape(-1, 11), ids[:, 1:].reshape(-1)).backward()
     optimizer.step()
     optimizer.zero_grad()

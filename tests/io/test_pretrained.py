@@ -36,8 +36,8 @@ def test_bare_keys_and_mask_buffers(tmp_path, make_gpt, weights):
     ("change", "message"),
     [
         ({"model_type": "llama"}, "model_type is 'llama', expected 'gpt2'"),
-        ({"activation_function": "relu"}, "activation_function is 'relu', expected 'gelu_new'"),
-        ({"n_inner": 3}, "n_inner is 3, expected 4 x n_embd"),
+        ({"activation_function": "relu"}, "activation_function is 'relu'"),
+        ({"n_head": 3}, "n_embd 8 is not a multiple of n_head 3"),
         ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True, expected False"),
     ],
 )

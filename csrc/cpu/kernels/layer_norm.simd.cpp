@@ -7,11 +7,11 @@
 //
 // A row belongs to one thread and stays in cache between passes: forward takes three (the variance about the mean, not
 // from the sum of squares, which cancels), backward two. Backward's items are blocks of a fixed number of rows; each
-// sums its dweight and dbias into its own part of the workspace, and the parts are added in block order.
+// sums its dweight and dbias into its own part of the workspace, four rows at a time, and the parts are added in block
+// order.
 // Traffic: forward reads x and writes out, backward reads x and dout and writes dx, each once.
 //
 // Source: Ba, Kiros and Hinton, "Layer Normalization" (2016), section 3.
-#include "row.h"
 #include "row_blocks.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
@@ -44,7 +44,7 @@ void forward(const fa_layer_norm_fwd_params& p, const fa_launch& launch, const T
       const T m = sum_row<T>(C, [&](int64_t i, int n) { return load_lanes(x + i, n); }) / static_cast<T>(C);
       const V mean = V::set(m);
       const T square = sum_row<T>(C, [&](int64_t i, int n) {
-        __builtin_prefetch(next + i);
+        __builtin_prefetch(next + i, 0, 2);
         V d = load_lanes(x + i, n) - mean;
         if (n < V::kLanes) d = select(Mask<T>::first(n), d, V::zero());
         return d * d;
@@ -69,60 +69,92 @@ void forward(const fa_layer_norm_fwd_params& p, const fa_launch& launch, const T
   });
 }
 
-// The rows of one block of the backward. part: dweight (C), then dbias (C), of this block, or nullptr.
+// One row of the backward, and what its elements need once its two sums are known.
+template <class T>
+struct Row {
+  const T* x;
+  const T* dout;
+  T* dx;
+  Vec<T> mean, rstd, mean_g, mean_gn;
+};
+
+// dx of kRows rows, and their share of dweight and dbias: those are read and written once for all of the rows.
+template <class T, bool kWeight, int kRows>
+FASTATTN_INLINE void finish_rows(const Row<T> (&rows)[kRows], const T* weight, int64_t C, T* dweight, T* dbias) {
+  using V = Vec<T>;
+  map_row<T>(C, [&](int64_t i, int n) {
+    V dw = V::zero(), db = V::zero(), w = V::zero();
+    if constexpr (kWeight) w = load_lanes(weight + i, n);
+    if (dweight != nullptr) {
+      dw = load_lanes(dweight + i, n);
+      db = load_lanes(dbias + i, n);
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      const Row<T>& row = rows[r];
+      const V y = (load_lanes(row.x + i, n) - row.mean) * row.rstd, d = load_lanes(row.dout + i, n);
+      dw = fma(d, y, dw);
+      db += d;
+      if (row.dx == nullptr) continue;
+      const V g = kWeight ? d * w : d;
+      store_lanes(row.rstd * (fnma(y, row.mean_gn, g) - row.mean_g), row.dx + i, n);
+    }
+    if (dweight != nullptr) {
+      store_lanes(dw, dweight + i, n);
+      store_lanes(db, dbias + i, n);
+    }
+  });
+}
+
+// The rows of one block of the backward; dweight and dbias (C) are the block's own parts, or nullptr.
 template <class T, bool kWeight>
 FASTATTN_INLINE void backward_rows(const fa_layer_norm_bwd_params& p, const T* weight, int64_t begin, int64_t end,
                                    T* dweight, T* dbias) {
   using V = Vec<T>;
+  constexpr int kLanes = V::kLanes;
   const int64_t C = row_length(p.x);
-  auto scaled = [&](V g, int64_t i, int n) {
-    if constexpr (kWeight) g = g * load_lanes(weight + i, n);
-    return g;
-  };
   if (dweight != nullptr) {
     map_row<T>(C, [&](int64_t i, int n) {
       store_lanes(V::zero(), dweight + i, n);
       store_lanes(V::zero(), dbias + i, n);
     });
   }
-  for (int64_t r = begin; r < end; ++r) {
-    const T* x = data<T>(p.x) + row_offset(p.x, 1, r);
-    const T* dout = data<T>(p.dout) + row_offset(p.dout, 1, r);
-    const V mean = V::set(data<T>(p.mean)[r * p.mean.strides[0]]);
-    const V rstd = V::set(data<T>(p.rstd)[r * p.rstd.strides[0]]);
-    auto normalised = [&](int64_t i, int n) { return (load_lanes(x + i, n) - mean) * rstd; };
-    V sum_g = V::zero(), sum_gn = V::zero();
-    V sum_g2 = V::zero(), sum_gn2 = V::zero();
-    auto visit = [&](int64_t i, int n, V& g_total, V& gn_total) {
-      const V y = normalised(i, n), d = load_lanes(dout + i, n);
-      const V g = scaled(d, i, n);  // 0 in the lanes from n on
-      g_total += g;
-      gn_total = fma(g, y, gn_total);
-      if (dweight != nullptr) {
-        store_lanes(fma(d, y, load_lanes(dweight + i, n)), dweight + i, n);
-        store_lanes(load_lanes(dbias + i, n) + d, dbias + i, n);
-      }
+  auto start_row = [&](int64_t r) {
+    Row<T> row{data<T>(p.x) + row_offset(p.x, 1, r),
+               data<T>(p.dout) + row_offset(p.dout, 1, r),
+               p.dx.data == nullptr ? nullptr : data<T>(p.dx) + row_offset(p.dx, 1, r),
+               V::set(data<T>(p.mean)[r * p.mean.strides[0]]),
+               V::set(data<T>(p.rstd)[r * p.rstd.strides[0]]),
+               V::zero(),
+               V::zero()};
+    if (row.dx == nullptr) return row;
+    V sum_g[2] = {V::zero(), V::zero()}, sum_gn[2] = {V::zero(), V::zero()};
+    auto add = [&](int64_t i, int n, int k) {
+      const V y = (load_lanes(row.x + i, n) - row.mean) * row.rstd;
+      V g = load_lanes(row.dout + i, n);  // 0 in the lanes from n on
+      if constexpr (kWeight) g = g * load_lanes(weight + i, n);
+      sum_g[k] += g;
+      sum_gn[k] = fma(g, y, sum_gn[k]);
     };
-    constexpr int kLanes = V::kLanes;
     int64_t i = 0;
     for (; i + 2 * kLanes <= C; i += 2 * kLanes) {
-      visit(i, kLanes, sum_g, sum_gn);
-      visit(i + kLanes, kLanes, sum_g2, sum_gn2);
+      add(i, kLanes, 0);
+      add(i + kLanes, kLanes, 1);
     }
-    for (; i < C; i += kLanes) visit(i, int(min_of<int64_t>(kLanes, C - i)), sum_g, sum_gn);
-    if (p.dx.data == nullptr) continue;
-    T* dx = data<T>(p.dx) + row_offset(p.dx, 1, r);
-    const bool more = r + 1 < end;
-    const T* next_x = more ? data<T>(p.x) + row_offset(p.x, 1, r + 1) : x;
-    const T* next_dout = more ? data<T>(p.dout) + row_offset(p.dout, 1, r + 1) : dout;
+    for (; i < C; i += kLanes) add(i, int(min_of<int64_t>(kLanes, C - i)), 0);
     const T count = static_cast<T>(C);
-    const V mean_g = V::set(reduce_add(sum_g + sum_g2) / count), mean_gn = V::set(reduce_add(sum_gn + sum_gn2) / count);
-    map_row<T>(C, [&](int64_t i, int n) {
-      __builtin_prefetch(next_x + i);
-      __builtin_prefetch(next_dout + i);
-      V g = scaled(load_lanes(dout + i, n), i, n);
-      store_lanes(rstd * (fnma(normalised(i, n), mean_gn, g) - mean_g), dx + i, n);
-    });
+    row.mean_g = V::set(reduce_add(sum_g[0] + sum_g[1]) / count);
+    row.mean_gn = V::set(reduce_add(sum_gn[0] + sum_gn[1]) / count);
+    return row;
+  };
+  int64_t r = begin;
+  for (; r + 4 <= end; r += 4) {
+    const Row<T> rows[4] = {start_row(r), start_row(r + 1), start_row(r + 2), start_row(r + 3)};
+    finish_rows<T, kWeight>(rows, weight, C, dweight, dbias);
+  }
+  for (; r < end; ++r) {
+    const Row<T> rows[1] = {start_row(r)};
+    finish_rows<T, kWeight>(rows, weight, C, dweight, dbias);
   }
 }
 

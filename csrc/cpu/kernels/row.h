@@ -95,6 +95,10 @@ FASTATTN_INLINE T finite_max(T m) {
   return m == -kInf<T> ? T(0) : m;
 }
 template <class T>
+FASTATTN_INLINE Vec<T> finite_max(Vec<T> m) {
+  return select(m == Vec<T>::set(-kInf<T>), Vec<T>::zero(), m);
+}
+template <class T>
 FASTATTN_INLINE T log_of(T x) {
   T y;
   log(Vec<T>::set(x)).store(&y, 1);

@@ -24,9 +24,11 @@ namespace {
 enum class MaskKind { kNone, kKeep, kAdd };
 
 constexpr int64_t kItemElements = 16384;
-constexpr int kWidestTile = 16;  // vectors of rows that go across together: 1 KB of a contiguous axis
-constexpr int64_t kWidestTileAxis = 256;
-constexpr int kNarrowTile = 4;
+constexpr int kTile = 16;  // vectors of rows that go across together: 1 KB of the contiguous axis
+// Rows across that are longer than this do not stay in cache between passes (a power of two for a stride leaves only a
+// few sets of it): the maximum and the sum are found in one pass and exp is evaluated twice.
+constexpr int64_t kCachedAxis = 256;
+constexpr int64_t kOnlineStep = 8;  // elements of each row between two looks at the maximum
 
 // The masked, scaled logits at an index of a row (or of a line of rows): what every pass starts from.
 template <class T, MaskKind kMask>
@@ -72,7 +74,7 @@ FASTATTN_INLINE void row_along(const Logits<T, kMask>& s, T* out, const T* next_
   const V row_max = V::set(m);
 
   const T l = sum_row<T>(C, [&](int64_t i, int n) {
-    __builtin_prefetch(next_x + i);
+    __builtin_prefetch(next_x + i, 0, 2);
     V e;
     if (n == kLanes) {
       e = exp(s.load(i) - row_max);
@@ -136,47 +138,62 @@ FASTATTN_INLINE void tile_across(Logits<T, kMask> s, T* out, int64_t C, int64_t 
     if constexpr (kMask != MaskKind::kNone) s.mask = mask + c * mask_stride;
   };
   // Row statistics; lanes past n are never stored to out.
-  alignas(64) T stat[kWidestTile * kLanes];  // max, then log of the normaliser or its inverse
-  alignas(64) T sum[kWidestTile * kLanes];
-  alignas(64) T part[kWidestTile * kLanes];  // of the sum, over kSumVectors elements
+  alignas(64) T stat[kTile * kLanes];  // the maximum; at the end the log of the normaliser, in the log form
+  alignas(64) T sum[kTile * kLanes];   // the normaliser; at the end its inverse
+  const V hidden = V::set(-kInf<T>);
   auto lanes = [&](int j) { return min_of(kLanes, n - j); };
   auto logits = [&](int j) { return n - j >= kLanes ? s.load(j) : s.load(j, n - j); };
 
-  for (int j = 0; j < n; j += kLanes) V::set(-kInf<T>).store(stat + j);
-  for (int64_t c = 0; c < C; ++c) {
-    line(c);
-    for (int j = 0; j < n; j += kLanes) max(V::load(stat + j), logits(j)).store(stat + j);
-  }
+  const bool cached = C <= kCachedAxis;
+  const int64_t step = cached ? C : kOnlineStep;
   for (int j = 0; j < n; j += kLanes) {
-    V m = V::load(stat + j);
-    select(m == V::set(-kInf<T>), V::zero(), m).store(stat + j);
+    V::set(-kInf<T>).store(stat + j);
     V::zero().store(sum + j);
   }
-  for (int64_t begin = 0; begin < C; begin += kSumVectors) {
-    const int64_t end = min_of(C, begin + kSumVectors);
-    for (int j = 0; j < n; j += kLanes) V::zero().store(part + j);
-    for (int64_t c = begin; c < end; ++c) {
-      line(c);
-      for (int j = 0; j < n; j += kLanes) {
-        V e = exp(logits(j) - V::load(stat + j));
-        (V::load(part + j) + e).store(part + j);
-        if (!log_form) e.store(out + c * out_stride + j, lanes(j));
+  for (int64_t begin = 0; begin < C; begin += step) {
+    const int64_t end = min_of(C, begin + step);
+    for (int j = 0; j < n; j += kLanes) {
+      const V before = V::load(stat + j);
+      V m = before;
+      for (int64_t c = begin; c < end; ++c) {
+        line(c);
+        m = max(m, logits(j));
       }
+      // A maximum of -inf has a sum of 0 (or NaN), whatever it is scaled by.
+      const V shift = finite_max(m);
+      V rescaled = V::load(sum + j) * exp(select(before == hidden, V::zero(), before - shift));
+      V part = V::zero();
+      for (int64_t c = begin; c < end; ++c) {
+        line(c);
+        __builtin_prefetch(x + (c + step) * x_stride + j, 0, 2);
+        V e = exp(logits(j) - shift);
+        part += e;
+        if (cached && !log_form) e.store(out + c * out_stride + j, lanes(j));
+      }
+      (rescaled + part).store(sum + j);
+      m.store(stat + j);
     }
-    for (int j = 0; j < n; j += kLanes) (V::load(sum + j) + V::load(part + j)).store(sum + j);
   }
   for (int j = 0; j < n; j += kLanes) {
     V l = V::load(sum + j);
     // inf as the log of an empty row's normaliser: s - inf = -inf for its s of -inf.
-    V finish = log_form ? select(l == V::zero(), V::set(kInf<T>), V::load(stat + j) + log(l))
-                        : select(l == V::zero(), V::zero(), V::set(1) / l);
-    finish.store(stat + j);
+    const V m = finite_max(V::load(stat + j));
+    (log_form ? select(l == V::zero(), V::set(kInf<T>), m + log(l)) : m).store(stat + j);
+    select(l == V::zero(), V::zero(), V::set(1) / l).store(sum + j);
   }
   for (int64_t c = 0; c < C; ++c) {
     line(c);
     T* to = out + c * out_stride;
     for (int j = 0; j < n; j += kLanes) {
-      V y = log_form ? logits(j) - V::load(stat + j) : V::load(to + j, lanes(j)) * V::load(stat + j);
+      if (!cached) __builtin_prefetch(x + (c + kOnlineStep) * x_stride + j, 0, 2);
+      V y;
+      if (log_form) {
+        y = logits(j) - V::load(stat + j);
+      } else if (cached) {
+        y = V::load(to + j, lanes(j)) * V::load(sum + j);
+      } else {
+        y = exp(logits(j) - V::load(stat + j)) * V::load(sum + j);
+      }
       y.store(to + j, lanes(j));
     }
   }
@@ -187,7 +204,7 @@ FASTATTN_INLINE void tile_across_bwd(const T* out, const T* dout, T* dx, int64_t
                                      int64_t dout_stride, int64_t dx_stride, int n, T scale, bool log_form) {
   using V = Vec<T>;
   constexpr int kLanes = V::kLanes;
-  alignas(64) T sum[kWidestTile * kLanes];
+  alignas(64) T sum[kTile * kLanes];
   for (int j = 0; j < n; j += kLanes) V::zero().store(sum + j);
   for (int64_t c = 0; c < C; ++c) {
     for (int j = 0; j < n; j += kLanes) {
@@ -254,7 +271,7 @@ struct Plan {
       return true;
     };
     const int64_t inner = rows.shape[rows.ndim - 1];
-    tile = (C <= kWidestTileAxis ? kWidestTile : kNarrowTile) * lanes;
+    tile = kTile * lanes;
     if (contiguous([&](int v) { return axis_stride[v]; })) {
       route = Route::kAlong;
     } else if (inner >= 4 && contiguous([&](int v) { return rows.strides[v][rows.ndim - 1]; })) {

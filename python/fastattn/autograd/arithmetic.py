@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy import ndarray
 
-from fastattn import ops
+from fastattn.ops._kinds import NUMPY
 
 from . import node as tape
 from .node import LARGE, Array, Base, Node, array_module, record, wrap
@@ -19,7 +19,6 @@ from .node import LARGE, Array, Base, Node, array_module, record, wrap
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-NUMPY = tape._kinds.NUMPY
 FLOAT32 = np.dtype(np.float32)
 Operand = Any  # a Tensor, an array, or a Python number
 
@@ -130,10 +129,10 @@ class Binary:
         self.shapes = shapes  # the backward needs only the shapes
         self.as_float = as_float  # integers become float32; and inf and NaN are results, not warnings
 
-    def __call__(self, a: Operand, b: Operand) -> Any:
+    def __call__(self, a: Operand, b: Operand) -> Tensor:
         found = pair(self.name, a, b, as_float=self.as_float)
         if found is None:
-            return NotImplemented
+            return NotImplemented  # type: ignore[no-any-return]  # an operator's answer, not a result
         ta, tb, x, y = found
         try:
             if self.as_float:
@@ -152,9 +151,7 @@ class Binary:
             need_x = tb is not None and tb._requires_grad
             both = self.ufunc is not np.multiply
             saved = (x if need_x or both else _shape(x), y if need_y or both else _shape(y))
-            checked = [
-                t for t, need in ((ta, need_x or both), (tb, need_y or both)) if t is not None and need
-            ]
+            checked = [t for t, need in ((ta, need_x or both), (tb, need_y or both)) if t is not None and need]
             return record(self.name, result, (ta, tb), self.backward, saved, checked)
         return result
 
@@ -229,11 +226,11 @@ MAXIMUM = Binary("maximum", np.maximum, _choose_backward(True))
 MINIMUM = Binary("minimum", np.minimum, _choose_backward(False))
 
 
-def constant(name: str, ufunc: Any, a: Operand, b: Operand) -> Any:
+def constant(name: str, ufunc: Any, a: Operand, b: Operand) -> Tensor:
     """A function of two operands that has no gradient: comparisons, logic, floor division."""
     found = pair(name, a, b)
     if found is None:
-        return NotImplemented
+        return NotImplemented  # type: ignore[no-any-return]
     _, _, x, y = found
     try:
         return wrap(getattr(array_module(x if hasattr(x, "dtype") else y), ufunc.__name__)(x, y))
@@ -327,10 +324,15 @@ def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
 
     Args:
         condition: a bool tensor or array.
-        a, b: tensors, arrays or numbers that broadcast with it.
+        a: a tensor, array or number that broadcasts with it.
+        b: likewise.
 
     Returns:
         A tensor of the broadcast shape.
+
+    Raises:
+        TypeError: `condition` is not bool.
+        ValueError: shapes that do not broadcast.
 
     Example:
         >>> import fastattn as fa
@@ -367,12 +369,44 @@ def _where_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
 
 
 def maximum(a: Operand, b: Operand) -> Tensor:
-    """The larger of two tensors, element by element; a tie shares its gradient."""
+    """The larger of two tensors, element by element; a tie shares its gradient.
+
+    Args:
+        a: a tensor, array or number.
+        b: likewise.
+
+    Returns:
+        A tensor of the broadcast shape.
+
+    Raises:
+        ValueError: shapes that do not broadcast.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.maximum(fa.tensor([1.0, 5.0]), 2.0)
+        tensor([2., 5.])
+    """
     return _function(MAXIMUM, a, b)
 
 
 def minimum(a: Operand, b: Operand) -> Tensor:
-    """The smaller of two tensors, element by element; a tie shares its gradient."""
+    """The smaller of two tensors, element by element; a tie shares its gradient.
+
+    Args:
+        a: a tensor, array or number.
+        b: likewise.
+
+    Returns:
+        A tensor of the broadcast shape.
+
+    Raises:
+        ValueError: shapes that do not broadcast.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.minimum(fa.tensor([1.0, 5.0]), 2.0)
+        tensor([1., 2.])
+    """
     return _function(MINIMUM, a, b)
 
 
@@ -383,4 +417,4 @@ def _function(function: Binary, a: Operand, b: Operand) -> Tensor:
     if out is NotImplemented:
         msg = f"{function.name}: {type(a).__name__} and {type(b).__name__}; expected tensors, arrays or numbers"
         raise TypeError(msg)
-    return out  # type: ignore[no-any-return]
+    return out

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .node import Base, no_grad
-from .tensor import Tensor, grad, wrap
+from .node import no_grad, wrap
+from .tensor import Tensor, grad
 
 
 def gradcheck(
@@ -29,7 +29,8 @@ def gradcheck(
         function: takes `inputs`, returns a tensor or a tuple of tensors; the same result every time.
         inputs: tensors, those that require a gradient in float64, and anything else.
         eps: the step.
-        atol, rtol: |analytic - numeric| <= atol + rtol * |numeric|.
+        atol: |analytic - numeric| <= atol + rtol * |numeric|.
+        rtol: see `atol`.
 
     Returns:
         True.
@@ -46,8 +47,8 @@ def gradcheck(
 
     Source: Griewank and Walther, "Evaluating Derivatives" (2008), section 3.1.
     """
-    arguments = [inputs] if isinstance(inputs, Base) else list(inputs)
-    checked = [(i, a) for i, a in enumerate(arguments) if isinstance(a, Base) and a._requires_grad]
+    arguments = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    checked = [(i, a) for i, a in enumerate(arguments) if isinstance(a, Tensor) and a._requires_grad]
     if not checked:
         msg = "gradcheck: no input requires a gradient; pass requires_grad=True tensors"
         raise ValueError(msg)
@@ -58,7 +59,7 @@ def gradcheck(
 
     def outputs() -> list[Tensor]:
         out = function(*arguments)
-        found = [out] if isinstance(out, Base) else [o for o in out if isinstance(o, Base)]
+        found = [out] if isinstance(out, Tensor) else [o for o in out if isinstance(o, Tensor)]
         return [o for o in found if o._data.dtype.kind == "f"]
 
     results = outputs()

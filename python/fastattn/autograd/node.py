@@ -1,8 +1,8 @@
 """The tape: what a tensor is made of, what an op leaves behind for its gradient, and the walk back over it.
 
-A tensor that came out of an op holds the op's Node; a Node holds the nodes (or leaf tensors) of its inputs and the arrays
-that its backward reads, never a tensor that came out of it. So there are no reference cycles: dropping the last tensor of
-a graph frees the graph, and the walk frees each node as it leaves it.
+A tensor that came out of an op holds the op's Node; a Node holds the nodes (or leaf tensors) of its inputs and the
+arrays that its backward reads, never a tensor that came out of it. So there are no reference cycles: dropping the last
+tensor of a graph frees the graph, and the walk frees each node as it leaves it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ Array = Any  # the array under a tensor: a NumPy ndarray, or a CuPy one
 Edge = Any  # where a gradient goes: a Node, a Slot, a leaf Tensor, or None for nowhere
 Backward = Callable[["Node", Any], tuple[Any, ...]]
 
-LARGE = 1 << 18  # bytes from which an output comes from the caching allocator: fresh pages cost more than the arithmetic
+LARGE = (
+    1 << 18
+)  # bytes from which an output comes from the caching allocator: fresh pages cost more than the arithmetic
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,12 +51,12 @@ class Base:
 
 
 # tensor.py sets it: nodes make tensors and tensors make nodes.
-tensor_type: type[Tensor]
+tensor_type: type[Tensor] = cast("type[Tensor]", Base)
 
 
 def wrap(data: Array) -> Tensor:
     """A tensor of an array that is its own: no copy, no gradient."""
-    tensor = cast("Tensor", object.__new__(tensor_type))
+    tensor = object.__new__(tensor_type)
     tensor._data = data if type(data) is ndarray or not isinstance(data, np.generic) else np.asarray(data)
     tensor._node = tensor.grad = None
     tensor._requires_grad = False
@@ -82,7 +84,7 @@ def kind_of(array: Array) -> _kinds.Kind:
     return _kinds.kind_of("Tensor", ("data",), (array,))
 
 
-# Grad mode -----------------------------------------------------------------------------------------------------------
+# Grad mode ----------------------------------------------------------------------------------------------------------
 
 
 class _Mode(threading.local):
@@ -144,18 +146,36 @@ class no_grad(set_grad_enabled):
 
 
 class enable_grad(set_grad_enabled):
-    """Records gradients within, also inside no_grad: a context manager and a decorator."""
+    """Records gradients within, also inside no_grad: a context manager and a decorator.
+
+    Example:
+        >>> import fastattn as fa
+        >>> x = fa.ones(2, requires_grad=True)
+        >>> with fa.no_grad(), fa.enable_grad():
+        ...     (x * 2).requires_grad
+        True
+    """
 
     def __init__(self) -> None:
         super().__init__(True)
 
 
 def is_grad_enabled() -> bool:
-    """Whether ops are recorded for gradients in this thread."""
+    """Whether ops are recorded for gradients in this thread.
+
+    Returns:
+        A bool.
+
+    Example:
+        >>> import fastattn as fa
+        >>> with fa.no_grad():
+        ...     fa.is_grad_enabled()
+        False
+    """
     return mode.enabled
 
 
-# Recording -----------------------------------------------------------------------------------------------------------
+# Recording ----------------------------------------------------------------------------------------------------------
 
 _sequence = itertools.count()
 _FREED = ("freed",)
@@ -224,7 +244,7 @@ def record(
     return out
 
 
-# Who holds an array --------------------------------------------------------------------------------------------------
+# Who holds an array -------------------------------------------------------------------------------------------------
 
 
 def _references(holder: Any, key: Any) -> int:
@@ -269,7 +289,7 @@ def _add(table: dict[Any, Array], key: Any, values: Sequence[Array], i: int) -> 
         table[key] = array_module(old).asarray(old + values[i])
 
 
-# The walk ------------------------------------------------------------------------------------------------------------
+# The walk -----------------------------------------------------------------------------------------------------------
 
 
 class _Walk:
@@ -324,9 +344,7 @@ class _Walk:
             # The gradient is handed over, not held here: a backward that passes it on passes on the only reference.
             values = node.backward(
                 node,
-                pending.pop(node)
-                if node.outputs == 1
-                else [pending.pop((node, k), None) for k in range(node.outputs)],
+                pending.pop(node) if node.outputs == 1 else [pending.pop((node, k), None) for k in range(node.outputs)],
             )
             if not self.retain_graph:
                 node.saved, node.edges, node.checks = _FREED, (), ()
@@ -356,15 +374,15 @@ class _Walk:
 def _check(node: Node) -> None:
     if node.saved is _FREED:
         msg = (
-            f"{node.name}: the graph was already walked and freed; pass retain_graph=True to the first backward() to walk "
-            "it again"
+            f"{node.name}: the graph was already walked and freed; pass retain_graph=True to the first backward() to "
+            "walk it again"
         )
         raise RuntimeError(msg)
     for version, value in node.checks:
         if version[0] != value:
             msg = (
-                f"{node.name}: a tensor that its gradient needs was changed in place after the op (version {version[0]}, "
-                f"expected {value}); change a clone() of it, or use the op that makes a new tensor"
+                f"{node.name}: a tensor that its gradient needs was changed in place after the op (version "
+                f"{version[0]}, expected {value}); change a clone() of it, or use the op that makes a new tensor"
             )
             raise RuntimeError(msg)
 

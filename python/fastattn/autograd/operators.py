@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,43 +26,43 @@ class Arithmetic(Base):
     __slots__ = ()
 
     def __add__(self, other: Operand) -> Tensor:
-        return math.ADD(self, other)  # type: ignore[no-any-return]
+        return math.ADD(self, other)
 
     def __radd__(self, other: Operand) -> Tensor:
-        return math.ADD(other, self)  # type: ignore[no-any-return]
+        return math.ADD(other, self)
 
     def __sub__(self, other: Operand) -> Tensor:
-        return math.SUB(self, other)  # type: ignore[no-any-return]
+        return math.SUB(self, other)
 
     def __rsub__(self, other: Operand) -> Tensor:
-        return math.SUB(other, self)  # type: ignore[no-any-return]
+        return math.SUB(other, self)
 
     def __mul__(self, other: Operand) -> Tensor:
-        return math.MUL(self, other)  # type: ignore[no-any-return]
+        return math.MUL(self, other)
 
     def __rmul__(self, other: Operand) -> Tensor:
-        return math.MUL(other, self)  # type: ignore[no-any-return]
+        return math.MUL(other, self)
 
     def __truediv__(self, other: Operand) -> Tensor:
-        return math.DIV(self, other)  # type: ignore[no-any-return]
+        return math.DIV(self, other)
 
     def __rtruediv__(self, other: Operand) -> Tensor:
-        return math.DIV(other, self)  # type: ignore[no-any-return]
+        return math.DIV(other, self)
 
     def __pow__(self, other: Operand) -> Tensor:
-        return math.POW(self, other)  # type: ignore[no-any-return]
+        return math.POW(self, other)
 
     def __rpow__(self, other: Operand) -> Tensor:
-        return math.POW(other, self)  # type: ignore[no-any-return]
+        return math.POW(other, self)
 
     def __floordiv__(self, other: Operand) -> Tensor:
-        return math.constant("floor_divide", np.floor_divide, self, other)  # type: ignore[no-any-return]
+        return math.constant("floor_divide", np.floor_divide, self, other)
 
     def __rfloordiv__(self, other: Operand) -> Tensor:
-        return math.constant("floor_divide", np.floor_divide, other, self)  # type: ignore[no-any-return]
+        return math.constant("floor_divide", np.floor_divide, other, self)
 
     def __mod__(self, other: Operand) -> Tensor:
-        return math.constant("remainder", np.remainder, self, other)  # type: ignore[no-any-return]
+        return math.constant("remainder", np.remainder, self, other)
 
     def __matmul__(self, other: Operand) -> Tensor:
         if not hasattr(other, "__array_namespace__") and not isinstance(other, Base):
@@ -86,33 +85,33 @@ class Arithmetic(Base):
         return wrap(~self._data)
 
     def __and__(self, other: Operand) -> Tensor:
-        return math.constant("and", np.bitwise_and, self, other)  # type: ignore[no-any-return]
+        return math.constant("and", np.bitwise_and, self, other)
 
     def __or__(self, other: Operand) -> Tensor:
-        return math.constant("or", np.bitwise_or, self, other)  # type: ignore[no-any-return]
+        return math.constant("or", np.bitwise_or, self, other)
 
     def __xor__(self, other: Operand) -> Tensor:
-        return math.constant("xor", np.bitwise_xor, self, other)  # type: ignore[no-any-return]
+        return math.constant("xor", np.bitwise_xor, self, other)
 
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return math.constant("eq", np.equal, self, other)  # type: ignore[no-any-return]
+        return math.constant("eq", np.equal, self, other)
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return math.constant("ne", np.not_equal, self, other)  # type: ignore[no-any-return]
+        return math.constant("ne", np.not_equal, self, other)
 
     def __lt__(self, other: Operand) -> Tensor:
-        return math.constant("lt", np.less, self, other)  # type: ignore[no-any-return]
+        return math.constant("lt", np.less, self, other)
 
     def __le__(self, other: Operand) -> Tensor:
-        return math.constant("le", np.less_equal, self, other)  # type: ignore[no-any-return]
+        return math.constant("le", np.less_equal, self, other)
 
     def __gt__(self, other: Operand) -> Tensor:
-        return math.constant("gt", np.greater, self, other)  # type: ignore[no-any-return]
+        return math.constant("gt", np.greater, self, other)
 
     def __ge__(self, other: Operand) -> Tensor:
-        return math.constant("ge", np.greater_equal, self, other)  # type: ignore[no-any-return]
+        return math.constant("ge", np.greater_equal, self, other)
 
     __hash__ = object.__hash__  # a tensor is a key by identity: == compares elements
 
@@ -131,31 +130,37 @@ class Arithmetic(Base):
     def __ipow__(self, other: Operand) -> Tensor:
         return math.inplace(math.POW, _me(self), other)
 
-    # torch's names of the same -----------------------------------------------------------------------------------------
+    # torch's names of the same --------------------------------------------------------------------------------------
 
     def add(self, other: Operand, *, alpha: float = 1) -> Tensor:
         """self + alpha * other."""
-        return self + (other if alpha == 1 else other * alpha)
+        out: Tensor = self + (other if alpha == 1 else other * alpha)
+        return out
 
     def sub(self, other: Operand, *, alpha: float = 1) -> Tensor:
         """self - alpha * other."""
-        return self - (other if alpha == 1 else other * alpha)
+        out: Tensor = self - (other if alpha == 1 else other * alpha)
+        return out
 
     def mul(self, other: Operand) -> Tensor:
         """self * other."""
-        return self * other
+        out: Tensor = self * other
+        return out
 
     def div(self, other: Operand) -> Tensor:
         """self / other; integers become float32."""
-        return self / other
+        out: Tensor = self / other
+        return out
 
     def pow(self, exponent: Operand) -> Tensor:
         """self ** exponent."""
-        return self**exponent
+        out: Tensor = self**exponent
+        return out
 
     def matmul(self, other: Operand) -> Tensor:
         """Matrix product; see `fa.matmul`."""
-        return self @ other
+        out: Tensor = self @ other
+        return out
 
     def maximum(self, other: Operand) -> Tensor:
         """The larger of both, element by element."""
@@ -167,27 +172,33 @@ class Arithmetic(Base):
 
     def eq(self, other: Operand) -> Tensor:
         """self == other, a bool tensor."""
-        return self == other
+        out: Tensor = self == other
+        return out
 
     def ne(self, other: Operand) -> Tensor:
         """self != other, a bool tensor."""
-        return self != other
+        out: Tensor = self != other
+        return out
 
     def lt(self, other: Operand) -> Tensor:
         """self < other, a bool tensor."""
-        return self < other
+        out: Tensor = self < other
+        return out
 
     def le(self, other: Operand) -> Tensor:
         """self <= other, a bool tensor."""
-        return self <= other
+        out: Tensor = self <= other
+        return out
 
     def gt(self, other: Operand) -> Tensor:
         """self > other, a bool tensor."""
-        return self > other
+        out: Tensor = self > other
+        return out
 
     def ge(self, other: Operand) -> Tensor:
         """self >= other, a bool tensor."""
-        return self >= other
+        out: Tensor = self >= other
+        return out
 
     def neg(self) -> Tensor:
         """-self."""
@@ -197,7 +208,7 @@ class Arithmetic(Base):
         """True where an element is 0."""
         return wrap(array_module(self._data).logical_not(self._data))
 
-    # Functions of each element -------------------------------------------------------------------------------------------
+    # Functions of each element --------------------------------------------------------------------------------------
 
     def abs(self) -> Tensor:
         """Absolute value; gradient 0 at 0."""
@@ -303,23 +314,31 @@ class Arithmetic(Base):
         """Where elements are neither inf nor NaN."""
         return wrap(array_module(self._data).isfinite(self._data))
 
-    # In place ------------------------------------------------------------------------------------------------------------
+    # In place -------------------------------------------------------------------------------------------------------
 
     def add_(self, other: Operand, *, alpha: float = 1) -> Tensor:
         """self += alpha * other."""
-        return operator.iadd(_me(self), other if alpha == 1 else other * alpha)
+        tensor = _me(self)
+        tensor += other if alpha == 1 else other * alpha
+        return tensor
 
     def sub_(self, other: Operand, *, alpha: float = 1) -> Tensor:
         """self -= alpha * other."""
-        return operator.isub(_me(self), other if alpha == 1 else other * alpha)
+        tensor = _me(self)
+        tensor -= other if alpha == 1 else other * alpha
+        return tensor
 
     def mul_(self, other: Operand) -> Tensor:
         """self *= other."""
-        return operator.imul(_me(self), other)
+        tensor = _me(self)
+        tensor *= other
+        return tensor
 
     def div_(self, other: Operand) -> Tensor:
         """self /= other."""
-        return operator.itruediv(_me(self), other)
+        tensor = _me(self)
+        tensor /= other
+        return tensor
 
     def clamp_(self, min: float | None = None, max: float | None = None) -> Tensor:
         """Limits the elements to min..max, in place."""

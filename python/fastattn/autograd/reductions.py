@@ -153,7 +153,7 @@ class Reductions(Base):
         axes = _axes("var", dim, axis, self._data.ndim)
         minus = either("var", correction, unbiased, "correction and unbiased", 1)
         count = math.prod([self._data.shape[d] for d in axes]) - float(minus)
-        centred = self - self.mean(axes, True)  # type: ignore[operator]
+        centred = self - self.mean(axes, True)
         total: Tensor = centred.square().sum(axes, _keep("var", keepdim, keepdims))
         return total * (1.0 / count if count > 0 else math.nan)
 
@@ -256,7 +256,7 @@ class Reductions(Base):
         axes = _axes("logsumexp", dim, axis, self._data.ndim)
         top = self._data.max(axes, keepdims=True)
         top = wrap(array_module(top).where(array_module(top).isfinite(top), top, 0).astype(self._data.dtype))
-        out: Tensor = (self - top).exp().sum(axes, True).log() + top  # type: ignore[operator]
+        out: Tensor = (self - top).exp().sum(axes, True).log() + top
         if _keep("logsumexp", keepdim, keepdims):
             return out
         return out.reshape([n for i, n in enumerate(self._data.shape) if i not in axes])

@@ -90,7 +90,7 @@ def _mask_backward(node: Node, dout: Array) -> tuple[Array, ...]:
     return (getattr(xp, keep)(dout, diagonal),)
 
 
-# Several inputs or outputs ---------------------------------------------------------------------------------------------
+# Several inputs or outputs ------------------------------------------------------------------------------------------
 
 
 def _many(name: str, a: Base, outs: list[Tensor], backward: Any, saved: Any) -> tuple[Tensor, ...]:
@@ -114,9 +114,27 @@ def _split_backward(node: Node, douts: Any) -> tuple[Array, ...]:
     return (dx,)
 
 
-def split(a: Base, split_size_or_sections: int | Sequence[int], dim: int = 0, *, axis: int | None = None) -> Any:
-    """Cuts a tensor along an axis into views of a size (the last may be smaller), or of the sizes listed."""
-    x = a._data
+def split(tensor: Base, split_size_or_sections: int | Sequence[int], dim: int = 0, *, axis: int | None = None) -> Any:
+    """Cuts a tensor along an axis into views.
+
+    Args:
+        tensor: what to cut.
+        split_size_or_sections: the length of a part (the last may be shorter), or the length of each.
+        dim: the axis.
+        axis: the same.
+
+    Returns:
+        A tuple of tensors that share its memory.
+
+    Raises:
+        ValueError: lengths that do not add up.
+
+    Example:
+        >>> import fastattn as fa
+        >>> [part.shape for part in fa.split(fa.ones(5, 2), 2)]
+        [(2, 2), (2, 2), (1, 2)]
+    """
+    a, x = tensor, tensor._data
     d = axis_of("split", dim if axis is None else axis, x.ndim)
     n, sizes = x.shape[d], split_size_or_sections
     if isinstance(sizes, int):
@@ -153,7 +171,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> 
 
     Args:
         tensors: tensors of one shape except along that axis.
-        dim: the axis; `axis` is the same.
+        dim: the axis.
+        axis: the same.
 
     Returns:
         A new tensor.
@@ -195,7 +214,8 @@ def stack(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -
 
     Args:
         tensors: tensors of one shape.
-        dim: where the new axis comes; `axis` is the same.
+        dim: where the new axis comes.
+        axis: the same.
 
     Returns:
         A new tensor with one more axis.
@@ -252,7 +272,8 @@ class Shaping(Base):
         """The same elements in another shape, never copied."""
         out = self.reshape(*shape)
         if out._data.size and out._version is not self._version:
-            msg = f"view: strides {self._data.strides} of shape {self._data.shape} have no view as {out.shape}; use reshape"
+            strides = f"strides {self._data.strides} of shape {self._data.shape}"
+            msg = f"view: {strides} have no view as {out.shape}; use reshape"
             raise ValueError(msg)
         return out
 

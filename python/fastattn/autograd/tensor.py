@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -28,7 +29,7 @@ def as_data(data: Any, dtype: Any = None) -> Array:
     if hasattr(data, "__array_namespace__"):
         return data if dtype is None or data.dtype == dtype else data.astype(dtype)
     if isinstance(data, (list, tuple)) and any(isinstance(part, Base) for part in data):
-        data = [part.tolist() if isinstance(part, Base) else part for part in data]
+        data = [part._data.tolist() if isinstance(part, Base) else part for part in data]
     array = np.asarray(data)
     if dtype is None and array.dtype == np.float64 and not _of_numpy(data):
         dtype = FLOAT32
@@ -77,7 +78,7 @@ class Tensor(Arithmetic, Shaping, Reductions):
         if requires_grad:
             self.requires_grad = True
 
-    # What it is ------------------------------------------------------------------------------------------------------
+    # What it is -----------------------------------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -140,7 +141,7 @@ class Tensor(Arithmetic, Shaping, Reductions):
         """Whether the elements are floats."""
         return _is_float(self._data.dtype)
 
-    # Gradients -------------------------------------------------------------------------------------------------------
+    # Gradients ------------------------------------------------------------------------------------------------------
 
     @property
     def requires_grad(self) -> bool:
@@ -199,7 +200,9 @@ class Tensor(Arithmetic, Shaping, Reductions):
         self._requires_grad = False
         return self
 
-    def backward(self, gradient: Any = None, retain_graph: bool = False, inputs: Sequence[Tensor] | None = None) -> None:
+    def backward(
+        self, gradient: Any = None, retain_graph: bool = False, inputs: Sequence[Tensor] | None = None
+    ) -> None:
         """Adds the gradients of this tensor to `grad` of every leaf that it was computed from.
 
         Args:
@@ -235,9 +238,9 @@ class Tensor(Arithmetic, Shaping, Reductions):
         if node is None:
             return
         index, owner = (node.index, node.node) if isinstance(node, Slot) else (0, node)
-        owner.retained = [*(owner.retained or ()), (index, tape.weakref.ref(self))]
+        owner.retained = [*(owner.retained or ()), (index, weakref.ref(self))]
 
-    # In-place changes ------------------------------------------------------------------------------------------------
+    # In-place changes -----------------------------------------------------------------------------------------------
 
     def _allow_inplace(self, name: str, *others: Any) -> None:
         """Raises where an in-place op would spoil the record; before anything is written."""
@@ -268,7 +271,7 @@ class Tensor(Arithmetic, Shaping, Reductions):
         self._version[0] += 1
         return self
 
-    # Out of it -------------------------------------------------------------------------------------------------------
+    # Out of it ------------------------------------------------------------------------------------------------------
 
     def numpy(self) -> Array:
         """The data as an ndarray, shared."""
@@ -339,7 +342,7 @@ class Tensor(Arithmetic, Shaping, Reductions):
             parts.append("requires_grad=True")
         return f"{name}({', '.join(parts)})"
 
-    # Copies and casts ------------------------------------------------------------------------------------------------
+    # Copies and casts -----------------------------------------------------------------------------------------------
 
     def __reduce__(self) -> Any:
         if self._node is not None:
@@ -479,7 +482,9 @@ def grad(
     given = [grad_outputs] * len(outs) if not isinstance(grad_outputs, (list, tuple)) else list(grad_outputs)
     for i, t in enumerate(ins):
         if not t._requires_grad:
-            msg = f"grad: input {i} does not require a gradient; call requires_grad_() on it before the outputs are made"
+            msg = (
+                f"grad: input {i} does not require a gradient; call requires_grad_() on it before the outputs are made"
+            )
             raise RuntimeError(msg)
     starts = [(t, tape.seed_gradient("grad", t, g)) for t, g in zip(outs, given, strict=True)]
     wanted: dict[Any, Array | None] = {tape.target_of(t): None for t in ins}

@@ -12,6 +12,10 @@ from typing import Any
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
+class UsageError(ValueError):
+    """Flags that do not go together, or a value out of its range."""
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
@@ -47,6 +51,8 @@ def _report(error: Any) -> int:
         return _fail(_one_line(error.format_message()).rstrip(".") + where, error.exit_code)
     if type(error).__name__ == "Abort":
         return _fail("stopped", INTERRUPTED)
+    if isinstance(error, UsageError):
+        return _fail(_one_line(str(error)), USAGE)
     if isinstance(error, MemoryError):
         return _fail(f"out of memory: {_one_line(str(error)) or 'smaller batches, context or width need less'}", FAILED)
     if isinstance(error, (OSError, ValueError, TypeError, RuntimeError, ImportError)):

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from . import UsageError
+
 app = typer.Typer(
     help="Hand-written kernels for attention, matmul, softmax and Adam, and models trained with them.",
     add_completion=False,
@@ -122,7 +124,7 @@ def train(
     )  # fmt: skip
     problem = _problem(arguments)
     if problem:
-        raise typer.BadParameter(problem)
+        raise UsageError(problem)
     if run(arguments).interrupted:
         sys.stdout.flush()
         raise typer.Exit(INTERRUPTED)

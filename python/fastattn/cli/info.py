@@ -16,17 +16,17 @@ def collect() -> dict[str, Any]:
     import numpy as np
 
     import fastattn
-    from fastattn import _C
 
+    build = fastattn.build_info()
     return {
-        "version": fastattn.__version__,
-        "isa": {"active": _C.isa_active(), "available": _C.isa_list().split(",")},
-        "threads": {"used": _C.num_threads(), "cores": len(os.sched_getaffinity(0))},
+        "version": build["version"],
+        "isa": {"active": build["isa"], "available": build["isas"]},
+        "threads": {"used": build["threads"], "cores": len(os.sched_getaffinity(0))},
         "cpu": cpu_name(),
-        "cache": {"kept_bytes": _C.cache_bytes(), "live_bytes": _C.live_bytes()},
+        "cuda": build["cuda"],
+        "cache": {"kept_bytes": build["cache_bytes"], "live_bytes": build["live_bytes"]},
         "environment": {name: value for name, value in os.environ.items() if name.startswith("FASTATTN_")},
-        "build": fastattn.build_info(),
-        "python": platform.python_version(),
+        "python": build["python"],
         "numpy": np.__version__,
         "ml_dtypes": ml_dtypes.__version__,
         "platform": platform.platform(),
@@ -49,7 +49,7 @@ def print_info(as_json: bool) -> None:
         "CPU": content["cpu"],
         "cache": f"{content['cache']['kept_bytes']:,} bytes kept, {content['cache']['live_bytes']:,} in use",
         "settings": ", ".join(f"{k}={v}" for k, v in content["environment"].items()) or "no FASTATTN_ variable is set",
-        "build": ", ".join(f"{k} {v}" for k, v in content["build"].items()),
+        "CUDA": "built in" if content["cuda"] else "not in this build",
         "Python": f"{content['python']}, numpy {content['numpy']}, ml_dtypes {content['ml_dtypes']}",
         "platform": content["platform"],
         "location": content["location"],

@@ -17,7 +17,7 @@ from fastattn.io import atomic_write
 from fastattn.train import History, TrainConfig, Trainer, progress_for, sample
 from fastattn.train.progress import clock
 
-from . import INTERRUPTED
+from . import INTERRUPTED, UsageError
 from .info import cpu_name
 
 if TYPE_CHECKING:
@@ -104,7 +104,10 @@ def settings_of(arguments: TrainArguments, text: str) -> Settings:
         for field in dataclasses.fields(TrainConfig)
         if (value := getattr(arguments, field.name, None)) is not None
     }
-    config = TrainConfig(**given)
+    try:
+        config = TrainConfig(**given)
+    except ValueError as error:
+        raise UsageError(str(error).removeprefix("TrainConfig: ")) from None
     if arguments.tokens is not None:
         steps = math.ceil(arguments.tokens / config.tokens_per_step)
         config = dataclasses.replace(config, steps=steps)
@@ -113,7 +116,7 @@ def settings_of(arguments: TrainArguments, text: str) -> Settings:
     width, heads = arguments.width or WIDTH, arguments.heads or HEADS
     if width % heads:
         msg = f"--width {width} is not a multiple of --heads {heads}"
-        raise ValueError(msg)
+        raise UsageError(msg)
     return Settings(
         text=None if arguments.text is None else str(arguments.text.resolve()),
         text_sha256=digest(text),

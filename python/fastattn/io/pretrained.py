@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -14,7 +13,7 @@ from . import tensors as _tensors
 from ._atomic import atomic_write
 
 if TYPE_CHECKING:
-    from fastattn.models import GPT
+    from fastattn.models import GPT, GPTConfig
 
 # The causal mask that older files of GPT-2 carry as a buffer; it is no parameter.
 _MASK_BUFFERS = re.compile(r"(^|\.)attn\.(masked_)?bias$")
@@ -92,16 +91,15 @@ def config_dict(model: GPT) -> dict[str, Any]:
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
-        "activation_function": "gelu_new",
         "torch_dtype": dtype,
         # GPT-2's own ids lie outside a small vocabulary, and transformers warns.
         "bos_token_id": None,
         "eos_token_id": None,
-        **dataclasses.asdict(model.config),
+        **model.config.to_dict(),
     }
 
 
-def read_config(path: Path) -> Any:
+def read_config(path: Path) -> GPTConfig:
     """The GPTConfig of a config.json. Fields of no consequence here are ignored; those that change the model raise."""
     from fastattn.models import GPTConfig
 
@@ -112,7 +110,6 @@ def read_config(path: Path) -> Any:
         raise ValueError(msg) from None
     fixed = {
         "model_type": "gpt2",
-        "activation_function": "gelu_new",
         "scale_attn_weights": True,
         "scale_attn_by_inverse_layer_idx": False,
         "add_cross_attention": False,
@@ -120,10 +117,7 @@ def read_config(path: Path) -> Any:
     problems = [
         f"{key} is {values[key]!r}, expected {want!r}" for key, want in fixed.items() if values.get(key, want) != want
     ]
-    if values.get("n_inner") not in (None, 4 * values.get("n_embd", 0)):
-        problems.append(f"n_inner is {values['n_inner']}, expected 4 x n_embd")
     if problems:
         msg = f"from_pretrained: {path} is not a model that fastattn has: {'; '.join(problems)}"
         raise ValueError(msg)
-    fields = {field.name for field in dataclasses.fields(GPTConfig)}
-    return GPTConfig(**{key: value for key, value in values.items() if key in fields})
+    return GPTConfig.from_dict(values)

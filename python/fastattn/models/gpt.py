@@ -11,8 +11,8 @@ import numpy as np
 
 from fastattn import ops
 from fastattn.autograd import creation
-from fastattn.autograd.node import Base
-from fastattn.autograd.tensor import Tensor, wrap
+from fastattn.autograd.node import Base, wrap
+from fastattn.autograd.tensor import Tensor
 from fastattn.nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, Parameter, init
 from fastattn.nn import functional as F
 from fastattn.nn.layers import new_parameter
@@ -35,7 +35,9 @@ class GPTConfig:
         n_head: heads of each block; C is a multiple of it.
         n_inner: width of the MLPs, 4 C by default.
         activation_function: "gelu_new" (with tanh) or "gelu" (erf).
-        resid_pdrop, embd_pdrop, attn_pdrop: dropout after projections, after embeddings, and of attention weights.
+        resid_pdrop: dropout after projections.
+        embd_pdrop: dropout after the embeddings.
+        attn_pdrop: dropout of attention weights.
         layer_norm_epsilon: eps of the layer norms.
         initializer_range: deviation of the first weights.
         tie_word_embeddings: whether lm_head.weight is the token table.

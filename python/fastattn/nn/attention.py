@@ -35,7 +35,8 @@ class MultiheadAttention(Module):
         bias: whether the projections have biases.
         add_bias_kv: not supported.
         add_zero_attn: not supported.
-        kdim, vdim: the lengths of keys and values, E by default.
+        kdim: the length of a key, E by default.
+        vdim: the length of a value, E by default.
         batch_first: inputs are (B, T, E); otherwise (T, B, E).
         device: only the CPU for now.
         dtype: of the parameters, float32 by default.

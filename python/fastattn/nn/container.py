@@ -110,7 +110,23 @@ class ModuleList(_Ordered):
         self.extend(modules)
 
     def __repr__(self) -> str:
-        return super().__repr__()
+        # As torch: equal modules in a row are one entry with their number.
+        rows: list[tuple[int, int, str]] = []
+        for i, module in enumerate(self._modules.values()):
+            text = repr(module)
+            if rows and rows[-1][2] == text:
+                rows[-1] = (rows[-1][0], i, text)
+            else:
+                rows.append((i, i, text))
+        if not rows:
+            return f"{type(self).__name__}()"
+        lines = []
+        for first, last, text in rows:
+            name = f"({first})" if first == last else f"({first}-{last})"
+            times = "" if first == last else f"{last - first + 1} x "
+            head, *rest = f"{name}: {times}{text}".split("\n")
+            lines += [f"  {head}", *[f"  {line}" for line in rest]]
+        return "\n".join([f"{type(self).__name__}(", *lines, ")"])
 
 
 class ModuleDict(Module):

@@ -56,6 +56,8 @@ def linear(
         >>> import fastattn as fa
         >>> fa.nn.functional.linear(fa.ones(1, 2), fa.ones(3, 2))
         tensor([[2., 2., 2.]])
+
+    Source: torch.nn.functional.linear's form of it.
     """
     return ops.matmul(  # type: ignore[no-any-return]
         input, weight, transpose_b=True, bias=bias, activation=activation, residual=residual
@@ -63,32 +65,117 @@ def linear(
 
 
 def softmax(input: Tensor, dim: int | None = None, dtype: Any = None, *, axis: int | None = None) -> Tensor:
-    """Softmax along an axis, the last by default; see `fa.softmax`."""
+    """Softmax along an axis; see `fa.softmax`.
+
+    Args:
+        input: any shape, float32 or float64.
+        dim: the axis, the last by default.
+        dtype: cast to this first.
+        axis: the same as `dim`.
+
+    Returns:
+        A tensor of the shape of `input`.
+
+    Raises:
+        ValueError: `dim` out of range.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.functional.softmax(fa.zeros(2), dim=0)
+        tensor([0.5, 0.5])
+    """
     return ops.softmax(input if dtype is None else input.to(dtype), axis, dim=dim)  # type: ignore[no-any-return]
 
 
 def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None, *, axis: int | None = None) -> Tensor:
-    """Logarithm of the softmax along an axis, the last by default; see `fa.log_softmax`."""
+    """Logarithm of the softmax along an axis; see `fa.log_softmax`.
+
+    Args:
+        input: any shape, float32 or float64.
+        dim: the axis, the last by default.
+        dtype: cast to this first.
+        axis: the same as `dim`.
+
+    Returns:
+        A tensor of the shape of `input`.
+
+    Raises:
+        ValueError: `dim` out of range.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.functional.log_softmax(fa.zeros(1), dim=0)
+        tensor([0.])
+    """
     return ops.log_softmax(input if dtype is None else input.to(dtype), axis, dim=dim)  # type: ignore[no-any-return]
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """GELU; see `fa.gelu`."""
+    """x * Phi(x); see `fa.gelu`.
+
+    Args:
+        input: any shape, float32 or float64.
+        approximate: "none", or "tanh" for the form with tanh.
+
+    Returns:
+        A tensor of the shape of `input`.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.functional.gelu(fa.zeros(2))
+        tensor([0., 0.])
+    """
     return ops.gelu(input, approximate)  # type: ignore[no-any-return]
 
 
 def relu(input: Tensor) -> Tensor:
-    """max(x, 0)."""
+    """max(x, 0).
+
+    Args:
+        input: any shape.
+
+    Returns:
+        A tensor of the shape of `input`.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.functional.relu(fa.tensor([-1.0, 1.0]))
+        tensor([0., 1.])
+    """
     return input.relu()
 
 
 def sigmoid(input: Tensor) -> Tensor:
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)).
+
+    Args:
+        input: any shape.
+
+    Returns:
+        A tensor of the shape of `input`.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.functional.sigmoid(fa.zeros(1))
+        tensor([0.5])
+    """
     return input.sigmoid()
 
 
 def tanh(input: Tensor) -> Tensor:
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent; see `fa.tanh`.
+
+    Args:
+        input: any shape, float32 or float64.
+
+    Returns:
+        A tensor of the shape of `input`.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.functional.tanh(fa.zeros(1))
+        tensor([0.])
+    """
     return input.tanh()
 
 
@@ -99,20 +186,73 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Layer normalisation of the last axes; see `fa.layer_norm`."""
+    """Layer normalisation of the last axes; see `fa.layer_norm`.
+
+    Args:
+        input: (..., *normalized_shape).
+        normalized_shape: the last axes.
+        weight: normalized_shape, or None for 1.
+        bias: normalized_shape, or None for 0.
+        eps: added to the variance.
+
+    Returns:
+        A tensor of the shape of `input`.
+
+    Raises:
+        ValueError: shapes that do not fit.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.functional.layer_norm(fa.tensor([[1.0, 3.0]]), 2, eps=0.0)
+        tensor([[-1.,  1.]])
+    """
     return ops.layer_norm(input, normalized_shape, weight, bias, eps)  # type: ignore[no-any-return]
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    """Drops elements with probability p in training, and is nothing otherwise; see `fa.dropout`."""
+    """Drops elements with probability p in training, and does nothing otherwise; see `fa.dropout`.
+
+    Args:
+        input: any shape, float32 or float64.
+        p: the probability.
+        training: whether to drop at all.
+
+    Returns:
+        A tensor of the shape of `input`; `input` itself where nothing is dropped.
+
+    Raises:
+        ValueError: `p` outside 0 to 1.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.functional.dropout(fa.ones(2), training=False)
+        tensor([1., 1.])
+    """
     if not 0.0 <= p <= 1.0:
         msg = f"dropout: p is {p!r}; expected a probability, 0 to 1"
         raise ValueError(msg)
-    return ops.dropout(input, p) if training and p > 0 else input  # type: ignore[no-any-return]
+    return ops.dropout(input, p) if training and p > 0 else input
 
 
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
-    """Rows of a table; see `fa.embedding`."""
+    """Rows of a table; see `fa.embedding`.
+
+    Args:
+        input: row numbers, int32 or int64.
+        weight: (V, D).
+        padding_idx: a row that gets no gradient.
+
+    Returns:
+        (*input.shape, D).
+
+    Raises:
+        IndexError: a row out of range.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.functional.embedding(fa.tensor([1]), fa.tensor([[1.0], [2.0]]))
+        tensor([[2.]])
+    """
     return ops.embedding(input, weight, padding_idx)  # type: ignore[no-any-return]
 
 
@@ -126,8 +266,26 @@ def cross_entropy(
 ) -> Tensor:
     """Cross-entropy of logits against class ids; see `fa.cross_entropy`.
 
+    Args:
+        input: logits, (N, C), (C,) or (N, C, d1, ...).
+        target: class ids, (N,), () or (N, d1, ...); int32 or int64.
+        weight: not supported.
+        ignore_index: a target of this value counts for nothing.
+        reduction: "mean", "sum" or "none".
+        label_smoothing: not supported.
+
+    Returns:
+        A scalar, or losses of the shape of `target` for "none".
+
     Raises:
+        ValueError: shapes that do not fit.
+        IndexError: a target out of range.
         NotImplementedError: `weight`, `label_smoothing`, or a target of probabilities.
+
+    Example:
+        >>> import fastattn as fa
+        >>> round(fa.nn.functional.cross_entropy(fa.zeros(2, 4), fa.tensor([0, 3])).item(), 4)
+        1.3863
     """
     if weight is not None or label_smoothing:
         msg = "cross_entropy: weight and label_smoothing are not supported; leave them out"

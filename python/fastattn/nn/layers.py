@@ -172,9 +172,7 @@ class LayerNorm(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.normalized_shape = (
-            (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        )
+        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         self.register_parameter("weight", None)
@@ -233,7 +231,10 @@ class Dropout(Module):
 
 
 class GELU(Module):
-    """x * Phi(x); `approximate="tanh"` for the form with tanh.
+    """x * Phi(x), Phi the normal distribution function.
+
+    Args:
+        approximate: "none", or "tanh" for the form with tanh.
 
     Example:
         >>> import fastattn as fa
@@ -255,7 +256,18 @@ class GELU(Module):
 
 
 class ReLU(Module):
-    """max(x, 0)."""
+    """max(x, 0).
+
+    Args:
+        inplace: accepted for torch's sake; the result is always a new tensor.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.ReLU()(fa.tensor([-1.0, 1.0]))
+        tensor([0., 1.])
+
+    Source: Nair and Hinton, "Rectified linear units improve restricted Boltzmann machines" (2010).
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -266,21 +278,43 @@ class ReLU(Module):
 
 
 class Tanh(Module):
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.Tanh()(fa.zeros(1))
+        tensor([0.])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.tanh(input)
 
 
 class Sigmoid(Module):
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)).
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.Sigmoid()(fa.zeros(1))
+        tensor([0.5])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.sigmoid(input)
 
 
 class Identity(Module):
-    """Its input; takes any arguments."""
+    """Its input.
+
+    Args:
+        args: ignored.
+        kwargs: ignored.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.Identity()(fa.ones(1))
+        tensor([1.])
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
@@ -291,6 +325,9 @@ class Identity(Module):
 
 class Softmax(Module):
     """Softmax along an axis.
+
+    Args:
+        dim: the axis, the last by default.
 
     Example:
         >>> import fastattn as fa
@@ -310,7 +347,16 @@ class Softmax(Module):
 
 
 class LogSoftmax(Module):
-    """Logarithm of the softmax along an axis."""
+    """Logarithm of the softmax along an axis.
+
+    Args:
+        dim: the axis, the last by default.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.LogSoftmax(dim=-1)(fa.zeros(1))
+        tensor([0.])
+    """
 
     def __init__(self, dim: int | None = None) -> None:
         super().__init__()
@@ -324,7 +370,17 @@ class LogSoftmax(Module):
 
 
 class Flatten(Module):
-    """Axes start_dim to end_dim as one."""
+    """Some axes as one.
+
+    Args:
+        start_dim: the first of them.
+        end_dim: the last of them.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.Flatten()(fa.ones(2, 3, 4)).shape
+        (2, 12)
+    """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()

@@ -59,7 +59,7 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
 
-    # Attributes --------------------------------------------------------------------------------------------------------
+    # Attributes -----------------------------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
         tables = self.__dict__
@@ -69,9 +69,7 @@ class Module:
                 raise AttributeError(msg)
             object.__setattr__(self, name, value)
             return
-        kind = (
-            "_parameters" if isinstance(value, Parameter) else "_modules" if isinstance(value, Module) else None
-        )
+        kind = "_parameters" if isinstance(value, Parameter) else "_modules" if isinstance(value, Module) else None
         if kind is not None:
             for table in ("_parameters", "_buffers", "_modules"):
                 if table != kind:
@@ -100,7 +98,7 @@ class Module:
     def __delattr__(self, name: str) -> None:
         for table in (self._parameters, self._modules, self._buffers):
             if name in table:
-                del table[name]  # type: ignore[attr-defined]
+                del table[name]
                 self._not_saved.discard(name)
                 return
         object.__delattr__(self, name)
@@ -134,7 +132,7 @@ class Module:
             msg = f"{type(self).__name__}: {name!r} is already an attribute"
             raise KeyError(msg)
 
-    # Walks -------------------------------------------------------------------------------------------------------------
+    # Walks ----------------------------------------------------------------------------------------------------------
 
     def named_modules(
         self, memo: set[int] | None = None, prefix: str = "", remove_duplicate: bool = True
@@ -223,7 +221,7 @@ class Module:
         fn(self)
         return self
 
-    # State -------------------------------------------------------------------------------------------------------------
+    # State ----------------------------------------------------------------------------------------------------------
 
     def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> OrderedDict[str, Any]:
         """Names to tensors: parameters and persistent buffers of this module and all below, in torch's order.
@@ -303,7 +301,7 @@ class Module:
             tensor._version[0] += 1
         return IncompatibleKeys(missing, unexpected)
 
-    # Modes -------------------------------------------------------------------------------------------------------------
+    # Modes ----------------------------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
         """Sets training mode, here and below: dropout is active."""
@@ -337,7 +335,7 @@ class Module:
             if isinstance(arg, str) and arg.split(":")[0] == "cuda":
                 msg = f"to: this build has no device {arg!r}"
                 raise ValueError(msg)
-            dtype = arg.dtype if isinstance(arg, Base) else arg
+            dtype = arg._data.dtype if isinstance(arg, Base) else arg
         if dtype is None:
             return self
         wanted = np.dtype(dtype)
@@ -364,7 +362,7 @@ class Module:
         """Keeps the module in host memory."""
         return self.to("cpu")
 
-    # Looks -------------------------------------------------------------------------------------------------------------
+    # Looks ----------------------------------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
         """What repr() says between the parentheses."""

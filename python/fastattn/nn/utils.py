@@ -11,6 +11,8 @@ from fastattn import ops
 from fastattn.autograd.node import Base, no_grad
 from fastattn.autograd.tensor import Tensor
 
+__all__ = ["clip_grad_norm_", "clip_grad_value_"]
+
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     listed = [parameters] if isinstance(parameters, Base) else list(parameters)
@@ -73,6 +75,19 @@ def clip_grad_norm_(
 
 @no_grad()
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
-    """Limits every element of the gradients to -clip_value..clip_value."""
+    """Limits every element of the gradients.
+
+    Args:
+        parameters: tensors; those without a gradient are skipped.
+        clip_value: the largest absolute value.
+
+    Example:
+        >>> import fastattn as fa
+        >>> w = fa.zeros(2, requires_grad=True)
+        >>> (w * fa.tensor([3.0, -4.0])).sum().backward()
+        >>> fa.nn.utils.clip_grad_value_([w], 1.0)
+        >>> w.grad
+        tensor([ 1., -1.])
+    """
     for g in _gradients(parameters):
         g.clamp_(-clip_value, clip_value)

@@ -20,13 +20,20 @@ class Adam(Optimizer):
 
     Args:
         params: parameters, or groups.
-        lr: learning rate; Keras's name is `learning_rate`.
-        betas: (beta1, beta2); Keras's names are `beta_1` and `beta_2`.
-        eps: added to the root of v after the bias correction, as torch does; Keras's name is `epsilon`.
+        lr: learning rate.
+        betas: (beta1, beta2).
+        eps: added to the root of v after the bias correction, as torch does.
         weight_decay: g += weight_decay * p first.
         amsgrad: divide by the largest v so far.
-        foreach, capturable, differentiable, fused: accepted for torch's sake; it is always fused.
+        foreach: accepted for torch's sake; all tensors are always one call.
         maximize: step along the gradient.
+        capturable: accepted for torch's sake.
+        differentiable: accepted for torch's sake.
+        fused: accepted for torch's sake; it always is.
+        learning_rate: Keras's name of `lr`.
+        beta_1: Keras's name of the first beta.
+        beta_2: Keras's name of the second.
+        epsilon: Keras's name of `eps`.
         decay: Keras's: lr / (1 + decay * steps so far).
 
     Raises:
@@ -134,7 +141,8 @@ class Adam(Optimizer):
 class AdamW(Adam):
     r"""Adam whose weight decay does not pass through the gradient, all tensors of a group in one call.
 
-    .. math:: p_t = (1 - lr \cdot \lambda) p_{t-1} - lr \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \mathrm{eps}}
+    .. math:: p_t = (1 - lr \cdot \lambda) p_{t-1}
+        - lr \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \mathrm{eps}}
 
     Args:
         params, lr, betas, eps, amsgrad, maximize, decay and the Keras names: as for Adam.

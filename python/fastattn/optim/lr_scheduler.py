@@ -8,6 +8,8 @@ from typing import Any
 
 from .optimizer import Optimizer
 
+__all__ = ["CosineAnnealingLR", "LRScheduler", "LambdaLR", "LinearLR", "WarmupCosine"]
+
 
 class LRScheduler:
     """Base of the schedules: `factor(step)` times each group's first learning rate.
@@ -17,6 +19,18 @@ class LRScheduler:
     Args:
         optimizer: whose groups' `lr` is set.
         last_epoch: steps made before; -1 at the start.
+
+    Example:
+        >>> import fastattn as fa
+        >>> class Halving(fa.optim.lr_scheduler.LRScheduler):
+        ...     def lr_at(self, step, base_lr, group):
+        ...         return base_lr / 2**step
+        >>> schedule = Halving(fa.optim.SGD([fa.ones(1, requires_grad=True)], lr=1.0))
+        >>> schedule.step()
+        >>> schedule.get_last_lr()
+        [0.5]
+
+    Source: torch.optim.lr_scheduler.LRScheduler's form of it.
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
@@ -134,7 +148,8 @@ class LinearLR(LRScheduler):
 
     Args:
         optimizer: whose learning rates are set.
-        start_factor, end_factor: the factors at the ends.
+        start_factor: the factor at the start.
+        end_factor: the factor at the end.
         total_iters: steps of the line.
         last_epoch: steps made before; -1 at the start.
 

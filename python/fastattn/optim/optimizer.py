@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fastattn.autograd.node import Base, enable_grad, kind_of
-from fastattn.autograd.tensor import Tensor, as_data, wrap
+from fastattn.autograd.node import Base, enable_grad, kind_of, wrap
+from fastattn.autograd.tensor import Tensor, as_data
 
 Params = Iterable[Any]
 
@@ -28,6 +28,22 @@ class Optimizer:
     Raises:
         ValueError: no parameters, or one in two groups.
         TypeError: something that is not a tensor.
+
+    Example:
+        >>> import fastattn as fa
+        >>> class Descent(fa.optim.Optimizer):
+        ...     def _update(self, group, params, grads):
+        ...         with fa.no_grad():
+        ...             for p, g in zip(params, grads):
+        ...                 p -= group["lr"] * g
+        >>> w = fa.ones(1, requires_grad=True)
+        >>> optimizer = Descent([w], {"lr": 0.5})
+        >>> w.sum().backward()
+        >>> optimizer.step()
+        >>> w.item()
+        0.5
+
+    Source: torch.optim.Optimizer's form of it.
     """
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
@@ -62,7 +78,9 @@ class Optimizer:
                 raise ValueError(msg)
             known.add(id(p))
         group = {**self.defaults, **param_group, "params": params}
-        unknown = [key for key in param_group if key not in self.defaults and key not in ("params", "initial_lr", "name")]
+        unknown = [
+            key for key in param_group if key not in self.defaults and key not in ("params", "initial_lr", "name")
+        ]
         if unknown:
             msg = f"{name}: unknown option {unknown[0]!r} of a group; expected {', '.join(self.defaults)}"
             raise TypeError(msg)
@@ -103,7 +121,7 @@ class Optimizer:
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         raise TypeError(type(self).__name__)
 
-    # On disk -------------------------------------------------------------------------------------------------------
+    # On disk --------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """torch's form: {"state": {number: {name: value}}, "param_groups": [{option: value, "params": [numbers]}]}.
@@ -145,7 +163,9 @@ class Optimizer:
                 raise ValueError(msg)
             p = by_number[number]
             for field, value in values.items():
-                state[p][field] = self._loaded(f"{name}.load_state_dict: {field} of parameter {number}", p, field, value)
+                state[p][field] = self._loaded(
+                    f"{name}.load_state_dict: {field} of parameter {number}", p, field, value
+                )
         groups = []
         for theirs, group in zip(saved, self.param_groups, strict=True):
             options = {key: copy.deepcopy(value) for key, value in theirs.items() if key != "params"}

@@ -19,12 +19,13 @@ class SGD(Optimizer):
 
     Args:
         params: parameters, or groups.
-        lr: learning rate; Keras's name is `learning_rate`.
+        lr: learning rate.
         momentum: mu.
         dampening: tau.
         weight_decay: g += weight_decay * p first.
         nesterov: step along g + mu * b; needs momentum and no dampening.
         maximize: step along the gradient.
+        learning_rate: Keras's name of `lr`.
         decay: Keras's: lr / (1 + decay * steps so far).
 
     Raises:

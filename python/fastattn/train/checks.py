@@ -46,8 +46,8 @@ def first_nonfinite(model: Module, *args: Any) -> str | None:
     Example:
         >>> import numpy as np, fastattn as fa
         >>> model = fa.nn.Sequential(fa.nn.Linear(2, 2), fa.nn.Linear(2, 1))
-        >>> model[1].bias.numpy()[0] = np.nan
-        >>> fa.train.first_nonfinite(model, fa.Tensor(np.ones((1, 2), np.float32)))
+        >>> model[1].bias.detach().numpy()[0] = np.nan
+        >>> fa.train.first_nonfinite(model, fa.ones(1, 2))
         '1 (Linear), whose bias is not finite'
     """
     import fastattn

@@ -94,14 +94,12 @@ class History:
         Raises ImportError with the pip line where matplotlib is missing.
         """
         try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
             from matplotlib.figure import Figure
         except ImportError:
             msg = "loss.png needs matplotlib: pip install 'fastattn[train]'"
             raise ImportError(msg) from None
-        # Figure without pyplot: no display is looked for, and no global state is touched.
+        # Figure without pyplot: PNGs are drawn by Agg, no display is looked for, and no global state is touched.
         figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
-        canvas = FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         axes.plot(self.column("tokens"), self.column("loss"), color="tab:blue", linewidth=1, label="training")
         evaluated = [(row.tokens, row.val_loss) for row in self.rows if row.val_loss is not None]
@@ -112,5 +110,5 @@ class History:
         axes.grid(alpha=0.3)
         axes.legend()
         picture = io.BytesIO()
-        canvas.print_png(picture)
+        figure.savefig(picture, format="png")
         atomic_write(Path(path), picture.getvalue())

@@ -1,0 +1,56 @@
+"""What the tests of every op assert besides values: which kernel ran, equal bits, nothing changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from fastattn._runtime import last_kernel
+
+from .isa import threads
+
+_SHORT = {"float32": "f32", "float64": "f64"}
+
+
+def assert_ran(op: str, dtype: Any, isa: str) -> None:
+    """The last kernel of this thread was that of `op`, `dtype` and `isa`."""
+    assert last_kernel() == f"{op}_{_SHORT[np.dtype(dtype).name]}_{isa}"
+
+
+def assert_same_bits(actual: Any, expected: Any) -> None:
+    """Arrays, or sequences of them, are equal to the last bit (any NaN is every other NaN)."""
+    if isinstance(expected, (tuple, list)):
+        assert len(actual) == len(expected)
+        for a, e in zip(actual, expected, strict=True):
+            assert_same_bits(a, e)
+    elif expected is None:
+        assert actual is None
+    else:
+        actual, expected = np.asarray(actual), np.asarray(expected)
+        assert actual.dtype == expected.dtype
+        np.testing.assert_array_equal(actual, expected)
+        np.testing.assert_array_equal(np.signbit(actual[actual == 0]), np.signbit(expected[actual == 0]))
+
+
+def assert_same_for_any_threads(function: Callable[[], Any]) -> None:
+    """`function` returns the same bits with 1, 2 and 3 threads."""
+    with threads(1):
+        expected = function()
+    for n in (2, 3):
+        with threads(n):
+            assert_same_bits(function(), expected)
+
+
+@contextmanager
+def unchanged(*arrays: Any) -> Iterator[None]:
+    """Within, the arrays (or lists of them) keep their bytes."""
+
+    def bytes_of(value: Any) -> Any:
+        return [bytes_of(v) for v in value] if isinstance(value, (list, tuple)) else np.asarray(value).tobytes()
+
+    before = [bytes_of(a) for a in arrays]
+    yield
+    assert [bytes_of(a) for a in arrays] == before, "an argument was changed"

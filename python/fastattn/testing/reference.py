@@ -1,0 +1,448 @@
+"""What the ops compute, written for clarity in NumPy.
+
+A function works in the dtype of its arguments: one rounding per operation, sums in index order. In twice the precision
+it is the oracle of a test, in the storage dtype the naive implementation that sets the tolerance (`tolerance`).
+Gradients are `X_backward(dout, ...)`, formulas of their own, so that they do not share a mistake with the forward.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+NDArray = np.ndarray[Any, Any]
+
+
+def total(x: NDArray, axis: int | tuple[int, ...] = -1, keepdims: bool = False) -> NDArray:
+    """Sum in index order, without NumPy's pairing."""
+    axes = (axis,) if isinstance(axis, int) else axis
+    result = x
+    for a in sorted(a % x.ndim for a in axes)[::-1]:
+        running = np.add.accumulate(result, axis=a, dtype=x.dtype)
+        last = running.take([-1], axis=a) if result.shape[a] else result.sum(axis=a, keepdims=True, dtype=x.dtype)
+        result = last if keepdims else last.squeeze(a)
+    return result
+
+
+def sum_to(x: NDArray, shape: tuple[int, ...]) -> NDArray:
+    """The gradient of broadcasting `shape` to that of `x`: the sum over the repeated axes."""
+    extra = x.ndim - len(shape)
+    repeated = (*range(extra), *(i + extra for i, n in enumerate(shape) if n == 1))
+    return (total(x, repeated) if repeated else x).reshape(shape)
+
+
+# matmul --------------------------------------------------------------------------------------------------------------
+
+
+def product(a: NDArray, b: NDArray) -> NDArray:
+    """(..., M, K) @ (..., K, N), k in order."""
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    out = np.zeros((*batch, a.shape[-2], b.shape[-1]), a.dtype)
+    for k in range(a.shape[-1]):
+        out = out + a[..., :, k, None] * b[..., None, k, :]
+    return out
+
+
+def matmul(
+    a: NDArray,
+    b: NDArray,
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    bias: NDArray | None = None,
+    activation: str | None = None,
+    residual: NDArray | None = None,
+) -> NDArray:
+    """activation(a @ b + bias) + residual."""
+    left = a[None, :] if a.ndim == 1 else a.swapaxes(-1, -2) if transpose_a else a
+    right = b[:, None] if b.ndim == 1 else b.swapaxes(-1, -2) if transpose_b else b
+    out = product(left, right)
+    if b.ndim == 1:
+        out = out[..., 0]
+    if a.ndim == 1:
+        out = out[..., 0, :] if b.ndim > 1 else out[..., 0]
+    if bias is not None:
+        out = out + bias
+    if activation is not None:
+        out = gelu(out, {"gelu": "none", "gelu_tanh": "tanh"}[activation])
+    return out if residual is None else out + residual
+
+
+def matmul_backward(dout: NDArray, a: NDArray, b: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """da, db, dbias of a @ b + bias for matrices with broadcast batch axes."""
+    da = sum_to(product(dout, b.swapaxes(-1, -2)), a.shape)
+    db = sum_to(product(a.swapaxes(-1, -2), dout), b.shape)
+    return da, db, sum_to(dout, dout.shape[-1:])
+
+
+# attention -----------------------------------------------------------------------------------------------------------
+
+
+def visible(
+    rows: int, keys: int, is_causal: bool = False, causal_align: str = "top_left", window: tuple[int, int] | None = None
+) -> NDArray:
+    """(T, S), true where query i may see key j."""
+    position = np.arange(rows)[:, None] + (keys - rows if causal_align == "bottom_right" else 0)
+    key = np.arange(keys)[None, :]
+    left, right = (-1, -1) if window is None else window
+    seen = np.ones((rows, keys), bool)
+    if is_causal:
+        seen &= key <= position
+    if left >= 0:
+        seen &= key >= position - left
+    if right >= 0:
+        seen &= key <= position + right
+    return seen
+
+
+class _Scores:
+    """The arguments of attention as (B, H, T, D), key and value heads repeated, and the weights."""
+
+    def __init__(
+        self,
+        query: NDArray,
+        key: NDArray,
+        value: NDArray,
+        attn_mask: NDArray | None = None,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+        *,
+        layout: str = "bhtd",
+        causal_align: str = "top_left",
+        window: tuple[int, int] | None = None,
+    ) -> None:
+        self.shapes = query.shape, key.shape, value.shape
+        self.bthd = layout == "bthd" and query.ndim >= 3
+        self.q, k, v = (self.heads(x) for x in (query, key, value))
+        self.group = self.q.shape[1] // k.shape[1] if enable_gqa and k.shape[1] else 1
+        self.k, self.v = (x.repeat(self.group, axis=1) for x in (k, v))
+        self.scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+        rows, keys = self.q.shape[2], self.k.shape[2]
+        seen = visible(rows, keys, is_causal, causal_align, window)
+        scores = self.scale * product(self.q, self.k.swapaxes(-1, -2))
+        if attn_mask is not None and attn_mask.dtype == bool:
+            seen = seen & attn_mask
+        elif attn_mask is not None:
+            seen = seen & (attn_mask != -np.inf)
+            scores = scores + attn_mask
+        self.seen = np.broadcast_to(seen, scores.shape)
+        scores = np.where(self.seen, scores, -np.inf)
+        highest = scores.max(axis=-1, keepdims=True, initial=-np.inf)
+        empty = highest == -np.inf
+        exponentials = np.where(self.seen, np.exp(scores - np.where(empty, 0, highest)), 0)
+        sums = total(exponentials, keepdims=True)
+        self.weights = exponentials / np.where(empty, 1, sums)
+        self.lse = np.where(empty, -np.inf, highest + np.log(np.where(empty, 1, sums)))[..., 0]
+
+    def heads(self, x: NDArray) -> NDArray:
+        return x[(None,) * (4 - x.ndim)].swapaxes(1, 2) if self.bthd else x[(None,) * (4 - x.ndim)]
+
+    def back(self, x: NDArray, shape: tuple[int, ...]) -> NDArray:
+        """(B, H, T, D) in the layout of the arguments; the gradient of a shared head is the sum over its group."""
+        if len(shape) > 2 and x.shape[1] != shape[-2 if self.bthd else -3]:
+            x = total(x.reshape(x.shape[0], -1, self.group, *x.shape[2:]), 2)
+        return (x.swapaxes(1, 2) if self.bthd else x).reshape(shape)
+
+    def seen_product(self, weights: NDArray, x: NDArray, transpose: bool = False) -> NDArray:
+        """weights @ x, or weights^T @ x, over visible pairs alone: what is hidden may be NaN."""
+        seen = self.seen.swapaxes(-1, -2) if transpose else self.seen
+        w = weights.swapaxes(-1, -2) if transpose else weights
+        out = np.zeros((*w.shape[:-1], x.shape[-1]), x.dtype)
+        for j in range(w.shape[-1]):
+            out = out + np.where(seen[..., j, None], w[..., j, None] * x[..., None, j, :], 0)
+        return out
+
+
+def attention(query: NDArray, key: NDArray, value: NDArray, *args: Any, **options: Any) -> tuple[NDArray, ...]:
+    """(output, weights, lse) of softmax(scale * query @ key^T + mask) @ value; the options of the op but dropout."""
+    s = _Scores(query, key, value, *args, **options)
+    out = s.back(s.seen_product(s.weights, s.v), (*query.shape[:-1], value.shape[-1]))
+    rows = query.shape[:-1] if not s.bthd else (*query.shape[:-3], query.shape[-2], query.shape[-3])
+    return out, s.weights.reshape(*rows, s.k.shape[2]), s.lse.reshape(rows)
+
+
+def attention_backward(
+    dout: NDArray,
+    query: NDArray,
+    key: NDArray,
+    value: NDArray,
+    attn_mask: NDArray | None = None,
+    *args: Any,
+    dlse: NDArray | None = None,
+    **options: Any,
+) -> tuple[NDArray | None, ...]:
+    """dquery, dkey, dvalue, dattn_mask (None for a boolean mask or none)."""
+    s = _Scores(query, key, value, attn_mask, *args, **options)
+    do = s.heads(dout)
+    dweights = np.where(s.seen, product(do, s.v.swapaxes(-1, -2)), 0)
+    delta = total(do * s.seen_product(s.weights, s.v), keepdims=True)
+    dscores = s.weights * (dweights - delta)
+    if dlse is not None:
+        dscores = dscores + s.weights * dlse.reshape(*s.weights.shape[:-1], 1)
+    dscores = np.where(s.seen, dscores, 0)
+    dq = s.scale * s.seen_product(dscores, s.k)
+    dk = s.scale * s.seen_product(dscores, s.q, transpose=True)
+    dv = s.seen_product(s.weights, do, transpose=True)
+    additive = attn_mask is not None and attn_mask.dtype != bool
+    dmask = sum_to(dscores, attn_mask.shape) if additive and attn_mask is not None else None
+    return s.back(dq, s.shapes[0]), s.back(dk, s.shapes[1]), s.back(dv, s.shapes[2]), dmask
+
+
+# softmax -------------------------------------------------------------------------------------------------------------
+
+
+def softmax(
+    x: NDArray, axis: int = -1, *, mask: NDArray | None = None, scale: float = 1.0, log: bool = False
+) -> NDArray:
+    """Softmax of scale * x + mask, or its logarithm; 0 or -inf where a row has nothing to keep."""
+    s = scale * x
+    if mask is not None:
+        s = np.where(mask, s, -np.inf) if mask.dtype == bool else np.where(mask == -np.inf, -np.inf, s + mask)
+    highest = s.max(axis=axis, keepdims=True, initial=-np.inf)
+    empty = highest == -np.inf
+    shifted = s - np.where(empty, 0, highest)
+    sums = total(np.exp(shifted), axis, keepdims=True)
+    if log:
+        return np.where(empty, -np.inf, shifted - np.log(np.where(empty, 1, sums)))
+    return np.exp(shifted) / np.where(empty, 1, sums)
+
+
+def log_softmax(x: NDArray, axis: int = -1, **options: Any) -> NDArray:
+    """The logarithm of the softmax."""
+    return softmax(x, axis, log=True, **options)
+
+
+def softmax_backward(
+    dout: NDArray, x: NDArray, axis: int = -1, *, mask: NDArray | None = None, scale: float = 1.0, log: bool = False
+) -> NDArray:
+    """dx."""
+    weights = softmax(x, axis, mask=mask, scale=scale)
+    if log:
+        empty = weights.max(axis=axis, keepdims=True, initial=0) == 0
+        return np.where(empty, 0, scale * (dout - weights * total(dout, axis, keepdims=True)))
+    dx: NDArray = scale * weights * (dout - total(dout * weights, axis, keepdims=True))
+    return dx
+
+
+# layer_norm ----------------------------------------------------------------------------------------------------------
+
+
+def _rows(x: NDArray, ndim: int) -> NDArray:
+    return x.reshape(*x.shape[: x.ndim - ndim], math.prod(x.shape[x.ndim - ndim :]))
+
+
+def _normalised(rows: NDArray, eps: float) -> tuple[NDArray, NDArray]:
+    width = rows.shape[-1]
+    centred = rows - total(rows, keepdims=True) / width
+    rstd = 1 / np.sqrt(total(centred * centred, keepdims=True) / width + eps)
+    return centred * rstd, rstd
+
+
+def layer_norm(
+    x: NDArray, ndim: int = 1, weight: NDArray | None = None, bias: NDArray | None = None, eps: float = 1e-5
+) -> NDArray:
+    """The last `ndim` axes to mean 0 and variance 1, scaled and shifted."""
+    out = _normalised(_rows(x, ndim), eps)[0].reshape(x.shape)
+    out = out if weight is None else out * weight
+    return out if bias is None else out + bias
+
+
+def layer_norm_backward(
+    dout: NDArray, x: NDArray, ndim: int = 1, weight: NDArray | None = None, eps: float = 1e-5
+) -> tuple[NDArray, NDArray, NDArray]:
+    """dx, dweight, dbias."""
+    shape = x.shape[x.ndim - ndim :]
+    normalised, rstd = _normalised(_rows(x, ndim), eps)
+    g = _rows(dout if weight is None else dout * weight, ndim)
+    width = g.shape[-1]
+    along = total(g * normalised, keepdims=True) / width
+    dx = rstd * (g - total(g, keepdims=True) / width - normalised * along)
+    dweight = sum_to(_rows(dout, ndim) * normalised, g.shape[-1:]).reshape(shape)
+    return dx.reshape(x.shape), dweight, sum_to(dout, shape)
+
+
+# gelu and the elementary functions -----------------------------------------------------------------------------------
+
+
+def _of_floats(function: Any, x: NDArray) -> NDArray:
+    """A function of Python's math module, element by element, rounded to the dtype of x."""
+    return np.array([function(float(v)) for v in x.reshape(-1)], np.float64).reshape(x.shape).astype(x.dtype)
+
+
+def erf(x: NDArray) -> NDArray:
+    """The error function, to float64."""
+    return _of_floats(math.erf, x)
+
+
+ROOT_TWO_OVER_PI = math.sqrt(2 / math.pi)
+
+
+def gelu(x: NDArray, approximate: str = "none") -> NDArray:
+    """x Phi(x), or its tanh form."""
+    if approximate == "tanh":
+        return 0.5 * x * (1 + np.tanh(ROOT_TWO_OVER_PI * (x + 0.044715 * x * x * x)))
+    y: NDArray = 0.5 * x * _of_floats(math.erfc, x * -math.sqrt(0.5))
+    return y
+
+
+def gelu_backward(dout: NDArray, x: NDArray, approximate: str = "none") -> NDArray:
+    """dx."""
+    if approximate == "tanh":
+        t = np.tanh(ROOT_TWO_OVER_PI * (x + 0.044715 * x * x * x))
+        inner = ROOT_TWO_OVER_PI * (1 + 3 * 0.044715 * x * x)
+        return dout * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner)
+    density = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+    return dout * (0.5 * _of_floats(math.erfc, x * -math.sqrt(0.5)) + x * density)
+
+
+# cross_entropy and embedding -----------------------------------------------------------------------------------------
+
+
+def cross_entropy(
+    logits: NDArray, target: NDArray, *, ignore_index: int = -100, reduction: str = "mean", classes_last: bool = False
+) -> NDArray:
+    """-log softmax(logits)[target]; classes along axis 1 (or the only one), as torch has them."""
+    rows = logits if classes_last or logits.ndim < 3 else np.moveaxis(logits, 1, -1)
+    counts = target != ignore_index
+    ids = np.where(counts, target, 0)
+    picked = np.take_along_axis(log_softmax(rows), ids[..., None].astype(np.int64), -1)[..., 0]
+    losses = np.where(counts, -picked, 0).astype(logits.dtype)
+    if reduction == "none":
+        return losses
+    summed = total(losses.reshape(-1))
+    return summed if reduction == "sum" else np.asarray(summed / counts.sum().astype(logits.dtype))
+
+
+def cross_entropy_backward(
+    dloss: NDArray, logits: NDArray, target: NDArray, *, ignore_index: int = -100, reduction: str = "mean"
+) -> NDArray:
+    """dlogits."""
+    rows = logits if logits.ndim < 3 else np.moveaxis(logits, 1, -1)
+    counts = target != ignore_index
+    onehot = np.arange(rows.shape[-1]) == target[..., None]
+    g = np.asarray(dloss)[..., None] * (softmax(rows) - onehot.astype(rows.dtype))
+    if reduction == "mean":
+        g = g / counts.sum().astype(rows.dtype)
+    g = np.where(counts[..., None], g, 0).astype(logits.dtype)
+    return g if logits.ndim < 3 else np.moveaxis(g, -1, 1)
+
+
+def embedding(index: NDArray, weight: NDArray) -> NDArray:
+    """Rows of weight."""
+    rows: NDArray = weight[index]
+    return rows
+
+
+def embedding_backward(dout: NDArray, index: NDArray, weight: NDArray, padding_idx: int | None = None) -> NDArray:
+    """dweight, occurrences added in order."""
+    out = np.zeros_like(weight)
+    np.add.at(out, index.reshape(-1), dout.reshape(-1, weight.shape[1]))
+    if padding_idx is not None:
+        out[padding_idx] = 0
+    return out
+
+
+# optimizers ----------------------------------------------------------------------------------------------------------
+
+
+def adam(
+    param: NDArray,
+    grad: NDArray,
+    exp_avg: NDArray,
+    exp_avg_sq: NDArray,
+    max_exp_avg_sq: NDArray,
+    *,
+    step: int,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    amsgrad: bool = False,
+    maximize: bool = False,
+    grad_scale: float | None = None,
+) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """param, exp_avg, exp_avg_sq and max_exp_avg_sq after a step."""
+    p, g = param, grad if grad_scale is None else grad_scale * grad
+    if maximize:
+        g = -g
+    if decoupled:
+        p = p * (1 - lr * weight_decay)
+    elif weight_decay:
+        g = g + weight_decay * p
+    m = betas[0] * exp_avg + (1 - betas[0]) * g
+    v = betas[1] * exp_avg_sq + (1 - betas[1]) * (g * g)
+    highest = np.maximum(max_exp_avg_sq, v) if amsgrad else max_exp_avg_sq
+    root = np.sqrt(highest if amsgrad else v) / math.sqrt(1 - betas[1] ** step)
+    return p - lr / (1 - betas[0] ** step) * (m / (root + eps)), m, v, highest
+
+
+def sgd(
+    param: NDArray,
+    grad: NDArray,
+    buffer: NDArray,
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+    maximize: bool = False,
+    first_step: bool = False,
+    grad_scale: float | None = None,
+) -> tuple[NDArray, NDArray]:
+    """param and momentum buffer after a step."""
+    g = grad if grad_scale is None else grad_scale * grad
+    g = (-g if maximize else g) + weight_decay * param
+    if not momentum:
+        return param - lr * g, buffer
+    b = g if first_step else momentum * buffer + (1 - dampening) * g
+    g = g + momentum * b if nesterov else b
+    return param - lr * g, b
+
+
+# random --------------------------------------------------------------------------------------------------------------
+
+
+def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A block of Philox4x32-10, in Python's integers (Salmon et al., 2011, section 3.3)."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        low, high = 0xD2511F53 * c0, 0xCD9E8D57 * c2
+        c0, c1, c2, c3 = (high >> 32) ^ c1 ^ k0, high % 2**32, (low >> 32) ^ c3 ^ k1, low % 2**32
+        k0, k1 = (k0 + 0x9E3779B9) % 2**32, (k1 + 0xBB67AE85) % 2**32
+    return c0, c1, c2, c3
+
+
+def words(n: int, seed: int, offset: int, first: int = 0) -> NDArray:
+    """Words first .. first + n - 1 of a stream: key = seed, counter = (offset, block), low halves first."""
+    split = (seed % 2**32, seed >> 32)
+    blocks = range(first // 4, (first + n + 3) // 4)
+    flat = [w for b in blocks for w in philox((offset % 2**32, offset >> 32, b % 2**32, b >> 32), split)]
+    return np.array(flat[first % 4 : first % 4 + n], np.uint32)
+
+
+def dropout_keep(shape: tuple[int, ...], p: float, seed: int, offset: int = 0) -> NDArray:
+    """True where dropout keeps an element: its 24-bit uniform number is at least p."""
+    uniform = (words(math.prod(shape), seed, offset) >> 8).astype(np.float64) * 2.0**-24
+    keep: NDArray = (uniform >= p).reshape(shape)
+    return keep
+
+
+def uniform(n: int, dtype: Any, seed: int, offset: int = 0) -> NDArray:
+    """n uniform numbers of [0, 1): 24 bits from a word for float32, 53 bits from two for float64."""
+    if np.dtype(dtype) == np.float32:
+        return ((words(n, seed, offset) >> 8) * 2.0**-24).astype(np.float32)
+    w = words(2 * n, seed, offset).astype(np.uint64)
+    return ((w[1::2] << np.uint64(32) | w[::2]) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def normal(n: int, dtype: Any, seed: int, offset: int = 0) -> NDArray:
+    """n normal numbers by Box and Muller, in float64, from the uniform numbers of `dtype`."""
+    u = uniform(2 * n, dtype, seed, offset).astype(np.float64)
+    z: NDArray = np.sqrt(-2 * np.log(1 - u[::2])) * np.cos(2 * np.pi * u[1::2])
+    return z

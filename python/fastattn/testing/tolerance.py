@@ -1,0 +1,105 @@
+r"""The tolerance, derived and never tuned.
+
+.. math:: \mathrm{err(ours)} \le 2 \, \mathrm{err(naive)} + 4 \, \epsilon \max |\mathrm{oracle}|
+
+err(x) is the largest difference from the oracle. Oracle and naive are one function of `reference`: in twice the storage
+precision (float64 for float32, long double for float64) and in the storage dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+NDArray = np.ndarray[Any, Any]
+
+_WIDE: dict[Any, Any] = {np.dtype(np.float32): np.float64, np.dtype(np.float64): np.longdouble}
+
+
+class Exempt(NamedTuple):
+    """An op whose bound is `factor` times the derived one."""
+
+    factor: float
+    reason: str
+
+
+# Every exception there is, by the `case` that check() is called with.
+EXCEPTIONS: dict[str, Exempt] = {}
+
+
+def widen(value: Any) -> Any:
+    """Float arrays in twice their precision; anything else as it is."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(widen(v) for v in value)
+    wide = _WIDE.get(getattr(value, "dtype", None))
+    return value if wide is None else value.astype(wide)
+
+
+def error(actual: NDArray, oracle: NDArray) -> float:
+    """The largest difference where both are finite."""
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(actual.astype(oracle.dtype) - oracle)
+    difference = difference[np.isfinite(oracle) & np.isfinite(actual)]
+    return float(difference.max(initial=0))
+
+
+def bound(oracle: NDArray, naive: NDArray, dtype: Any) -> float:
+    """How far from the oracle a result of `dtype` may be."""
+    largest = float(np.abs(oracle[np.isfinite(oracle)]).max(initial=0))
+    return 2 * error(naive, oracle) + 4 * float(np.finfo(dtype).eps) * largest
+
+
+def assert_within(actual: Any, oracle: Any, naive: Any, case: str = "") -> None:
+    """Asserts shape, NaN and infinity as in the oracle, and everything finite within the bound.
+
+    Args:
+        actual: the result under test.
+        oracle: the same in twice the precision.
+        naive: the same by one rounding per operation in the dtype of `actual`.
+        case: a name that EXCEPTIONS may list.
+
+    Raises:
+        AssertionError: says by how much and where.
+    """
+    actual, oracle, naive = np.asarray(actual), np.asarray(oracle), np.asarray(naive)
+    assert actual.shape == oracle.shape, f"{case}: shape {actual.shape}, expected {oracle.shape}"
+    assert naive.dtype == actual.dtype, f"{case}: dtype {actual.dtype}, expected {naive.dtype}"
+    narrowed = oracle.astype(actual.dtype)  # what overflows the storage dtype is inf
+    finite = np.isfinite(narrowed)
+    np.testing.assert_array_equal(np.where(finite, 0, actual), np.where(finite, 0, narrowed), f"{case}: NaN and inf")
+    assert np.isfinite(actual[finite]).all(), f"{case}: not finite where the oracle is"
+    allowed = EXCEPTIONS.get(case, Exempt(1.0, "")).factor * bound(oracle[finite], naive[finite], actual.dtype)
+    found = error(actual[finite], oracle[finite])
+    if not found <= allowed:
+        difference = np.where(finite, np.abs(actual.astype(oracle.dtype) - oracle), 0)
+        at = np.unravel_index(int(difference.argmax()), difference.shape)
+        at_text = tuple(int(i) for i in at)
+        msg = f"{case}: error {found:.3e} > {allowed:.3e} at {at_text}: {actual[at]!r}, expected {oracle[at]!r}"
+        raise AssertionError(msg)
+
+
+def check(actual: Any, function: Callable[..., Any], *args: Any, case: str = "", **options: Any) -> None:
+    """Holds a result, or a sequence of results (None = not looked at), to a function of `reference`.
+
+    Args:
+        actual: what fastattn returned for these arguments.
+        function: of `fastattn.testing.reference`.
+        args, options: its arguments, in the storage dtype.
+        case: a name for messages and for EXCEPTIONS.
+
+    Raises:
+        AssertionError: a result is further from the oracle than the derived tolerance allows.
+    """
+    case = case or function.__name__
+    with np.errstate(all="ignore"):
+        oracle = function(*map(widen, args), **{k: widen(v) for k, v in options.items()})
+        naive = function(*args, **options)
+    if not isinstance(oracle, (tuple, list)):
+        assert_within(actual, oracle, naive, case)
+        return
+    results: Sequence[Any] = actual
+    for i, (result, wide, narrow) in enumerate(zip(results, oracle, naive, strict=True)):
+        if result is not None:
+            assert_within(result, wide, narrow, f"{case}[{i}]" if f"{case}[{i}]" in EXCEPTIONS else case)

@@ -1,0 +1,56 @@
+"""What every test may ask for: the machine's instruction sets, dtypes, random arrays, tensors that want gradients."""
+
+import importlib.metadata
+
+import numpy as np
+import pytest
+
+import fastattn as fa
+from fastattn.testing import forced_isa, isas
+
+
+def pytest_report_header() -> list[str]:
+    def version(package: str) -> str:
+        try:
+            return f"{package} {importlib.metadata.version(package)}"
+        except importlib.metadata.PackageNotFoundError:
+            return f"no {package}"
+
+    packages = ("numpy", "ml_dtypes", "hypothesis", "torch", "transformers")
+    info = fa.build_info()
+    return [
+        ", ".join(version(p) for p in packages),
+        f"fastattn {info['version']}: {info['isa']} in use of {', '.join(info['isas'])}; {info['threads']} threads",
+    ]
+
+
+@pytest.fixture(params=isas())
+def isa(request):
+    with forced_isa(request.param):
+        yield request.param
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    return np.dtype(request.param)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def randn(rng):
+    """randn(*shape, dtype=): normal numbers."""
+
+    def make(*shape, dtype=np.float64):
+        return np.asarray(rng.standard_normal(shape)).astype(dtype)
+
+    return make
+
+
+@pytest.fixture
+def leaf(randn):
+    """leaf(*shape): a float64 tensor that wants a gradient."""
+    return lambda *shape: fa.Tensor(randn(*shape), requires_grad=True)

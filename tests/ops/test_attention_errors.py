@@ -1,0 +1,230 @@
+"""What attention refuses, in which words, and that it holds no T x S array."""
+
+import re
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+import fastattn as fa
+from fastattn.testing import unchanged
+
+ATTENTION = fa.scaled_dot_product_attention
+Z = np.zeros
+Q, K = Z((2, 4, 5, 8)), Z((2, 4, 7, 8))
+GQA = Z((2, 2, 7, 8))
+
+SHAPES = "query (B2, H4, T5, D8), key (B2, H4, S7, D8), value (B2, H4, S7, D8), layout 'bhtd'"
+ERRORS = [
+    (
+        lambda o: ATTENTION(Q, Z((2, 4, 7, 9)), K, out=o),
+        ValueError,
+        "key head_dim 9 != query head_dim 8; query (B2, H4, T5, D8), key (B2, H4, S7, D9), value (B2, H4, S7, D8)",
+    ),
+    (
+        lambda o: ATTENTION(Q, K[0], K, out=o),
+        ValueError,
+        "query, key and value need 2, 3 or 4 axes, all the same number; query (B2, H4, T5, D8), key (H4, S7, D8)",
+    ),
+    (
+        lambda o: ATTENTION(Q[0, 0, 0], K[0, 0, 0], K[0, 0, 0]),
+        ValueError,
+        "query, key and value need 2, 3 or 4 axes, all the same number; query (D8,)",
+    ),
+    (
+        lambda o: ATTENTION(Q, K[:1], K, out=o),
+        ValueError,
+        "query, key and value differ in batch size; query (B2, H4, T5, D8), key (B1, H4, S7, D8)",
+    ),
+    (
+        lambda o: ATTENTION(Q, K, K[:, :, :6], out=o),
+        ValueError,
+        "key and value differ in heads or length; query (B2, H4, T5, D8), key (B2, H4, S7, D8), value (B2, H4, S6, D8), "
+        "layout 'bhtd'. Inputs in (B, T, H, D)? pass layout=\"bthd\"",
+    ),
+    (lambda o: ATTENTION(Q, K, GQA, out=o), ValueError, "key and value differ in heads or length"),
+    (lambda o: ATTENTION(Z((2, 4, 5, 0)), Z((2, 4, 7, 0)), K), ValueError, "head_dim is 1 to 256; query"),
+    (lambda o: ATTENTION(Z((2, 4, 5, 257)), Z((2, 4, 7, 257)), K), ValueError, "head_dim is 1 to 256; query"),
+    (lambda o: ATTENTION(Q, K, Z((2, 4, 7, 257))), ValueError, "head_dim is 1 to 256; query"),
+    (lambda o: ATTENTION(Q, K, Z((2, 4, 7, 0))), ValueError, "head_dim is 1 to 256; query"),
+    (
+        lambda o: ATTENTION(Q, GQA, GQA, out=o),
+        ValueError,
+        "query has 4 heads and key 2; pass enable_gqa=True to share key heads; query (B2, H4, T5, D8)",
+    ),
+    (
+        lambda o: ATTENTION(Q, Z((2, 3, 7, 8)), Z((2, 3, 7, 8)), enable_gqa=True, out=o),
+        ValueError,
+        "query has 4 heads and key 3; with enable_gqa a multiple of key's is expected; query",
+    ),
+    (
+        lambda o: ATTENTION(Q, Z((2, 3, 5, 8)), Z((2, 3, 5, 8)), out=o),
+        ValueError,
+        "layout 'bhtd'. Inputs in (B, T, H, D)? pass layout=\"bthd\"",
+    ),
+    (
+        lambda o: ATTENTION(Z((2, 5, 4, 8)), Z((2, 7, 3, 8)), Z((2, 7, 3, 8)), layout="bthd"),
+        ValueError,
+        "query has 4 heads and key 3; query (B2, T5, H4, D8), key (B2, S7, H3, D8), value (B2, S7, H3, D8), layout 'bthd'",
+    ),
+    (
+        lambda o: ATTENTION(Q, K, K, np.ones((5, 6), bool), out=o),
+        ValueError,
+        "attn_mask (5, 6) does not broadcast to (B2, H4, T5, S7); " + SHAPES,
+    ),
+    (
+        lambda o: ATTENTION(Q, K, K, np.ones((1, 2, 4, 5, 7), bool), out=o),
+        ValueError,
+        "attn_mask (1, 2, 4, 5, 7) does not broadcast to (B2, H4, T5, S7)",
+    ),
+    (
+        lambda o: ATTENTION(Q, K, K, np.ones((5, 7), np.float32), out=o),
+        TypeError,
+        "attn_mask has dtype float32; expected bool (True = attend) or float64, that of query",
+    ),
+    (
+        lambda o: ATTENTION(Q, K, K, np.ones((5, 7), int), out=o),
+        TypeError,
+        "attn_mask has dtype int64; expected bool (True = attend) or float64, that of query",
+    ),
+    (
+        lambda o: ATTENTION(Q, K, K, dropout_p=1.5, out=o),
+        ValueError,
+        "dropout_p is 1.500000; expected a probability, 0 to 1",
+    ),
+    (
+        lambda o: ATTENTION(Q, K, K, dropout_p=float("nan"), out=o),
+        ValueError,
+        "dropout_p is nan; expected a probability",
+    ),
+    (lambda o: ATTENTION(Q, K, K, window=(-2, 0), out=o), ValueError, "window is two numbers of -1 (all) or more"),
+    (lambda o: ATTENTION(Q, K, K, window=(0, -2), out=o), ValueError, "window is two numbers of -1 (all) or more"),
+    (lambda o: ATTENTION(Q, K, K, softcap=-1.0, out=o), ValueError, "softcap is -1.000000; expected 0 or more"),
+    (lambda o: ATTENTION(Q, K, K, sinks=Z(3), out=o), ValueError, "sinks has shape (3,); expected (4,)"),
+    (
+        lambda o: ATTENTION(Q, K, K, alibi_slopes=Z(3), out=o),
+        ValueError,
+        "alibi_slopes (3,) does not broadcast to (B2, H4); " + SHAPES,
+    ),
+    (lambda o: ATTENTION(Q, K, K, alibi_slopes=Z(4, int), out=o), TypeError, "alibi_slopes has dtype int64"),
+    (lambda o: ATTENTION(Q, K, K, sinks=Z(4, int), out=o), TypeError, "sinks has dtype int64; expected float32 or"),
+    (lambda o: ATTENTION(Q, K, K, layout="bsnd", out=o), ValueError, 'layout is \'bsnd\'; expected "bhtd" or "bthd"'),
+    (
+        lambda o: ATTENTION(Q, K, K, causal_align="left", out=o),
+        ValueError,
+        'causal_align is \'left\'; expected "top_left" or "bottom_right"',
+    ),
+    (
+        lambda o: ATTENTION(Q.astype(np.float32), K, K, out=o),
+        TypeError,
+        "query is float32 and key is float64; they must have one dtype",
+    ),
+    (
+        lambda o: ATTENTION(Q, K, K.astype(np.float32), out=o),
+        TypeError,
+        "query is float64 and value is float32; they must have one dtype",
+    ),
+    (
+        lambda o: ATTENTION(*(x.astype(np.float16) for x in (Q, K, K))),
+        TypeError,
+        "query has dtype float16; expected float32 or float64",
+    ),
+    (lambda o: ATTENTION(Q, None, K, out=o), TypeError, "key is None; expected an array"),
+    (
+        lambda o: ATTENTION(Q, K, Z((2, 4, 7, 9)), out=o),
+        ValueError,
+        "out has shape (2, 4, 5, 8); expected (2, 4, 5, 9)",
+    ),
+    (
+        lambda o: ATTENTION(Q, K, K, out=Z((2, 4, 8, 5)).swapaxes(2, 3)),
+        ValueError,
+        "out is not contiguous along its last axis",
+    ),
+    (
+        lambda o: ATTENTION(*(x.astype(np.float32) for x in (Q, K, K)), out=o),
+        TypeError,
+        "query is float32 and out is float64; they must have one dtype",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "text"), ERRORS, ids=[e[2][:48] for e in ERRORS])
+def test_errors(call, error, text):
+    out = np.full((2, 4, 5, 8), 7.0)
+    with unchanged(out), pytest.raises(error, match=re.escape(text)) as caught:
+        call(out)
+    assert str(caught.value).startswith("scaled_dot_product_attention: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_out_that_cannot_be_written():
+    q = np.ones((1, 2, 5, 8))
+    for name, arguments in {"query": (q, q + 1, q + 2), "key": (q + 1, q, q + 2), "value": (q + 1, q + 2, q)}.items():
+        with unchanged(q), pytest.raises(ValueError, match=f"out overlaps {name} in memory"):
+            ATTENTION(*arguments, out=q)
+    frozen = q.copy()
+    frozen.flags.writeable = False
+    with pytest.raises(ValueError, match="scaled_dot_product_attention: out is read-only"):
+        ATTENTION(q, q, q, out=frozen)
+
+
+UNSUPPORTED = [
+    ({"dropout_p": 0.5}, "dropout"),
+    ({"softcap": 5.0}, "softcap"),
+    ({"alibi_slopes": Z(4)}, "alibi"),
+    ({"sinks": Z(4)}, "sinks"),
+    ({"return_weights": True}, "weights"),
+]
+
+
+@pytest.mark.parametrize(("options", "part"), UNSUPPORTED, ids=[u[1] for u in UNSUPPORTED])
+def test_what_no_kernel_does_yet_is_named(isa, options, part):
+    out = np.full((2, 4, 5, 8), 7.0)
+    with unchanged(out), pytest.raises(fa.UnsupportedError, match=f"(?i)^scaled_dot_product_attention: .*{part}"):
+        ATTENTION(Q, K, K, out=out, **options)
+    (what,) = fa.explain(ATTENTION, Q, K, K, **options)
+    assert part in what.unsupported.lower()
+    assert isinstance(fa.UnsupportedError("x"), NotImplementedError)
+
+
+def test_explain(isa):
+    (what,) = fa.explain(ATTENTION, Q, K, K)
+    assert what.kernel == f"attention_fwd_f64_{isa}"
+    assert what.unsupported == ""
+    assert what.flops == 2 * 2 * 4 * 5 * 7 * (8 + 8)
+    square = np.zeros((1, 1, 64, 8))
+    (causal,) = fa.explain(ATTENTION, square, square, square, is_causal=True)
+    assert causal.flops == 2 * 16 * 64 * 65 / 2
+
+
+MEMORY = """
+    import resource, sys
+    import numpy as np
+    import fastattn as fa
+
+    def peak():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    rng = np.random.default_rng(0)
+    T = 4096
+    q, k, v = (fa.Tensor(rng.standard_normal((1, 1, T, 32)).astype(np.float32), requires_grad=True) for _ in range(3))
+    small = [fa.Tensor(x._data[:, :, :64].copy(), requires_grad=True) for x in (q, k, v)]
+    fa.scaled_dot_product_attention(*small, is_causal=True).sum().backward()  # loads what is loaded once
+    mask = fa.Tensor(np.zeros((1, T), np.float32), requires_grad=True)
+    before = peak()
+    for options in ({}, {"is_causal": True}, {"attn_mask": mask}, {"return_lse": True}):
+        result = fa.scaled_dot_product_attention(q, k, v, **options)
+        (result.output if options.get("return_lse") else result).sum().backward()
+    print(peak() - before)
+"""
+
+
+def test_no_array_of_queries_by_keys_is_held():
+    """Forward and backward at T = S = 4096, 32 wide: the score matrix would be 64 MB, tensors are 512 KB each."""
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(MEMORY)], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) < 24e6
