@@ -11,7 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench import ceilings, harness, report, suites, worker
+from bench import (
+    attention_memory,
+    bench_end_to_end,
+    call_overhead,
+    ceilings,
+    harness,
+    import_time,
+    report,
+    steady_state,
+    suites,
+    worker,
+)
 
 import fastattn as fa
 
@@ -132,3 +143,33 @@ def test_the_command_lists_its_cases_and_refuses_other_ops() -> None:
     refused = run("--op", "nothing")
     assert refused.returncode == 1
     assert "no suite of nothing" in refused.stderr
+
+
+def test_a_training_step_frees_what_it_made() -> None:
+    case = bench_end_to_end.step(bench_end_to_end.TINY)
+    steady = steady_state.measure(case, steps=3, warm_up=1)
+    assert steady.live_bytes == [0, 0, 0]
+    assert steady.collected == 0
+    assert "page faults a step" in steady_state.report(case, steady)
+
+
+@pytest.mark.parametrize("through_tape", [False, True])
+def test_attention_never_holds_its_scores(through_tape: bool) -> None:
+    length, heads = 2048, 8
+    taken = attention_memory.measure(length, 64, heads, through_tape=through_tape)
+    assert taken < heads * length**2 * 4 / 2
+
+
+def test_every_tiny_call_works() -> None:
+    for by in call_overhead.calls().values():
+        for call in by.values():
+            call()
+    for name, call in call_overhead.attention_layers().items():
+        median, best = call_overhead.microseconds(call, batch=2, batches=3)
+        assert 0 < best <= median, name
+
+
+def test_imports_are_timed() -> None:
+    base, added = import_time.measure(1)
+    assert len(base) == len(added) == 1
+    assert any(name.startswith("fastattn") for _, name in import_time.slowest_modules(50))
