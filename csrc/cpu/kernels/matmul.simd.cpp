@@ -23,6 +23,14 @@
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
 
+template <class T>
+FASTATTN_INLINE Vec<T> load_bias(const Problem<T>& p, int64_t n, int lanes) {
+  if (p.bias_n == 1) return Vec<T>::load(p.bias + n, lanes);
+  T strided[Vec<T>::kLanes] = {};
+  for (int i = 0; i < lanes; ++i) strided[i] = p.bias[(n + i) * p.bias_n];
+  return Vec<T>::load(strided);
+}
+
 // The tile's way from sums to out; sums[r][n] at stride kCols.
 template <class T>
 __attribute__((noinline)) void finish_tile(const Problem<T>& p, const T* sums, int64_t row, int64_t rows, int64_t col,
@@ -33,7 +41,7 @@ __attribute__((noinline)) void finish_tile(const Problem<T>& p, const T* sums, i
       const int lanes = static_cast<int>(min_of(cols - n, int64_t{V::kLanes}));
       V x = V::load(sums + r * TileConfig<T>::kCols + n);
       const int64_t at = col + n, m = row + r;
-      if (p.bias != nullptr) x = x + V::load(p.bias + at, lanes);
+      if (p.bias != nullptr) x = x + load_bias(p, at, lanes);
       if (p.preact != nullptr) x.store(p.preact + m * p.preact_m + at, lanes);
       if (p.activation == FA_ACT_GELU) x = gelu(x);
       if (p.activation == FA_ACT_GELU_TANH) x = gelu_tanh(x);
