@@ -91,45 +91,47 @@ inline void sum_rows(const T* src, const Rows& rows, int64_t col_stride, int64_t
 }  // namespace
 
 fa_status bias_grad(const fa_bias_grad_params& p, fa_launch& launch) {
-  return visit_float(p.dout.dtype, launch, [&]<class T>() __attribute__((always_inline)) {
-    const int64_t cols = p.dout.shape[p.dout.ndim - 1];
-    const Rows rows = rows_of(p.dout);
-    const int64_t blocks = max_of(ceil_div(rows.count, kBlockRows), int64_t{1});
-    const int64_t col_stride = cols == 1 ? 1 : p.dout.strides[p.dout.ndim - 1];
-    const int64_t dbias_stride = cols == 1 ? 1 : p.dbias.strides[0];
-    const int64_t partial_rows = blocks > 1 ? blocks : 0, result_rows = dbias_stride == 1 ? 0 : 1;
-    const double elements = static_cast<double>(rows.count) * static_cast<double>(cols);
-    describe<"bias_grad", T>(launch, {.workspace = static_cast<size_t>((partial_rows + result_rows) * cols) * sizeof(T),
-                                      .flops = elements,
-                                      .bytes = sizeof(T) * (elements + static_cast<double>(cols))});
-    if (launch.query || cols == 0) return FA_OK;
+  return visit_float(
+      p.dout.dtype, launch, [&]<class T>() __attribute__((always_inline)) {
+        const int64_t cols = p.dout.shape[p.dout.ndim - 1];
+        const Rows rows = rows_of(p.dout);
+        const int64_t blocks = max_of(ceil_div(rows.count, kBlockRows), int64_t{1});
+        const int64_t col_stride = cols == 1 ? 1 : p.dout.strides[p.dout.ndim - 1];
+        const int64_t dbias_stride = cols == 1 ? 1 : p.dbias.strides[0];
+        const int64_t partial_rows = blocks > 1 ? blocks : 0, result_rows = dbias_stride == 1 ? 0 : 1;
+        const double elements = static_cast<double>(rows.count) * static_cast<double>(cols);
+        describe<"bias_grad", T>(launch,
+                                 {.workspace = static_cast<size_t>((partial_rows + result_rows) * cols) * sizeof(T),
+                                  .flops = elements,
+                                  .bytes = sizeof(T) * (elements + static_cast<double>(cols))});
+        if (launch.query || cols == 0) return FA_OK;
 
-    T* const partial = static_cast<T*>(launch.workspace);      // (blocks, N)
-    T* const dbias = data<T>(p.dbias);                         // (N)
-    T* const result = dbias_stride == 1 ? dbias : partial + partial_rows * cols;
-    const T* const dout = data<const T>(p.dout);
-    const int64_t chunks = ceil_div(cols, kChunkCols);
-    parallel_for(launch, blocks * chunks, [&](int64_t item, int) {
-      const int64_t block = item / chunks, col = item % chunks * kChunkCols, begin = block * kBlockRows;
-      sum_rows(dout + col * col_stride, rows, col_stride, begin, min_of(begin + kBlockRows, rows.count),
-               min_of(kChunkCols, cols - col), (blocks > 1 ? partial + block * cols : result) + col);
-    });
-    if (blocks > 1) {
-      Rows partials;
-      partials.num_axes = 1;
-      partials.size[0] = partials.count = blocks;
-      partials.stride[0] = cols;
-      constexpr int64_t kChunk = 256;
-      parallel_for(launch, ceil_div(cols, kChunk), [&](int64_t item, int) {
-        const int64_t col = item * kChunk;
-        sum_rows(partial + col, partials, 1, 0, blocks, min_of(kChunk, cols - col), result + col);
+        T* const partial = static_cast<T*>(launch.workspace);  // (blocks, N)
+        T* const dbias = data<T>(p.dbias);                     // (N)
+        T* const result = dbias_stride == 1 ? dbias : partial + partial_rows * cols;
+        const T* const dout = data<const T>(p.dout);
+        const int64_t chunks = ceil_div(cols, kChunkCols);
+        parallel_for(launch, blocks * chunks, [&](int64_t item, int) {
+          const int64_t block = item / chunks, col = item % chunks * kChunkCols, begin = block * kBlockRows;
+          sum_rows(dout + col * col_stride, rows, col_stride, begin, min_of(begin + kBlockRows, rows.count),
+                   min_of(kChunkCols, cols - col), (blocks > 1 ? partial + block * cols : result) + col);
+        });
+        if (blocks > 1) {
+          Rows partials;
+          partials.num_axes = 1;
+          partials.size[0] = partials.count = blocks;
+          partials.stride[0] = cols;
+          constexpr int64_t kChunk = 256;
+          parallel_for(launch, ceil_div(cols, kChunk), [&](int64_t item, int) {
+            const int64_t col = item * kChunk;
+            sum_rows(partial + col, partials, 1, 0, blocks, min_of(kChunk, cols - col), result + col);
+          });
+        }
+        if (result != dbias) {
+          for (int64_t n = 0; n < cols; ++n) dbias[n * dbias_stride] = result[n];
+        }
+        return FA_OK;
       });
-    }
-    if (result != dbias) {
-      for (int64_t n = 0; n < cols; ++n) dbias[n * dbias_stride] = result[n];
-    }
-    return FA_OK;
-  });
 }
 
 }  // namespace fastattn::cpu::FASTATTN_ISA
