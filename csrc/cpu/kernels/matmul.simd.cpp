@@ -5,8 +5,8 @@
 // C is computed in register tiles of kRows x kVecs vectors (matmul_tile.h). An item is a chunk of row tiles by a chunk
 // of slivers (kVecs vectors of columns); its rows of a stay in L2 while slivers of b pass by. b comes from
 //   - slivers that all threads packed in a region before (large matrices),
-//   - b itself (small ones, and M <= 32, where b is read once and nothing would be left of a copy),
-//   - slivers that the item packs for itself (many small products, and M <= 32 with b contiguous along K).
+//   - b itself (small ones, and M <= 32, where b is read about once and a copy would cost as much),
+//   - slivers that the item packs for itself (many small products; M <= 160; M <= 32 with b contiguous along K).
 // Bias, activation and residual are applied to the tile while it is in L1. Partial sums of long K stay with the item.
 //
 // Work 2 M N K flops; compulsory traffic M K + K N + M N elements. From about 64 x 64 x 64 on the FMA units are the

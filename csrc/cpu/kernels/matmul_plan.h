@@ -208,13 +208,17 @@ FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
 
   constexpr int64_t kPanelElements = int64_t{16} * 1024 * 1024 / sizeof(T), kPanelBlocks = 8;
   constexpr int64_t kStreamRows = 32;
-  const bool stream = p.M <= kStreamRows;
+  constexpr int64_t kFewRows = 160, kFewRowsSlivers = 8;
   // b fits L1 and L2 as it is: packing costs more than it gives.
   const bool small_b = p.K * p.N <= int64_t{262144} / int64_t{sizeof(T)};
+  // Up to kFewRows rows, writing all of b packed to memory and reading it again is a good part of the time: an item
+  // takes all rows, packs a piece of its sliver into L2 and is done with it.
+  const bool few_rows = p.M > kStreamRows && p.M <= kFewRows && q.num_slivers >= kFewRowsSlivers && !small_b;
+  const bool stream = p.M <= kStreamRows || few_rows;
   q.batch_items = stream || (p.batch >= 8 && small_b);
-  q.b_from = p.K == 0 || (b_rows && (stream || small_b)) ? BFrom::kDirect
-             : q.batch_items                             ? BFrom::kLocal
-                                                         : BFrom::kShared;
+  q.b_from = p.K == 0 || (b_rows && ((stream && !few_rows) || small_b)) ? BFrom::kDirect
+             : q.batch_items                                            ? BFrom::kLocal
+                                                                        : BFrom::kShared;
 
   if (one_run && p.a_k == 1) {
     q.a_from = AFrom::kRows;
@@ -233,6 +237,7 @@ FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
   constexpr int64_t kItemWork = 65536;
   constexpr int64_t kChunkTiles = 96 / C::kRows;
   int64_t m_tiles = min_of(q.num_row_tiles, kChunkTiles), slivers = q.num_slivers;
+  if (few_rows) m_tiles = q.num_row_tiles;
   if (q.b_from == BFrom::kLocal && !stream) m_tiles = min_of(q.num_row_tiles, 4 * kChunkTiles);
   if (stream) {
     slivers = q.b_from == BFrom::kLocal ? 1 : min_of(int64_t{4}, max_of(int64_t{1}, q.num_slivers / 8));
