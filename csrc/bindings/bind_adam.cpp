@@ -20,6 +20,7 @@ void adam_step(py::handle params, py::handle grads, py::handle exp_avgs, py::han
   p.max_exp_avg_sqs = lists.read(max_exp_avg_sqs, "max_exp_avg_sqs", true);
   p.masters = lists.read(masters, "masters", true);
   p.num_tensors = lists.size();
+  lists.check_overlap();
   if (amsgrad && p.max_exp_avg_sqs == nullptr) call.value_error("amsgrad needs max_exp_avg_sqs");
   const fa_tensor& inf = call.optional(found_inf, "found_inf");
   call.expect_dtype("found_inf", FA_F32);

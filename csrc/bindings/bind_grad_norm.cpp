@@ -10,6 +10,7 @@ double grad_norm(py::handle grads) {
   fa_grad_norm_params p;
   p.grads = lists.read(grads, "grads", false);
   p.num_tensors = lists.size();
+  lists.check_overlap();
   double total = 0;
   p.total = {&total, FA_F64, 0, {}, {}};
   call.run(&fa_table::grad_norm, p);
@@ -22,6 +23,7 @@ void grad_scale(py::handle grads, double scale) {
   fa_grad_scale_params p;
   p.grads = lists.read(grads, "grads", true);
   p.num_tensors = lists.size();
+  lists.check_overlap();
   p.scale = scale;
   call.run(&fa_table::grad_scale, p);
 }

@@ -179,7 +179,7 @@ void matmul_bwd(py::handle a, py::handle b, py::handle dout, py::handle da, py::
     }
   }
   if (dbias_view.data != nullptr) {
-    fa_bias_grad_params p{dout_view, dbias_view};
+    fa_bias_grad_params p{merge_rows(dout_view, 1), dbias_view};
     call.run(&fa_table::bias_grad, p);
   }
 }

@@ -16,6 +16,7 @@ void sgd_step(py::handle params, py::handle grads, py::handle momentum_buffers, 
   p.grads = lists.read(grads, "grads", zero_grads);
   p.momentum_buffers = lists.read(momentum_buffers, "momentum_buffers", true);
   p.num_tensors = lists.size();
+  lists.check_overlap();
   if (momentum != 0 && p.momentum_buffers == nullptr) call.value_error("momentum needs momentum_buffers");
   if (nesterov && (momentum <= 0 || dampening != 0))
     call.value_error("nesterov needs a momentum above 0 and no dampening");

@@ -143,9 +143,8 @@ const fa_tensor& Call::read(py::handle object, const char* name, bool written, b
   if (!reading.on_cpu) type_error(std::string(name) + " is not in CPU memory, and this build has no other backend");
   if (written) {
     if (!reading.writeable) value_error(std::string(name) + " is read-only");
-    const bool empty = num_elements(arg.view) == 0;  // NumPy may give such an array any strides
     for (int i = 0; i < arg.view.ndim; ++i) {
-      if (!empty && arg.view.strides[i] == 0 && arg.view.shape[i] > 1) {
+      if (arg.view.strides[i] == 0 && arg.view.shape[i] > 1) {
         value_error(std::string(name) + " is a broadcast view, which cannot be written");
       }
     }

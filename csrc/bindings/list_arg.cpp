@@ -1,5 +1,8 @@
 #include "list_arg.h"
 
+#include <algorithm>
+#include <utility>
+
 namespace fastattn::bindings {
 
 const fa_tensor* TensorLists::read(py::handle list, const char* name, bool written) {
@@ -27,9 +30,10 @@ const fa_tensor* TensorLists::read(py::handle list, const char* name, bool writt
       throw py::type_error(op_ + ": " + element + " has dtype " + dtype_name(view.dtype) +
                            "; expected float32 or float64");
     }
-    if (view.dtype != model.dtype) {
-      throw py::type_error(op_ + ": " + first_name_ + "[" + std::to_string(i) + "] is " + dtype_name(model.dtype) +
-                           " and " + element + " is " + dtype_name(view.dtype) + "; they must have one dtype");
+    const int32_t dtype = lists_.front().front().dtype;
+    if (view.dtype != dtype) {
+      throw py::type_error(op_ + ": " + first_name_ + "[0] is " + dtype_name(dtype) + " and " + element + " is " +
+                           dtype_name(view.dtype) + "; they must have one dtype");
     }
     bool same = view.ndim == model.ndim;
     for (int d = 0; same && d < view.ndim; ++d) same = view.shape[d] == model.shape[d];
@@ -38,7 +42,38 @@ const fa_tensor* TensorLists::read(py::handle list, const char* name, bool writt
                   shape_text(model.ndim, model.shape) + ", that of " + first_name_ + "[" + std::to_string(i) + "]");
     }
   }
+  lists_read_.push_back({name, written});
   return views.data();
+}
+
+void TensorLists::check_overlap() const {
+  struct Extent {
+    const char *low, *high;
+    size_t list, index;
+  };
+  std::vector<Extent> extents;
+  for (size_t list = 0; list < lists_.size(); ++list) {
+    for (size_t i = 0; i < lists_[list].size(); ++i) {
+      const fa_tensor& t = lists_[list][i];
+      const int64_t bytes = num_elements(t) * (t.dtype == FA_F64 ? 8 : 4);
+      const char* low = static_cast<const char*>(t.data);
+      if (bytes > 0) extents.push_back({low, low + bytes, list, i});
+    }
+  }
+  std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) { return a.low < b.low; });
+  const Extent *last = nullptr, *last_written = nullptr;  // those that reach furthest so far
+  for (const Extent& e : extents) {
+    const bool written = lists_read_[e.list].written;
+    const Extent* before = written ? last : last_written;
+    if (before != nullptr && e.low < before->high) {
+      const bool swap = std::pair(e.list, e.index) < std::pair(before->list, before->index);
+      const Extent &first = swap ? e : *before, &second = swap ? *before : e;
+      auto text = [&](const Extent& x) { return lists_read_[x.list].name + ("[" + std::to_string(x.index) + "]"); };
+      value_error(text(second) + " overlaps " + text(first) + " in memory");
+    }
+    if (last == nullptr || e.high > last->high) last = &e;
+    if (written && (last_written == nullptr || e.high > last_written->high)) last_written = &e;
+  }
 }
 
 }  // namespace fastattn::bindings

@@ -1,13 +1,15 @@
 // The arguments of the multi-tensor ops: parallel lists of contiguous arrays of one shape and dtype per position.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "call.h"
 
 namespace fastattn::bindings {
 
-// Reads lists and checks them against each other. All positions of a list have the dtype of the first list's first one.
+// Reads lists and checks them against each other: one dtype for all (that of the first list's first array, by which the
+// kernels are chosen), one shape at each position.
 class TensorLists {
  public:
   explicit TensorLists(const char* op) : op_(op) {}
@@ -15,6 +17,8 @@ class TensorLists {
   // Views of a list; nullptr where it is None. `written`: must be writeable.
   const fa_tensor* read(py::handle list, const char* name, bool written);
   int64_t size() const { return size_ < 0 ? 0 : size_; }
+  // No written array shares memory with another. After the last read.
+  void check_overlap() const;
 
  private:
   [[noreturn]] void value_error(const std::string& text) const { throw py::value_error(op_ + ": " + text); }
@@ -23,6 +27,11 @@ class TensorLists {
   const char* first_name_ = nullptr;
   int64_t size_ = -1;
   std::vector<std::vector<fa_tensor>> lists_;
+  struct List {
+    std::string name;
+    bool written;
+  };
+  std::vector<List> lists_read_;  // of lists_
 };
 
 }  // namespace fastattn::bindings

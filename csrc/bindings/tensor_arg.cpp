@@ -62,6 +62,22 @@ void check_ndim(int ndim, const char* op, const char* name) {
   }
 }
 
+bool is_empty(const fa_tensor& t) {
+  for (int i = 0; i < t.ndim; ++i) {
+    if (t.shape[i] == 0) return true;
+  }
+  return false;
+}
+
+// The strides of an empty array say nothing, and producers differ in them.
+void make_row_major(fa_tensor& t) {
+  int64_t stride = 1;
+  for (int i = t.ndim - 1; i >= 0; --i) {
+    t.strides[i] = stride;
+    stride *= t.shape[i] > 1 ? t.shape[i] : 1;
+  }
+}
+
 Reading read_ndarray(PyArrayObject* array, const char* op, const char* name, fa_tensor& view) {
   const int ndim = PyArray_NDIM(array);
   check_ndim(ndim, op, name);
@@ -121,9 +137,16 @@ Reading read_dlpack(const dlpack::ExchangeApi& api, py::handle object, const cha
 }  // namespace
 
 Reading read_tensor(py::handle object, const char* op, const char* name, fa_tensor& view) {
-  if (PyArray_Check(object.ptr())) return read_ndarray(reinterpret_cast<PyArrayObject*>(object.ptr()), op, name, view);
-  if (const auto* api = exchange_api(Py_TYPE(object.ptr()))) return read_dlpack(*api, object, op, name, view);
-  throw py::type_error(prefix(op, name) + " is a " + Py_TYPE(object.ptr())->tp_name + "; expected an array");
+  Reading reading;
+  if (PyArray_Check(object.ptr())) {
+    reading = read_ndarray(reinterpret_cast<PyArrayObject*>(object.ptr()), op, name, view);
+  } else if (const auto* api = exchange_api(Py_TYPE(object.ptr()))) {
+    reading = read_dlpack(*api, object, op, name, view);
+  } else {
+    throw py::type_error(prefix(op, name) + " is a " + Py_TYPE(object.ptr())->tp_name + "; expected an array");
+  }
+  if (is_empty(view)) make_row_major(view);
+  return reading;
 }
 
 py::object empty_array(py::handle shape, py::handle dtype, py::handle) {

@@ -113,16 +113,6 @@ def test_same_bits_for_any_threads_and_grouping(isa, dtype, lists):
     assert_same_bits(run([everything]), run([[i] for i in everything]))
 
 
-def test_mixed_dtypes_between_tensors(isa, lists):
-    """Each tensor has its dtype; a list may hold both."""
-    a, b = lists([(9,)], np.float32), lists([(7,)], np.float64)
-    both = [[x[0].copy(), y[0].copy()] for x, y in zip(a, b, strict=True)]
-    fa.adam_step(*both[:4], step=1, lr=0.1)
-    for single, i in ((a, 0), (b, 1)):
-        fa.adam_step(*single[:4], step=1, lr=0.1)
-        assert_same_bits([values[i] for values in both], [values[0] for values in single])
-
-
 def test_empty_list():
     fa.adam_step([], [], [], [], step=1, lr=0.1)
 
@@ -151,53 +141,59 @@ def frozen():
     return x
 
 
-P, S = [A(3), A(2, 2)], {"step": 1, "lr": 0.1}
+P, M, V = ([A(3), A(2, 2)] for _ in range(3))  # gradients, m and v
+S = {"step": 1, "lr": 0.1}
 ERRORS = [
-    (lambda p: fa.adam_step(p, P[:1], P, P, **S), ValueError, "params has 2 arrays and grads has 1"),
-    (lambda p: fa.adam_step(p, P, P, P * 2, **S), ValueError, "params has 2 arrays and exp_avg_sqs has 4"),
+    (lambda p: fa.adam_step(p, P[:1], M, V, **S), ValueError, "params has 2 arrays and grads has 1"),
+    (lambda p: fa.adam_step(p, P, M, V * 2, **S), ValueError, "params has 2 arrays and exp_avg_sqs has 4"),
     (
-        lambda p: fa.adam_step(p, [A(3), A(4)], P, P, **S),
+        lambda p: fa.adam_step(p, [A(3), A(4)], M, V, **S),
         ValueError,
         "grads[1] has shape (4,); expected (2, 2), that of params[1]",
     ),
     (
-        lambda p: fa.adam_step(p, P, [A(1, 3), A(2, 2)], P, **S),
+        lambda p: fa.adam_step(p, P, [A(1, 3), A(2, 2)], V, **S),
         ValueError,
         "exp_avgs[0] has shape (1, 3); expected (3,), that of params[0]",
     ),
-    (lambda p: fa.adam_step(p, [A(6)[::2], A(2, 2)], P, P, **S), ValueError, "grads[0] is not contiguous"),
+    (lambda p: fa.adam_step(p, [A(6)[::2], A(2, 2)], M, V, **S), ValueError, "grads[0] is not contiguous"),
     (
-        lambda p: fa.adam_step([A(3), A(2, 2).T.copy("F").T[::-1]], P, P, P, **S),
+        lambda p: fa.adam_step([A(3), A(2, 2).T.copy("F").T[::-1]], P, M, V, **S),
         ValueError,
         "params[1] is not contiguous",
     ),
-    (lambda p: fa.adam_step([frozen(), p[1]], P, P, P, **S), ValueError, "params[0] is read-only"),
-    (lambda p: fa.adam_step(p, P, P, [frozen(), A(2, 2)], **S), ValueError, "exp_avg_sqs[0] is read-only"),
-    (lambda p: fa.adam_step(p, [frozen(), A(2, 2)], P, P, zero_grads=True, **S), ValueError, "grads[0] is read-only"),
+    (lambda p: fa.adam_step([frozen(), p[1]], P, M, V, **S), ValueError, "params[0] is read-only"),
+    (lambda p: fa.adam_step(p, P, M, [frozen(), A(2, 2)], **S), ValueError, "exp_avg_sqs[0] is read-only"),
+    (lambda p: fa.adam_step(p, [frozen(), A(2, 2)], M, V, zero_grads=True, **S), ValueError, "grads[0] is read-only"),
     (
-        lambda p: fa.adam_step(p, [A(3, dtype=np.float32), A(2, 2)], P, P, **S),
+        lambda p: fa.adam_step(p, [A(3, dtype=np.float32), A(2, 2)], M, V, **S),
         TypeError,
         "params[0] is float64 and grads[0] is float32; they must have one dtype",
+    ),
+    (  # between tensors too: the kernel is chosen by the first
+        lambda p: fa.adam_step(*([A(3), A(2, dtype=np.float32)] for _ in range(4)), **S),
+        TypeError,
+        "params[0] is float64 and params[1] is float32; they must have one dtype",
     ),
     (
         lambda p: fa.adam_step([A(3, dtype=int)], [A(3)], [A(3)], [A(3)], **S),
         TypeError,
         "params[0] has dtype int64; expected float32 or float64",
     ),
-    (lambda p: fa.adam_step(p[0], P, P, P, **S), TypeError, "params is a ndarray; expected a list of arrays"),
-    (lambda p: fa.adam_step([1.0], P, P, P, **S), TypeError, "params is a float; expected an array"),
-    (lambda p: fa.adam_step(p, P, P, P, amsgrad=True, **S), ValueError, "amsgrad needs max_exp_avg_sqs"),
-    (lambda p: fa.adam_step(p, P, P, P, step=0, lr=0.1), ValueError, "step is 0; the first step is 1"),
-    (lambda p: fa.adam_step(p, P, P, P, betas=(1.0, 0.9), **S), ValueError, "betas are two numbers of [0, 1)"),
-    (lambda p: fa.adam_step(p, P, P, P, betas=(0.9, -0.1), **S), ValueError, "betas are two numbers of [0, 1)"),
-    (lambda p: fa.adam_step(p, P, P, P, eps=-1.0, **S), ValueError, "eps is -1.000000; expected 0 or more"),
+    (lambda p: fa.adam_step(p[0], P, M, V, **S), TypeError, "params is a ndarray; expected a list of arrays"),
+    (lambda p: fa.adam_step([1.0], P, M, V, **S), TypeError, "params is a float; expected an array"),
+    (lambda p: fa.adam_step(p, P, M, V, amsgrad=True, **S), ValueError, "amsgrad needs max_exp_avg_sqs"),
+    (lambda p: fa.adam_step(p, P, M, V, step=0, lr=0.1), ValueError, "step is 0; the first step is 1"),
+    (lambda p: fa.adam_step(p, P, M, V, betas=(1.0, 0.9), **S), ValueError, "betas are two numbers of [0, 1)"),
+    (lambda p: fa.adam_step(p, P, M, V, betas=(0.9, -0.1), **S), ValueError, "betas are two numbers of [0, 1)"),
+    (lambda p: fa.adam_step(p, P, M, V, eps=-1.0, **S), ValueError, "eps is -1.000000; expected 0 or more"),
     (
-        lambda p: fa.adam_step(p, P, P, P, found_inf=np.zeros(2, np.float32), **S),
+        lambda p: fa.adam_step(p, P, M, V, found_inf=np.zeros(2, np.float32), **S),
         ValueError,
         "found_inf needs one element; found_inf (2,)",
     ),
     (
-        lambda p: fa.adam_step(p, P, P, P, found_inf=np.zeros(1), **S),
+        lambda p: fa.adam_step(p, P, M, V, found_inf=np.zeros(1), **S),
         TypeError,
         "found_inf has dtype float64; expected float32",
     ),
@@ -207,7 +203,7 @@ ERRORS = [
 @pytest.mark.parametrize(("call", "error", "text"), ERRORS, ids=[e[2][:48] for e in ERRORS])
 def test_errors(call, error, text):
     params = [A(3) * 7, A(2, 2) * 7]
-    with unchanged(params, P), pytest.raises(error, match=re.escape(f"adam_step: {text}")):
+    with unchanged(params, P, M, V), pytest.raises(error, match=re.escape(f"adam_step: {text}")):
         call(params)
 
 
@@ -228,7 +224,6 @@ def test_overlapping_arrays():
 
 
 def test_explain(isa):
-    p = [A(10, dtype=np.float32)]
-    (what,) = fa.explain(fa.adam_step, p, p, p, p, **S)
+    (what,) = fa.explain(fa.adam_step, *([A(10, dtype=np.float32)] for _ in range(4)), **S)
     assert (what.kernel, what.unsupported) == (f"adam_step_f32_{isa}", "")
     assert what.bytes == 10 * 4 * 7

@@ -74,8 +74,7 @@ def test_extreme_values(isa, dtype, form):
     t = fa.Tensor(x, requires_grad=True)
     fa.gelu(t, form).sum().backward()
     g = t.grad._data
-    assert g[[0, 2, 3, 6]].tolist() == [0.5, 1, 0, 1]
-    assert g[8:].tolist() == [1, 0]
+    np.testing.assert_allclose(g[[0, 1, 2, 3, 6, 7, 8, 9]], [0.5, 0.5, 1, 0, 1, 0, 1, 0], atol=4 * np.finfo(dtype).eps)
 
 
 def test_same_bits_for_any_threads_and_place(isa, dtype, randn, form):

@@ -63,10 +63,10 @@ def test_same_bits_for_any_threads(isa, dtype, lists):
     assert_same_for_any_threads(run)
 
 
-P = [np.ones(3), np.ones((2, 2))]
+P, B = ([np.ones(3), np.ones((2, 2))] for _ in range(2))  # gradients, buffers
 ERRORS = [
     (lambda p: fa.sgd_step(p, P[:1], lr=0.1), ValueError, "params has 2 arrays and grads has 1"),
-    (lambda p: fa.sgd_step(p, P, P[:1], lr=0.1), ValueError, "params has 2 arrays and momentum_buffers has 1"),
+    (lambda p: fa.sgd_step(p, P, B[:1], lr=0.1), ValueError, "params has 2 arrays and momentum_buffers has 1"),
     (
         lambda p: fa.sgd_step(p, P[::-1], lr=0.1),
         ValueError,
@@ -74,12 +74,12 @@ ERRORS = [
     ),
     (lambda p: fa.sgd_step(p, P, momentum=0.9, lr=0.1), ValueError, "momentum needs momentum_buffers"),
     (
-        lambda p: fa.sgd_step(p, P, P, nesterov=True, lr=0.1),
+        lambda p: fa.sgd_step(p, P, B, nesterov=True, lr=0.1),
         ValueError,
         "nesterov needs a momentum above 0 and no dampening",
     ),
     (
-        lambda p: fa.sgd_step(p, P, P, nesterov=True, momentum=0.9, dampening=0.1, lr=0.1),
+        lambda p: fa.sgd_step(p, P, B, nesterov=True, momentum=0.9, dampening=0.1, lr=0.1),
         ValueError,
         "nesterov needs a momentum above 0 and no dampening",
     ),
@@ -97,7 +97,7 @@ ERRORS = [
 @pytest.mark.parametrize(("call", "error", "text"), ERRORS, ids=[e[2][:48] for e in ERRORS])
 def test_errors(call, error, text):
     params = [np.ones(3) * 7, np.ones((2, 2)) * 7]
-    with unchanged(params, P), pytest.raises(error, match=re.escape(f"sgd_step: {text}")):
+    with unchanged(params, P, B), pytest.raises(error, match=re.escape(f"sgd_step: {text}")):
         call(params)
 
 

@@ -70,24 +70,27 @@ def test_first_line(name):
     assert first.strip().endswith("."), f"{name}: the first line is no sentence: {first}"
 
 
-def torchs(value):
-    """Whether torch has a function or layer of this name and meaning, which says more than we need to repeat."""
-    return value.__module__.startswith(("fastattn.autograd", "fastattn.nn", "fastattn.optim", "fastattn._r"))
+# Torch has a function or layer of the same name and meaning, which says more than we need to repeat; the test tools
+# serve ourselves. One line will do for these.
+TERSE = ("fastattn.autograd", "fastattn.nn", "fastattn.optim", "fastattn._r", "fastattn.testing")
 
 
 def described(name):
-    """Whether a docstring must list its arguments: always, but for torch's own names and named tuples."""
+    """Whether a docstring must list its arguments."""
     value = PUBLIC[name]
     inherits = inspect.isclass(value) and "__init__" not in vars(value)
-    return not (inherits or hasattr(value, "_fields") or (torchs(value) and "Args:" not in (value.__doc__ or "")))
+    return not (
+        inherits or hasattr(value, "_fields") or (value.__module__.startswith(TERSE) and "Args:" not in value.__doc__)
+    )
 
 
 def shown(name):
-    """Whether a docstring must have an example: always, but for what torch's own name or one line says, and bases."""
+    """Whether a docstring must have an example."""
     value = PUBLIC[name]
-    if value.__name__ == "Optimizer" or hasattr(value, "_fields") or name in EXCEPTIONS:
-        return ">>>" in value.__doc__
-    return ">>>" in value.__doc__ or not (torchs(value) and len(value.__doc__.strip().splitlines()) <= 4)
+    abstract = value.__name__ == "Optimizer" or hasattr(value, "_fields") or name in EXCEPTIONS
+    one_line = value.__module__.startswith(TERSE) and len(value.__doc__.strip().splitlines()) <= 4
+    tool = value.__module__.startswith("fastattn.testing")
+    return ">>>" in value.__doc__ or not (abstract or one_line or tool)
 
 
 @pytest.mark.parametrize("name", sorted(filter(described, PUBLIC.keys() - EXCEPTIONS)))

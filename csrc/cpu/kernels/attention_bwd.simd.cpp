@@ -17,7 +17,7 @@
 //
 // Work: 10 D flops a pair (five products), FMA-bound as in the forward.
 // Source: Dao, "FlashAttention-2" (2023), algorithm 2.
-#include "attention_mask.h"
+#include "attention_product.h"
 #include "softmax_state.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
@@ -166,55 +166,55 @@ struct Backward {
   // P^T into w.s and dS^T into w.ds. False where the tile is hidden altogether.
   bool tile_gradient(const T* k, const T* v, const MaskView& mask, const TilePlace& t, const Scratch& w,
                      Sight& sight) const {
-    sight = fill_mask_tile<T>(band, mask, t, w.mask);
+    sight = look<T>(band, mask, t, w.mask);
     if (sight == Sight::kNone) return false;
     multiply_scores<T>(band, t, k, p.key.strides[2], p.key.strides[3], D, w.qt, w.s);
     multiply_scores<T>(band, t, v, p.value.strides[2], p.value.strides[3], Dv, w.dot, w.ds);
-    const V hide = V::set(-kInf<T>);
     for (int64_t i = 0; i < t.m; i += L) {
       const V lse = V::load(w.lse + i), delta = V::load(w.delta + i);
       T *s = w.s + i, *ds = w.ds + i;
-      if (sight == Sight::kAll) {
-#pragma GCC unroll 4
-        for (int64_t j = 0; j < t.n; ++j) {
-          const V weight = exp_score(V::load(s + j * M) - lse);
-          weight.store(s + j * M);
-          (weight * (V::load(ds + j * M) - delta)).store(ds + j * M);
+      const KeyRange range = KeyRange::of<T>(band, t, i);
+      visit_scores<T>(
+          band, t, sight, w.mask, i, range, [&](int64_t j, auto show) __attribute__((always_inline)) {
+            const V weight = show.value(exp_score(show.score(V::load(s + j * M)) - lse));
+            weight.store(s + j * M);
+            show.value(weight * (V::load(ds + j * M) - delta)).store(ds + j * M);
+          });
+      // multiply_queries takes several keys at once, up to queries that see only some of them.
+      auto clear = [&](int64_t first, int64_t end) __attribute__((always_inline)) {
+        for (int64_t j = first; j < end; ++j) {
+          V::zero().store(s + j * M);
+          V::zero().store(ds + j * M);
         }
-      } else {
-        for (int64_t j = 0; j < t.n; ++j) {
-          const V m = V::load(w.mask + j * M + i);
-          const Mask<T> hidden = m == hide;
-          const V weight = exp_score(select(hidden, hide, V::load(s + j * M) + m - lse));
-          weight.store(s + j * M);
-          select(hidden, V::zero(), weight * (V::load(ds + j * M) - delta)).store(ds + j * M);
-        }
-      }
+      };
+      clear(0, range.first);
+      clear(range.end, t.n);
     }
     return true;
   }
 
   // The products of pairs that see what copy_finite left out: c[key][n] += p[key][query] * y[query][n].
-  void add_seen(const TilePlace& t, const Scratch& w, const T* weights, const T* y, int64_t row, T* c) const {
+  void add_seen(const TilePlace& t, Sight sight, const Scratch& w, const T* weights, const T* y, int64_t row,
+                T* c) const {
     for (int64_t i = 0; i < t.m; ++i) {
       for (int64_t d = 0; d < row; ++d) {
         if (is_finite(y[i * row + d])) continue;
         for (int64_t j = 0; j < t.n; ++j) {
-          if (!hidden(w.mask, j, i)) c[j * row + d] += weights[j * M + i] * y[i * row + d];
+          if (!hidden(band, t, sight, w.mask, j, i)) c[j * row + d] += weights[j * M + i] * y[i * row + d];
         }
       }
     }
   }
 
   void add_dvalue(const TilePlace& t, Sight sight, const Scratch& w, T* dv) const {
-    const bool copied = sight == Sight::kSome && !w.dout_finite;
+    const bool copied = sight != Sight::kAll && !w.dout_finite;
     multiply_queries<T>(band, t, w.s, copied ? w.dout_copy : w.dout, dv_vecs, dv);
-    if (copied) add_seen(t, w, w.s, w.dout, dv_vecs * L, dv);
+    if (copied) add_seen(t, sight, w, w.s, w.dout, dv_vecs * L, dv);
   }
   void add_dkey(const TilePlace& t, Sight sight, const Scratch& w, T* dk) const {
-    const bool copied = sight == Sight::kSome && !w.q_finite;
+    const bool copied = sight != Sight::kAll && !w.q_finite;
     multiply_queries<T>(band, t, w.ds, copied ? w.q_copy : w.q, d_vecs, dk);
-    if (copied) add_seen(t, w, w.ds, w.q, d_vecs * L, dk);
+    if (copied) add_seen(t, sight, w, w.ds, w.q, d_vecs * L, dk);
   }
   void add_dquery(const TilePlace& t, Sight sight, const Scratch& w, const T* k, T* dq) const {
     const int64_t row = p.key.strides[2], column = p.key.strides[3];
@@ -223,7 +223,7 @@ struct Backward {
     }
     copy_finite(k, row, column, t.n, D, w.k_copy, D);
     multiply_weights<T>(band, t, w.k_copy, D, 1, D, w.ds, dq);
-    add_seen_products<T>(t, k, row, column, D, w.ds, w.mask, dq);
+    add_seen_products<T>(band, t, sight, w.mask, k, row, column, D, w.ds, dq);
   }
 
   int64_t keys_from(int64_t q0, int64_t split) const { return max_of(band.first_key(q0), splits.begin(split)); }

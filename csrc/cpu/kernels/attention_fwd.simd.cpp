@@ -13,7 +13,7 @@
 // Work: 4 D flops a pair. Keys and values are read in place, once per block of queries (L2 or L3: 8 bytes for 192 flops
 // at D = Dv, f32), so FMA is the roof. The exponential costs about 12 vector operations where the products take 128
 // FMAs (D = 64). Source: Dao, "FlashAttention-2" (2023), algorithm 1.
-#include "attention_mask.h"
+#include "attention_product.h"
 #include "softmax_state.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
@@ -80,31 +80,24 @@ struct Forward {
     multiply_scores<T>(band, t, h.k + t.k0 * p.key.strides[2], p.key.strides[2], p.key.strides[3], D, w.q, w.s);
   }
 
+  // P^T in place of S^T, for the keys within each vector's bounds; the others are not read again.
   void softmax(const TilePlace& t, Sight sight, const Scratch& w) const {
     for (int64_t i = 0; i < t.m; i += L) {
       T* s = w.s + i;
-      if (sight == Sight::kSome) {
-        const V hide = V::set(-kInf<T>);
-        for (int64_t j = 0; j < t.n; ++j) {
-          const V m = V::load(w.mask + j * M + i);
-          select(m == hide, hide, V::load(s + j * M) + m).store(s + j * M);
-        }
-      }
-      V best[4];
-#pragma GCC unroll 4
-      for (int u = 0; u < 4; ++u) best[u] = V::set(-kInf<T>);
-      int64_t j = 0;
-      for (; j + 4 <= t.n; j += 4) {
-#pragma GCC unroll 4
-        for (int u = 0; u < 4; ++u) best[u] = max(best[u], V::load(s + (j + u) * M));
-      }
-      for (; j < t.n; ++j) best[0] = max(best[0], V::load(s + j * M));
+      const KeyRange range = KeyRange::of<T>(band, t, i);
+      V best = V::set(-kInf<T>);
+      visit_scores<T>(
+          band, t, sight, w.mask, i, range, [&](int64_t j, auto show) __attribute__((always_inline)) {
+            const V x = show.score(V::load(s + j * M));
+            if constexpr (!std::is_same_v<decltype(show), ShowAll<T>>) x.store(s + j * M);
+            best = max(best, x);
+          });
       SoftmaxState<T> state{V::load(w.row_max + i), V::load(w.row_sum + i)};
-      const V shrink = state.update(max(max(best[0], best[1]), max(best[2], best[3])));
+      const V shrink = state.update(best);
       const V base = state.base();
       V sum = V::zero();
 #pragma GCC unroll 4
-      for (j = 0; j < t.n; ++j) {
+      for (int64_t j = range.first; j < range.end; ++j) {
         const V e = exp_score(V::load(s + j * M) - base);
         e.store(s + j * M);
         sum += e;
@@ -127,7 +120,7 @@ struct Forward {
     }
     copy_finite(v, row, column, t.n, Dv, w.v, Dv);
     multiply_weights<T>(band, t, w.v, Dv, 1, Dv, w.s, w.o);
-    add_seen_products<T>(t, v, row, column, Dv, w.s, w.mask, w.o);
+    add_seen_products<T>(band, t, sight, w.mask, v, row, column, Dv, w.s, w.o);
   }
 
   void store(const Head& h, int64_t q0, int64_t m, const Scratch& w) const {
@@ -163,7 +156,7 @@ struct Forward {
     const int64_t end = band.end_key(q0 + m - 1);
     for (int64_t k0 = band.first_key(q0); k0 < end; k0 += kBlockN) {
       const TilePlace t{q0, m, k0, min_of<int64_t>(kBlockN, end - k0)};
-      const Sight sight = fill_mask_tile<T>(band, h.mask, t, w.mask);
+      const Sight sight = look<T>(band, h.mask, t, w.mask);
       if (sight == Sight::kNone) continue;
       scores(h, t, w);
       softmax(t, sight, w);

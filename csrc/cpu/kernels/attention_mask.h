@@ -1,7 +1,8 @@
 // Which keys a query sees, in a tile of keys x queries: causal bounds, window and mask in one.
 //
-// The bounds skip whole tiles by arithmetic. What is left partially hidden, by bounds or by a mask, becomes a tile of
-// values to add to S^T, -inf where hidden; the scores are selected by it, so NaN in a hidden key's score goes nowhere.
+// The bounds skip whole tiles, and within a tile the keys that a vector of queries cannot see, by arithmetic. A mask
+// becomes a tile of values to add to S^T, -inf where hidden (by the bounds too). Scores are selected, not multiplied,
+// so NaN in a hidden key's score goes nowhere.
 #pragma once
 
 #include "attention_tile.h"
@@ -61,27 +62,111 @@ struct MaskView {  // of one batch and head
   }
 };
 
-enum class Sight { kAll, kSome, kNone };  // of a tile's pairs; kAll means that there is nothing to add either
+// What there is to see in a tile. kBounds: only the bounds hide pairs. kMask: the tile of mask values says it all.
+enum class Sight { kAll, kBounds, kMask, kNone };
 
-// Fills tile[key][query], leading dimension kBlockM<T>, unless the answer is kAll. kNone: nobody sees anything.
+// The keys of a tile that a vector of queries sees: all its queries [full_first, full_end), some [first, end).
+struct KeyRange {
+  int64_t first, full_first, full_end, end;
+
+  template <class T>
+  static FASTATTN_INLINE KeyRange of(const Band& band, const TilePlace& t, int64_t query) {
+    const int64_t q0 = t.q0 + query, q1 = t.q0 + min_of<int64_t>(query + Vec<T>::kLanes, t.m) - 1;
+    auto within = [&](int64_t key) { return max_of<int64_t>(0, min_of(key - t.k0, t.n)); };
+    KeyRange r{within(band.first_key(q0)), within(band.first_key(q1)), within(band.end_key(q0)),
+               within(band.end_key(q1))};
+    r.full_first = min_of(r.full_first, r.end);
+    r.full_end = max_of(r.full_first, r.full_end);
+    return r;
+  }
+};
+
+// The queries of a vector that see a key, within the bounds: lane i where first <= i < end. Moves on key by key.
 template <class T>
-inline Sight fill_mask_tile(const Band& band, const MaskView& mask, const TilePlace& at, T* tile) {
+struct LaneRange {
+  Vec<T> lane, first, end;
+
+  FASTATTN_INLINE LaneRange(const Band& band, const TilePlace& t, int64_t query, int64_t key) {
+    constexpr int L = Vec<T>::kLanes;
+    constexpr int64_t far = 4096;  // small enough to be exact in T after any step within a tile
+    alignas(64) T index[L];
+    for (int i = 0; i < L; ++i) index[i] = static_cast<T>(i);
+    lane = Vec<T>::load(index);
+    auto set = [&](int64_t shift) {
+      return Vec<T>::set(static_cast<T>(max_of(-far, min_of(far, t.k0 + key - shift + 1 - t.q0 - query))));
+    };
+    first = set(band.end_shift);
+    end = set(band.first_shift);
+  }
+  FASTATTN_INLINE Mask<T> seen() const { return (lane >= first) & (lane < end); }
+  FASTATTN_INLINE void next_key() {
+    first += Vec<T>::set(1);
+    end += Vec<T>::set(1);
+  }
+};
+
+// How one key's scores of a vector of queries are shown: score() hides with -inf, value() with 0.
+template <class T>
+struct ShowAll {
+  FASTATTN_INLINE Vec<T> score(Vec<T> s) const { return s; }
+  FASTATTN_INLINE Vec<T> value(Vec<T> x) const { return x; }
+};
+template <class T>
+struct ShowSeen {
+  Mask<T> seen;
+  FASTATTN_INLINE Vec<T> score(Vec<T> s) const { return select(seen, s, Vec<T>::set(-kInf<T>)); }
+  FASTATTN_INLINE Vec<T> value(Vec<T> x) const { return select(seen, x, Vec<T>::zero()); }
+};
+template <class T>
+struct ShowMasked {
+  Vec<T> mask;
+  FASTATTN_INLINE Mask<T> hidden() const { return mask == Vec<T>::set(-kInf<T>); }
+  FASTATTN_INLINE Vec<T> score(Vec<T> s) const { return select(hidden(), mask, s + mask); }
+  FASTATTN_INLINE Vec<T> value(Vec<T> x) const { return select(hidden(), Vec<T>::zero(), x); }
+};
+
+// Calls f(key, show) for the keys that the vector of queries from `query` sees, in order.
+template <class T, class F>
+FASTATTN_INLINE void visit_scores(const Band& band, const TilePlace& t, Sight sight, const T* mask_tile, int64_t query,
+                                  const KeyRange& range, F&& f) {
+  if (sight == Sight::kMask) {
+#pragma GCC unroll 2
+    for (int64_t j = range.first; j < range.end; ++j) {
+      f(j, ShowMasked<T>{Vec<T>::load(mask_tile + j * kBlockM<T> + query)});
+    }
+    return;
+  }
+  if (range.first < range.full_first) {
+    LaneRange<T> lanes(band, t, query, range.first);
+    for (int64_t j = range.first; j < range.full_first; ++j, lanes.next_key()) f(j, ShowSeen<T>{lanes.seen()});
+  }
+#pragma GCC unroll 4
+  for (int64_t j = range.full_first; j < range.full_end; ++j) f(j, ShowAll<T>{});
+  if (range.full_end < range.end) {
+    LaneRange<T> lanes(band, t, query, range.full_end);
+    for (int64_t j = range.full_end; j < range.end; ++j, lanes.next_key()) f(j, ShowSeen<T>{lanes.seen()});
+  }
+}
+
+// What there is to see, and with a mask its tile[key][query], leading dimension kBlockM<T>.
+template <class T>
+inline Sight look(const Band& band, const MaskView& mask, const TilePlace& t, T* tile) {
   using V = Vec<T>;
   constexpr int L = V::kLanes, M = kBlockM<T>;
-  const bool inside = at.inside(band);
-  if (inside && mask.kind == MaskView::kAbsent) return Sight::kAll;
+  const bool inside = t.inside(band);
+  if (mask.kind == MaskView::kAbsent) return inside ? Sight::kAll : t.outside(band) ? Sight::kNone : Sight::kBounds;
   const V hide = V::set(-kInf<T>);
   const int64_t row = mask.row, column = mask.column;
   if (mask.kind == MaskView::kBool) {
-    const uint8_t* from = static_cast<const uint8_t*>(mask.data) + at.q0 * row + at.k0 * column;
+    const uint8_t* from = static_cast<const uint8_t*>(mask.data) + t.q0 * row + t.k0 * column;
     if (row == 0) {
-      for (int64_t j = 0; j < at.n; ++j) {
+      for (int64_t j = 0; j < t.n; ++j) {
         const V x = from[j * column] != 0 ? V::zero() : hide;
-        for (int64_t i = 0; i < at.m; i += L) x.store(tile + j * M + i);
+        for (int64_t i = 0; i < t.m; i += L) x.store(tile + j * M + i);
       }
     } else {
       transpose_into<T>(
-          at.m, at.n, tile, M, [&](int64_t i, int64_t j, int width) __attribute__((always_inline)) {
+          t.m, t.n, tile, M, [&](int64_t i, int64_t j, int width) __attribute__((always_inline)) {
             const uint8_t* p = from + i * row + j * column;
             uint8_t bytes[L];
             if (column != 1) {
@@ -91,159 +176,49 @@ inline Sight fill_mask_tile(const Band& band, const MaskView& mask, const TilePl
             return select(load_mask<T>(p, width), V::zero(), hide);
           });
     }
-  } else if (mask.kind == MaskView::kAdded) {
-    const T* from = static_cast<const T*>(mask.data) + at.q0 * row + at.k0 * column;
+  } else {
+    const T* from = static_cast<const T*>(mask.data) + t.q0 * row + t.k0 * column;
     if (row == 0) {
-      for (int64_t j = 0; j < at.n; ++j) {
+      for (int64_t j = 0; j < t.n; ++j) {
         const V x = V::set(from[j * column]);
-        for (int64_t i = 0; i < at.m; i += L) x.store(tile + j * M + i);
+        for (int64_t i = 0; i < t.m; i += L) x.store(tile + j * M + i);
       }
     } else {
       transpose_into<T>(
-          at.m, at.n, tile, M, [&](int64_t i, int64_t j, int width) __attribute__((always_inline)) {
+          t.m, t.n, tile, M, [&](int64_t i, int64_t j, int width) __attribute__((always_inline)) {
             return load_strided(from + i * row + j * column, column, width);
           });
     }
   }
-  bool any_hidden = false, any_seen = false;
-  alignas(64) T lane_index[L];
-  for (int i = 0; i < L; ++i) lane_index[i] = static_cast<T>(i);
-  for (int64_t j = 0; j < at.n; ++j) {
-    // Query q0 + i sees this key where first_i <= i < end_i; small numbers, exact in T.
-    const int64_t key = at.k0 + j, far = 2 * M;
-    const V first_i = V::set(static_cast<T>(max_of(-far, min_of(far, key - band.end_shift + 1 - at.q0))));
-    const V end_i = V::set(static_cast<T>(max_of(-far, min_of(far, key - band.first_shift + 1 - at.q0))));
-    for (int64_t i = 0; i < at.m; i += L) {
+  bool any_hidden = !inside, any_seen = false;
+  for (int64_t i = 0; i < t.m; i += L) {
+    const Mask<T> real = Mask<T>::first(static_cast<int>(min_of<int64_t>(L, t.m - i)));
+    Mask<T> some_hidden = Mask<T>::first(0), some_seen = Mask<T>::first(0);
+    LaneRange<T> lanes(band, t, i, 0);
+    for (int64_t j = 0; j < t.n; ++j, lanes.next_key()) {
       T* to = tile + j * M + i;
-      V x = mask.kind == MaskView::kAbsent ? V::zero() : V::load(to);
+      V x = V::load(to);
       if (!inside) {
-        const V query = V::load(lane_index) + V::set(static_cast<T>(i));
-        x = select((query >= first_i) & (query < end_i), x, hide);
+        x = select(lanes.seen(), x, hide);
         x.store(to);
       }
-      const Mask<T> hidden = x == hide, real = Mask<T>::first(static_cast<int>(min_of<int64_t>(L, at.m - i)));
-      any_hidden |= any(hidden & real);
-      any_seen |= any((!hidden) & real);
+      const Mask<T> hidden = x == hide;
+      some_hidden = some_hidden | hidden;
+      some_seen = some_seen | !hidden;
     }
+    any_hidden |= any(some_hidden & real);
+    any_seen |= any(some_seen & real);
   }
   if (!any_seen) return Sight::kNone;
-  return any_hidden || mask.kind == MaskView::kAdded ? Sight::kSome : Sight::kAll;
+  return any_hidden || mask.kind == MaskView::kAdded ? Sight::kMask : Sight::kAll;
 }
 
-// Whether this pair is hidden, from the tile that fill_mask_tile made.
+// Whether one pair is hidden.
 template <class T>
-FASTATTN_INLINE bool hidden(const T* tile, int64_t key, int64_t query) {
-  return tile[key * kBlockM<T> + query] == -kInf<T>;
-}
-
-// --- products that stop at the bounds ------------------------------------------------------------------------------
-// S^T[key][query] = sum_d x[key][d] * y[d][query] for the tile, but for what the bounds hide from a whole vector of
-// queries: there S^T keeps what it held. x has the strides of key (or value), y and s the leading dimension kBlockM.
-template <class T>
-inline void multiply_scores(const Band& band, const TilePlace& t, const T* x, int64_t x_row, int64_t x_column,
-                            int64_t d, const T* y, T* s) {
-  constexpr int64_t L = Vec<T>::kLanes, M = kBlockM<T>;
-  const int64_t n_vecs = ceil_div(t.m, L);
-  TileProduct<T> product{d, x, x_row, x_column, y, M, s, M};
-  if (t.inside(band)) return multiply<T, Start::kZero>(t.n, n_vecs, product);
-  for (int64_t j = 0; j < t.n; j += kTileRows) {
-    const int64_t n = min_of<int64_t>(kTileRows, t.n - j), key = t.k0 + j;
-    const int64_t first_query = key - band.end_shift + 1 - t.q0, end_query = key + n - band.first_shift - t.q0;
-    const int64_t first = max_of<int64_t>(0, first_query) / L;
-    const int64_t end = min_of(n_vecs, ceil_div(max_of<int64_t>(0, end_query), L));
-    product.a = x + j * x_row;
-    product.b = y + first * L;
-    product.c = s + j * M + first * L;
-    multiply<T, Start::kZero>(n, end - first, product);
-  }
-}
-
-// c[d][query] += sum_key x[key][d] * p[key][query]: every vector of queries takes the keys within its own bounds.
-template <class T>
-inline void multiply_weights(const Band& band, const TilePlace& t, const T* x, int64_t x_row, int64_t x_column,
-                             int64_t d, const T* p, T* c) {
-  constexpr int64_t L = Vec<T>::kLanes, M = kBlockM<T>;
-  const int64_t n_vecs = ceil_div(t.m, L);
-  auto add = [&](int64_t first, int64_t end, int64_t vec, int64_t vecs) __attribute__((always_inline)) {
-    if (first >= end) return;
-    multiply<T, Start::kAdd>(
-        d, vecs, {end - first, x + first * x_row, x_column, x_row, p + first * M + vec * L, M, c + vec * L, M});
-  };
-  if (t.inside(band)) return add(0, t.n, 0, n_vecs);
-  auto within = [&](int64_t key) { return max_of<int64_t>(0, min_of(key - t.k0, t.n)); };
-  auto first_of = [&](int64_t vec) { return within(band.first_key(t.q0 + vec * L)); };
-  auto end_of = [&](int64_t vec) { return within(band.end_key(t.q0 + min_of(vec * L + L, t.m) - 1)); };
-  if (first_of(0) == first_of(n_vecs - 1)) {  // steps of the causal diagonal: fewer and fewer vectors
-    for (int64_t vec = 0, from = first_of(0); vec < n_vecs; from = end_of(vec), ++vec) {
-      add(from, end_of(vec), vec, n_vecs - vec);
-    }
-  } else {
-    for (int64_t vec = 0; vec < n_vecs; ++vec) add(first_of(vec), end_of(vec), vec, 1);
-  }
-}
-
-// c[key][n] += sum_query p[key][query] * y[query][n]: every few keys take the queries that see any of them. y and c
-// have rows of n_vecs whole vectors.
-template <class T>
-inline void multiply_queries(const Band& band, const TilePlace& t, const T* p, const T* y, int64_t n_vecs, T* c) {
-  constexpr int64_t L = Vec<T>::kLanes, M = kBlockM<T>;
-  const int64_t row = n_vecs * L;
-  if (t.inside(band)) return multiply<T, Start::kAdd>(t.n, n_vecs, {t.m, p, M, 1, y, row, c, row});
-  for (int64_t j = 0; j < t.n; j += kTileRows) {
-    const int64_t n = min_of<int64_t>(kTileRows, t.n - j), key = t.k0 + j;
-    const int64_t first = max_of<int64_t>(0, key - band.end_shift + 1 - t.q0);
-    const int64_t end = min_of(t.m, key + n - band.first_shift - t.q0);
-    if (first >= end) continue;
-    multiply<T, Start::kAdd>(n, n_vecs, {end - first, p + j * M + first, M, 1, y + first * row, row, c + j * row, row});
-  }
-}
-
-// --- values that are not finite, where pairs are hidden -----------------------------------------------------------
-// A hidden pair has weight 0, and 0 * NaN is NaN. So where pairs of a tile are hidden, rows that hold a NaN or an inf
-// are multiplied from a copy with 0 in place of each, which leaves every other result as it is to the bit, and the
-// products of the pairs that do see them are added one by one.
-
-template <class T>
-inline bool all_finite(const T* x, int64_t row, int64_t column, int64_t m, int64_t n) {
-  using V = Vec<T>;
-  V sum = V::zero();  // x - x is 0 where x is finite, else NaN
-  for (int64_t i = 0; i < m; ++i) {
-    for (int64_t j = 0; j < n; j += V::kLanes) {
-      V v = load_strided(x + i * row + j * column, column, static_cast<int>(min_of<int64_t>(V::kLanes, n - j)));
-      sum += v - v;
-    }
-  }
-  return !any(is_nan(sum));
-}
-
-FASTATTN_INLINE bool is_finite(float x) { return x - x == 0; }
-FASTATTN_INLINE bool is_finite(double x) { return x - x == 0; }
-
-template <class T>
-inline void copy_finite(const T* x, int64_t row, int64_t column, int64_t m, int64_t n, T* to, int64_t to_row) {
-  for (int64_t i = 0; i < m; ++i) {
-    for (int64_t j = 0; j < n; ++j) {
-      T v = x[i * row + j * column];
-      to[i * to_row + j] = is_finite(v) ? v : T(0);
-    }
-  }
-}
-
-// The products that the copy left out: c[d][query] += p[key][query] * x[key][d] where x is not finite, for the pairs
-// that the mask tile shows.
-template <class T>
-inline void add_seen_products(const TilePlace& t, const T* x, int64_t row, int64_t column, int64_t n, const T* p,
-                              const T* mask, T* c) {
-  constexpr int64_t M = kBlockM<T>;
-  for (int64_t j = 0; j < t.n; ++j) {
-    for (int64_t d = 0; d < n; ++d) {
-      const T v = x[j * row + d * column];
-      if (is_finite(v)) continue;
-      for (int64_t i = 0; i < t.m; ++i) {
-        if (!hidden(mask, j, i)) c[d * M + i] += p[j * M + i] * v;
-      }
-    }
-  }
+FASTATTN_INLINE bool hidden(const Band& band, const TilePlace& t, Sight sight, const T* mask_tile, int64_t key,
+                            int64_t query) {
+  if (sight == Sight::kMask) return mask_tile[key * kBlockM<T> + query] == -kInf<T>;
+  return t.k0 + key < band.first_key(t.q0 + query) || t.k0 + key >= band.end_key(t.q0 + query);
 }
 
 }  // namespace fastattn::cpu::FASTATTN_ISA

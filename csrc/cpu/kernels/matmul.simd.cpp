@@ -2,26 +2,34 @@
 //
 //   a (M, K)   b (K, N)   out (M, N)   bias (N)   residual, preact (M, N), each with batch axes before them
 //
-// C is computed in register tiles of kRows x kVecs vectors (matmul_tile.h). An item is a chunk of row tiles by a chunk of
-// slivers (kVecs vectors of columns); its rows of a stay in L2 while slivers of b pass by. b comes from
+// C is computed in register tiles of kRows x kVecs vectors (matmul_tile.h). An item is a chunk of row tiles by a chunk
+// of slivers (kVecs vectors of columns); its rows of a stay in L2 while slivers of b pass by. b comes from
 //   - slivers that all threads packed in a region before (large matrices),
-//   - b itself (small ones, and M <= 32, where b is read once and nothing would be left of a copy),
-//   - slivers that the item packs for itself (many small products, and M <= 32 with b contiguous along K).
+//   - b itself (small ones, and M <= 32, where b is read about once and a copy would cost as much),
+//   - slivers that the item packs for itself (many small products; M <= 160; M <= 32 with b contiguous along K).
 // Bias, activation and residual are applied to the tile while it is in L1. Partial sums of long K stay with the item.
 //
-// Work 2 M N K flops; compulsory traffic M K + K N + M N elements. From about 64 x 64 x 64 on the FMA units are the roof,
-// for M <= 16 it is the reading of b.
+// Work 2 M N K flops; compulsory traffic M K + K N + M N elements. From about 64 x 64 x 64 on the FMA units are the
+// roof, for M <= 16 it is the reading of b.
 //
-// Bits: an element is, per block of kBlockK k, one FMA chain in k order from 0; blocks are added in order. All paths, all
-// tile shapes and all item sizes keep to that, so nothing else about a call matters.
+// Bits: an element is, per block of kBlockK k, one FMA chain in k order from 0; blocks are added in order. All paths,
+// all tile shapes and all item sizes keep to that, so nothing else about a call matters.
 //
-// Reference: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008); Van Zee and van de Geijn,
-// "BLIS" (2015).
+// Reference: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008); Van Zee and van de
+// Geijn, "BLIS" (2015).
 #include "cpu/simd/math.h"
 #include "matmul_pack.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
+
+template <class T>
+FASTATTN_INLINE Vec<T> load_bias(const Problem<T>& p, int64_t n, int lanes) {
+  if (p.bias_n == 1) return Vec<T>::load(p.bias + n, lanes);
+  T strided[Vec<T>::kLanes] = {};
+  for (int i = 0; i < lanes; ++i) strided[i] = p.bias[(n + i) * p.bias_n];
+  return Vec<T>::load(strided);
+}
 
 // The tile's way from sums to out; sums[r][n] at stride kCols.
 template <class T>
@@ -33,7 +41,7 @@ __attribute__((noinline)) void finish_tile(const Problem<T>& p, const T* sums, i
       const int lanes = static_cast<int>(min_of(cols - n, int64_t{V::kLanes}));
       V x = V::load(sums + r * TileConfig<T>::kCols + n);
       const int64_t at = col + n, m = row + r;
-      if (p.bias != nullptr) x = x + V::load(p.bias + at, lanes);
+      if (p.bias != nullptr) x = x + load_bias(p, at, lanes);
       if (p.preact != nullptr) x.store(p.preact + m * p.preact_m + at, lanes);
       if (p.activation == FA_ACT_GELU) x = gelu(x);
       if (p.activation == FA_ACT_GELU_TANH) x = gelu_tanh(x);
@@ -55,10 +63,10 @@ struct Region {
 // b's packed panel and the sums that outlive it.
 template <class T>
 struct Panel {
-  const T* a;            // packed tiles of rows [m_chunk][block][tile][k][row], or nullptr
-  const T* b;            // packed slivers [sliver][k][n], or nullptr
-  int64_t vec_begin;     // the first vector of the panel
-  T* sums;               // (M, sums_stride), or nullptr where the panel is all of K
+  const T* a;         // packed tiles of rows [m_chunk][block][tile][k][row], or nullptr
+  const T* b;         // packed slivers [sliver][k][n], or nullptr
+  int64_t vec_begin;  // the first vector of the panel
+  T* sums;            // (M, sums_stride), or nullptr where the panel is all of K
   int64_t sums_stride;
 };
 
@@ -120,8 +128,7 @@ inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& 
           t.b_stride = p.b_k;
           t.b_ahead = (plan.group_k < C::kBlockK ? plan.group_k : 8) * p.b_k;
         } else if (plan.b_from == BFrom::kShared) {
-          t.b = panel.b + (vec - panel.vec_begin) * kLanes * panel_len +
-                (k - region.k_begin) * width;
+          t.b = panel.b + (vec - panel.vec_begin) * kLanes * panel_len + (k - region.k_begin) * width;
         } else {
           pack_b(p, vec, vecs, k, group_len, local_b);
           t.b = local_b;
@@ -264,24 +271,26 @@ FASTATTN_INLINE fa_status run(const Problem<T>& p, const Plan& plan, const fa_la
 }  // namespace
 
 fa_status matmul(const fa_matmul_params& params, fa_launch& launch) {
-  return visit_float(params.out.dtype, launch, [&]<class T>() __attribute__((always_inline)) {
-    const Problem<T> p = make_problem<T>(params);
-    const bool empty = p.batch == 0 || p.M == 0 || p.N == 0;
-    Plan plan{};
-    if (!empty) plan = make_plan(p);
-    if (launch.query) {
-      const double batch = static_cast<double>(p.batch), m = p.M, n = p.N, k = empty ? 0 : p.K;
-      const double outs = 1 + (p.residual != nullptr) + (p.preact != nullptr) + p.accumulate;
-      const int64_t elements = plan.shared_a + plan.shared_b + plan.partial + num_threads() * plan.worker_elements();
-      describe<"matmul", T>(launch, {.workspace = static_cast<size_t>(elements) * sizeof(T),
-                                     .flops = 2 * batch * m * n * k,
-                                     .bytes = sizeof(T) * batch * (m * k + k * n + outs * m * n)});
-      return FA_OK;
-    }
-    describe<"matmul", T>(launch);
-    if (empty) return FA_OK;
-    return run(p, plan, launch);
-  });
+  return visit_float(
+      params.out.dtype, launch, [&]<class T>() __attribute__((always_inline)) {
+        const Problem<T> p = make_problem<T>(params);
+        const bool empty = p.batch == 0 || p.M == 0 || p.N == 0;
+        Plan plan{};
+        if (!empty) plan = make_plan(p);
+        if (launch.query) {
+          const double batch = static_cast<double>(p.batch), m = p.M, n = p.N, k = empty ? 0 : p.K;
+          const double outs = 1 + (p.residual != nullptr) + (p.preact != nullptr) + p.accumulate;
+          const int64_t elements =
+              plan.shared_a + plan.shared_b + plan.partial + num_threads() * plan.worker_elements();
+          describe<"matmul", T>(launch, {.workspace = static_cast<size_t>(elements) * sizeof(T),
+                                         .flops = 2 * batch * m * n * k,
+                                         .bytes = sizeof(T) * batch * (m * k + k * n + outs * m * n)});
+          return FA_OK;
+        }
+        describe<"matmul", T>(launch);
+        if (empty) return FA_OK;
+        return run(p, plan, launch);
+      });
 }
 
 }  // namespace fastattn::cpu::FASTATTN_ISA

@@ -60,8 +60,8 @@ inline void pack_a_run(const T* src, int64_t m_stride, int64_t k_stride, int64_t
 
 // The rows of a from row_begin on, in num_tiles tiles, over [k_begin, k_begin + k_len): [tile][k][row].
 template <class T>
-FASTATTN_INLINE void pack_a_columns(const Problem<T>& p, int64_t row_begin, const EvenSplit& tiles,
-                                    int64_t num_tiles, int64_t k_begin, int64_t k_len, T* dst) {
+FASTATTN_INLINE void pack_a_columns(const Problem<T>& p, int64_t row_begin, const EvenSplit& tiles, int64_t num_tiles,
+                                    int64_t k_begin, int64_t k_len, T* dst) {
   // A stretch of k at a time, so that the cache lines and pages of a are still there for the next tile.
   constexpr int64_t kStretch = 8;
   for_each_run(p, k_begin, k_len, [&](int64_t a_offset, int64_t, int64_t first, int64_t n) {

@@ -59,8 +59,8 @@ FASTATTN_INLINE Problem<T> make_problem(const fa_matmul_params& p) {
   q.preact_m = q.preact != nullptr ? p.preact.strides[m_axis] : 0;
   q.activation = p.activation;
   q.accumulate = p.accumulate != 0;
-  q.plain = q.bias == nullptr && q.residual == nullptr && q.preact == nullptr && p.activation == FA_ACT_NONE &&
-            !q.accumulate;
+  q.plain =
+      q.bias == nullptr && q.residual == nullptr && q.preact == nullptr && p.activation == FA_ACT_NONE && !q.accumulate;
   q.batch = 1;
   q.num_batch_axes = q.num_sum_axes = 0;
   int64_t sums = 1;
@@ -182,16 +182,16 @@ enum class AFrom {
 struct Plan {
   BFrom b_from;
   AFrom a_from;
-  int64_t num_slivers;       // of N: runs of at most kVecs vectors
-  int64_t num_row_tiles;     // of M
+  int64_t num_slivers;         // of N: runs of at most kVecs vectors
+  int64_t num_row_tiles;       // of M
   int64_t m_chunks, n_chunks;  // items of one batch entry (of one column panel, where b is shared)
-  int64_t panel_slivers;     // kShared: slivers packed at a time
-  int64_t panel_k;           // kShared: k packed at a time, a multiple of kBlockK
-  int64_t group_k;           // k that a tile does before the next tile has its turn
-  bool batch_items;          // items of all batch entries in one region
+  int64_t panel_slivers;       // kShared: slivers packed at a time
+  int64_t panel_k;             // kShared: k packed at a time, a multiple of kBlockK
+  int64_t group_k;             // k that a tile does before the next tile has its turn
+  bool batch_items;            // items of all batch entries in one region
   // Elements of the workspace.
-  int64_t shared_a, shared_b, partial;        // packed a and b; sums between panels of k
-  int64_t local_a, local_b, state, sums;      // of each worker
+  int64_t shared_a, shared_b, partial;    // packed a and b; sums between panels of k
+  int64_t local_a, local_b, state, sums;  // of each worker
   int64_t worker_elements() const { return local_a + local_b + state + sums; }
 };
 
@@ -208,11 +208,17 @@ FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
 
   constexpr int64_t kPanelElements = int64_t{16} * 1024 * 1024 / sizeof(T), kPanelBlocks = 8;
   constexpr int64_t kStreamRows = 32;
-  const bool stream = p.M <= kStreamRows;
+  constexpr int64_t kFewRows = 160, kFewRowsSlivers = 8;
   // b fits L1 and L2 as it is: packing costs more than it gives.
   const bool small_b = p.K * p.N <= int64_t{262144} / int64_t{sizeof(T)};
+  // Up to kFewRows rows, writing all of b packed to memory and reading it again is a good part of the time: an item
+  // takes all rows, packs a piece of its sliver into L2 and is done with it.
+  const bool few_rows = p.M > kStreamRows && p.M <= kFewRows && q.num_slivers >= kFewRowsSlivers && !small_b;
+  const bool stream = p.M <= kStreamRows || few_rows;
   q.batch_items = stream || (p.batch >= 8 && small_b);
-  q.b_from = p.K == 0 || (b_rows && (stream || small_b)) ? BFrom::kDirect : q.batch_items ? BFrom::kLocal : BFrom::kShared;
+  q.b_from = p.K == 0 || (b_rows && ((stream && !few_rows) || small_b)) ? BFrom::kDirect
+             : q.batch_items                                            ? BFrom::kLocal
+                                                                        : BFrom::kShared;
 
   if (one_run && p.a_k == 1) {
     q.a_from = AFrom::kRows;
@@ -231,9 +237,10 @@ FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
   constexpr int64_t kItemWork = 65536;
   constexpr int64_t kChunkTiles = 96 / C::kRows;
   int64_t m_tiles = min_of(q.num_row_tiles, kChunkTiles), slivers = q.num_slivers;
+  if (few_rows) m_tiles = q.num_row_tiles;
   if (q.b_from == BFrom::kLocal && !stream) m_tiles = min_of(q.num_row_tiles, 4 * kChunkTiles);
   if (stream) {
-    slivers = q.b_from == BFrom::kLocal ? 1 : min_of(int64_t{8}, max_of(int64_t{1}, q.num_slivers / 16));
+    slivers = q.b_from == BFrom::kLocal ? 1 : min_of(int64_t{4}, max_of(int64_t{1}, q.num_slivers / 8));
     // Less than two items' worth is one item.
     if (p.M * p.N * p.K <= 2 * kItemWork / 4) slivers = q.num_slivers;
   } else {
@@ -246,8 +253,8 @@ FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
       const int64_t work = m_tiles * C::kRows * slivers * C::kCols * p.K;
       if (items >= 32 || work < 2 * kItemWork) break;
       const bool by_rows = q.b_from == BFrom::kLocal ? false
-                           : packs_a                ? m_tiles > 4
-                                                    : m_tiles * C::kRows >= slivers * C::kCols;
+                           : packs_a                 ? m_tiles > 4
+                                                     : m_tiles * C::kRows >= slivers * C::kCols;
       if (by_rows && m_tiles > 1) {
         m_tiles = ceil_div(m_tiles, int64_t{2});
       } else if (slivers > 1) {
@@ -273,7 +280,10 @@ FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
   q.n_chunks = ceil_div(q.panel_slivers, slivers);
 
   q.group_k = C::kBlockK;
-  if (stream) q.group_k = q.b_from == BFrom::kLocal ? 128 : 32;
+  if (stream) {
+    // Rows of b, read from memory: few at a time where each is used once, more where the tiles below read them again.
+    q.group_k = q.b_from == BFrom::kLocal ? 512 : p.M == 1 ? 8 : p.M <= C::kRows ? 16 : 32;
+  }
   const int64_t item_rows = m_tiles * C::kRows, item_cols = slivers * C::kCols;
   q.local_a = q.a_from == AFrom::kPackedColumns ? item_rows * block_k
               : q.a_from == AFrom::kPackedRows  ? item_rows * (block_k + kRowPad)

@@ -62,9 +62,9 @@ template <class T>
 FASTATTN_INLINE void fma_into(Vec<T>& acc, Vec<T> a, Vec<T> b) {
 #if defined(FASTATTN_ISA_IS_AVX2)
   if constexpr (sizeof(T) == 4) {
-    asm volatile("vfmadd231ps %2, %1, %0" : "+x"(acc.v) : "x"(a.v), "x"(b.v));
+    asm("vfmadd231ps %2, %1, %0" : "+x"(acc.v) : "x"(a.v), "x"(b.v));
   } else {
-    asm volatile("vfmadd231pd %2, %1, %0" : "+x"(acc.v) : "x"(a.v), "x"(b.v));
+    asm("vfmadd231pd %2, %1, %0" : "+x"(acc.v) : "x"(a.v), "x"(b.v));
   }
 #else
   acc = fma(a, b, acc);
@@ -124,8 +124,9 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
 #pragma GCC unroll 4
   for (int i = 0; i < kPointers; ++i) a[i] = t.a + 3 * i * t.a_stride;
   const int64_t a_stride = t.a_stride;
+  const int64_t a_step = kByRow ? 1 : a_stride;
   auto at = [&](int r, int64_t k) __attribute__((always_inline)) {
-    return kByRow ? a[r / 3] + r % 3 * a_stride + k : a[0] + r;
+    return kByRow ? a[r / 3] + r % 3 * a_stride + k : a[0] + k * a_stride + r;
   };
 
   constexpr int kUnroll = 4;
@@ -145,26 +146,24 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
     }
     b += b_stride;
     asm("" : "+r"(b));  // or GCC keeps a pointer for each step, and spills it
-    if (!kByRow) a[0] += a_stride;
   };
   int64_t k = t.k_len;
   for (; k >= kUnroll; k -= kUnroll) {
+    step(0);
+    step(1);
+    step(2);
+    step(3);
 #pragma GCC unroll 4
-    for (int u = 0; u < kUnroll; ++u) step(u);
-    if (kByRow) {
-#pragma GCC unroll 4
-      for (int i = 0; i < kPointers; ++i) {
-        a[i] += kUnroll;
-        asm("" : "+r"(a[i]));
-      }
+    for (int i = 0; i < kPointers; ++i) {
+      a[i] += kUnroll * a_step;
+      asm("" : "+r"(a[i]));
     }
   }
+#pragma GCC unroll 1
   for (; k > 0; --k) {
     step(0);
-    if (kByRow) {
 #pragma GCC unroll 4
-      for (int i = 0; i < kPointers; ++i) ++a[i];
-    }
+    for (int i = 0; i < kPointers; ++i) a[i] += a_step;
   }
 
   if (t.add != nullptr) {

@@ -2,8 +2,9 @@
 //
 //   dst[k * dst_stride + n] = src[n * src_stride + k],   0 <= n, k < Vec<T>::kLanes
 //
-// Rows are gathered 128 bits at a time, so that lane l of a register holds rows l * P ... (P elements in 128 bits); what
-// is left is a P x P transpose inside each lane: half the shuffles of a full-width one, and the inserts come from memory.
+// Rows are gathered 128 bits at a time, so that lane l of a register holds rows l * P ... (P elements in 128 bits);
+// what is left is a P x P transpose inside each lane: half the shuffles of a full-width one, and the inserts come from
+// memory.
 #pragma once
 
 #include "simd.h"

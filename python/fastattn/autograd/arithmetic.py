@@ -241,8 +241,9 @@ def constant(name: str, ufunc: Any, a: Operand, b: Operand) -> Tensor:
 def inplace(function: Any, a: Tensor, b: Operand) -> Tensor:
     """a = function(a, b), written to a's memory."""
     name = f"{function.name}_"
-    a._allow_inplace(name, b)
-    out = function(a, b)
+    a._allow_inplace(name)
+    before = a._before(b)
+    out = function(before, before if b is a else b)
     if out is NotImplemented:
         msg = f"{name}: unsupported operand {type(b).__name__}; pass a Tensor, an array or a number"
         raise TypeError(msg)
@@ -311,7 +312,7 @@ def clamp(a: Tensor, min: float | None = None, max: float | None = None) -> Tens
 
 def _clamp_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
     x, low, high = node.saved
-    inside = array_module(x).ones_like(x, dtype=bool)
+    inside = True
     if low is not None:
         inside = inside & (x >= low)
     if high is not None:

@@ -9,8 +9,9 @@ import numpy as np
 from fastattn import ops
 from fastattn.ops import _kinds
 
+from .convert import FLOAT32, as_data
 from .node import Base
-from .tensor import FLOAT32, Tensor, as_data
+from .tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -344,13 +344,13 @@ class Arithmetic(Base):
         """Limits the elements to min..max, in place."""
         tensor = _me(self)
         tensor._allow_inplace("clamp_")
-        return tensor._become("clamp_", self.clamp(min, max))
+        return tensor._become("clamp_", tensor._before().clamp(min, max))
 
     def masked_fill_(self, mask: Operand, value: float | Tensor) -> Tensor:
         """Writes `value` where the bool `mask` is true."""
         tensor = _me(self)
         tensor._allow_inplace("masked_fill_")
-        return tensor._become("masked_fill_", self.masked_fill(mask, value))
+        return tensor._become("masked_fill_", tensor._before().masked_fill(mask, value))
 
     def copy_(self, source: Operand) -> Tensor:
         """Writes the elements of `source`, cast and broadcast."""

@@ -13,34 +13,12 @@ from numpy import ndarray
 from fastattn.ops import _kinds
 
 from . import node as tape
+from .convert import FLOAT32, as_data, is_float
 from .kind import TensorKind
 from .node import Array, Base, Node, Slot, array_module, kind_of, mode, record, wrap, wrap_view
 from .operators import Arithmetic
 from .reductions import Reductions
 from .shape import Shaping
-
-FLOAT32 = np.dtype(np.float32)
-
-
-def as_data(data: Any, dtype: Any = None) -> Array:
-    """An array of anything: arrays as they are, numbers and lists of them as float32, int64 or bool."""
-    if isinstance(data, Base):
-        data = data._data
-    if hasattr(data, "__array_namespace__"):
-        return data if dtype is None or data.dtype == dtype else data.astype(dtype)
-    if isinstance(data, (list, tuple)) and any(isinstance(part, Base) for part in data):
-        data = [part._data.tolist() if isinstance(part, Base) else part for part in data]
-    array = np.asarray(data)
-    if dtype is None and array.dtype == np.float64 and not _of_numpy(data):
-        dtype = FLOAT32
-    return array if dtype is None else array.astype(dtype, copy=False)
-
-
-def _of_numpy(data: Any) -> bool:
-    """Whether the float64 in `data` is NumPy's own, not Python's default."""
-    while isinstance(data, (list, tuple)) and data:
-        data = data[0]
-    return isinstance(data, (np.generic, ndarray)) or hasattr(data, "__array__")
 
 
 class Tensor(Arithmetic, Shaping, Reductions):
@@ -139,7 +117,7 @@ class Tensor(Arithmetic, Shaping, Reductions):
 
     def is_floating_point(self) -> bool:
         """Whether the elements are floats."""
-        return _is_float(self._data.dtype)
+        return is_float(self._data.dtype)
 
     # Gradients ------------------------------------------------------------------------------------------------------
 
@@ -155,7 +133,7 @@ class Tensor(Arithmetic, Shaping, Reductions):
                 msg = "requires_grad: only a leaf's can be turned off; use detach()"
                 raise RuntimeError(msg)
             return
-        if value and not _is_float(self._data.dtype):
+        if value and not is_float(self._data.dtype):
             msg = f"requires_grad: dtype is {self._data.dtype}; expected floats. Call float() first"
             raise TypeError(msg)
         self._requires_grad = bool(value)
@@ -242,13 +220,19 @@ class Tensor(Arithmetic, Shaping, Reductions):
 
     # In-place changes -----------------------------------------------------------------------------------------------
 
-    def _allow_inplace(self, name: str, *others: Any) -> None:
+    def _allow_inplace(self, name: str) -> None:
         """Raises where an in-place op would spoil the record; before anything is written."""
-        if not mode.enabled:
-            return
-        if self._requires_grad and self._node is None:
+        if mode.enabled and self._requires_grad and self._node is None:
             msg = f"{name}: a leaf that requires a gradient cannot be changed in place; use fa.no_grad(), or a clone()"
             raise RuntimeError(msg)
+
+    def _before(self, other: Any = None) -> Tensor:
+        """This tensor as it is before an in-place op: a copy where the op is recorded, whose gradient may need it."""
+        if not mode.enabled or not (self._requires_grad or (isinstance(other, Base) and other._requires_grad)):
+            return self
+        kept = wrap(self._data.copy())
+        kept._node, kept._requires_grad = self._node, self._requires_grad
+        return kept
 
     def _become(self, name: str, result: Tensor) -> Tensor:
         """Writes the result of an op on this tensor to its memory, and takes over the record."""
@@ -418,12 +402,8 @@ class Tensor(Arithmetic, Shaping, Reductions):
         return self.new_zeros(*shape).fill_(1)
 
 
-def _is_float(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind == "f" or dtype.name in ("bfloat16", "float8_e4m3fn", "float8_e5m2")
-
-
 def _to_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
-    return (dout.astype(node.saved) if _is_float(node.saved) else None,)
+    return (dout.astype(node.saved) if is_float(node.saved) else None,)
 
 
 def _rebuild(cls: type, data: Array, requires_grad: bool, fields: dict[str, Any]) -> Tensor:

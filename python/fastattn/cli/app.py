@@ -94,7 +94,7 @@ def train(
     heads: Annotated[int | None, typer.Option(min=1, help="Attention heads a block. [default: 4]")] = None,
     dropout: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Dropout probability. [default: 0]")] = None,
     lr: Annotated[float | None, typer.Option(min=0.0, help="Highest learning rate. [default: 0.004]")] = None,
-    warmup: Annotated[int | None, typer.Option(min=0, help="Steps until it is reached. [default: 100]")] = None,
+    warmup: Annotated[int | None, typer.Option(min=0, help="Steps until it is reached. [default: 150]")] = None,
     weight_decay: Annotated[float | None, typer.Option(min=0.0, help="Of AdamW, on matrices. [default: 0.1]")] = None,
     grad_clip: Annotated[
         float | None, typer.Option(min=0.0, help="Largest gradient norm, 0: any. [default: 1]")

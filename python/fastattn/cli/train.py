@@ -226,7 +226,9 @@ def conclude(say: Printer, arguments: TrainArguments, model: GPT, trainer: Train
             ids = sample(model, vocabulary.encode(prompt), arguments.sample, context=config.context, seed=config.seed)
             text = vocabulary.decode(ids)
             say(f"\nsample at temperature 0.8:\n{text}\n")
-        say(f"wrote {trainer.folder}: model.safetensors, config.json, vocab.json, history.csv, loss.png, checkpoint")
+        assert trainer.folder is not None
+        files = sorted(path.name for path in trainer.folder.iterdir() if path.suffix != ".tmp")
+        say(f"wrote {trainer.folder}: {', '.join(files)}")
     if arguments.json:
         result: dict[str, Any] = {
             "folder": str(trainer.folder),

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastattn.autograd import creation
+from fastattn.autograd.convert import FLOAT32
 from fastattn.autograd.node import no_grad
-from fastattn.autograd.tensor import FLOAT32, Tensor
+from fastattn.autograd.tensor import Tensor
 
 from . import functional as F
 from . import init

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from fastattn.autograd.convert import as_data, is_float
 from fastattn.autograd.node import Base, kind_of
-from fastattn.autograd.tensor import Tensor, _is_float, as_data
+from fastattn.autograd.tensor import Tensor
 
 from .parameter import Parameter
 
@@ -339,11 +340,11 @@ class Module:
         if dtype is None:
             return self
         wanted = np.dtype(dtype)
-        if not _is_float(wanted):
+        if not is_float(wanted):
             msg = f"to: dtype is {wanted}; expected floats, parameters cannot be {wanted}"
             raise TypeError(msg)
         for tensor in (*self.parameters(), *self.buffers()):
-            if _is_float(tensor.dtype) and tensor.dtype != wanted:
+            if is_float(tensor.dtype) and tensor.dtype != wanted:
                 tensor._data = _cast(tensor._data, wanted)
                 tensor._version = [0, 0]
                 if tensor.grad is not None:

@@ -45,7 +45,7 @@ class Kind:
         return (array.sum(axes) if axes else array).reshape(shape)
 
     def contiguous(self, array: Array) -> Array:
-        """`array`, or a row-major copy: gradients come as broadcast views too."""
+        """`array`, or a row-major copy of the same shape: gradients come as broadcast views too."""
         raise TypeError(self.name)
 
     def classes_last(self, array: Array) -> Array:
@@ -69,7 +69,14 @@ class Kind:
         self, op: Op, arrays: tuple[Array, ...], attrs: tuple[Any, ...], out: Array | None, *, saving: bool
     ) -> tuple[Array | None, ...]:
         """The outputs of `op`, the first of them `out` where that is given."""
-        specs = op.outputs(self, arrays, attrs, saving)
+        try:
+            specs = op.outputs(self, arrays, attrs, saving)
+        except AttributeError:  # None has no shape
+            for name, array in zip(op.arrays[: op.required], arrays, strict=False):
+                if array is None:
+                    msg = f"{op.name}: {name} is None; expected an array"
+                    raise TypeError(msg) from None
+            raise
         like = arrays[0]
         if out is not None:
             specs = (None, *specs[1:])
@@ -89,7 +96,8 @@ class NumpyKind(Kind):
         array.fill(0)
         return array
 
-    contiguous = staticmethod(np.ascontiguousarray)  # type: ignore[assignment]
+    def contiguous(self, array: Array) -> Array:
+        return np.asarray(array, order="C")
 
     def classes_last(self, array: Array) -> Array:
         return np.ascontiguousarray(np.moveaxis(array, 1, -1))
@@ -105,6 +113,12 @@ class ForeignKind(NumpyKind):
 
     def raw(self, array: Array) -> Array:
         return np.from_dlpack(array)
+
+    def contiguous(self, array: Array) -> Array:
+        return np.asarray(np.from_dlpack(array), order="C")
+
+    def classes_last(self, array: Array) -> Array:
+        return super().classes_last(np.from_dlpack(array))
 
     def run(self, op: Op, arrays: tuple[Array, ...], attrs: tuple[Any, ...], out: Array | None) -> Any:
         views = tuple(np.from_dlpack(a) if a is not None and type(a) is not ndarray else a for a in arrays)
@@ -150,7 +164,7 @@ def kind_of(op: str, names: tuple[str, ...], arrays: tuple[Array, ...]) -> Kind:
             msg = (
                 f"{op}: {name} is a {type(array).__name__}; expected an array (NumPy, fastattn.Tensor, torch or DLPack)"
             )
-            if isinstance(array, (list, tuple, int, float)):
+            if isinstance(array, (list, tuple, int, float, np.generic)):
                 msg += f". Pass numpy.asarray({name})"
             raise TypeError(msg)
         if found is None or found is kind:

@@ -25,6 +25,7 @@ class Op:
 
     name: ClassVar[str]  # as errors and explain() say it
     arrays: ClassVar[tuple[str, ...]]  # the array arguments in order; absent optional ones are None
+    required: ClassVar[int] = 1  # how many of them, from the first, must be there
     differentiable: ClassVar[tuple[str, ...]] = ()  # those of them that have a gradient
 
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:

@@ -28,6 +28,7 @@ class Attention(Op):
 
     name = "scaled_dot_product_attention"
     arrays = ("query", "key", "value", "attn_mask", "alibi_slopes", "sinks")
+    required = 3
     differentiable = ("query", "key", "value", "attn_mask", "alibi_slopes", "sinks")
 
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:

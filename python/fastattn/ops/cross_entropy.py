@@ -20,6 +20,7 @@ class CrossEntropy(Op):
 
     name = "cross_entropy"
     arrays = ("input", "target")
+    required = 2
     differentiable = ("input",)
 
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:

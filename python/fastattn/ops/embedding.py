@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastattn import _C
 
+from . import _kinds
 from ._op import Array, Op, Spec
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ class Embedding(Op):
 
     name = "embedding"
     arrays = ("weight", "index")
+    required = 2
     differentiable = ("weight",)
 
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:
@@ -75,6 +77,8 @@ def embedding(index: Array, weight: Array, padding_idx: int | None = None) -> Ar
 
     Source: torch.nn.functional.embedding's form of it.
     """
+    if len(getattr(index, "shape", ())) > 1:  # columns of a batch of tokens: the kernel reads one stride
+        index = _kinds.kind_of("embedding", ("index",), (index,)).contiguous(index)
     padding = -1
     if padding_idx is not None:
         rows = weight.shape[0] if len(getattr(weight, "shape", ())) else 0

@@ -26,6 +26,7 @@ class Matmul(Op):
 
     name = "matmul"
     arrays = ("a", "b", "bias", "residual")
+    required = 2
     differentiable = ("a", "b", "bias", "residual")
 
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from fastattn.autograd.convert import as_data
 from fastattn.autograd.node import Base, enable_grad, kind_of, wrap
-from fastattn.autograd.tensor import Tensor, as_data
+from fastattn.autograd.tensor import Tensor
 
 Params = Iterable[Any]
 

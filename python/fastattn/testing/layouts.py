@@ -19,6 +19,11 @@ def _poisoned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray:
     return np.full(shape, True if dtype.kind == "b" else np.iinfo(dtype).max, dtype)
 
 
+def contiguous(x: NDArray) -> NDArray:
+    """Row-major."""
+    return np.asarray(x, order="C")
+
+
 def strided(x: NDArray) -> NDArray:
     """Every second element along every axis of a larger array."""
     if x.ndim == 0:
@@ -30,13 +35,15 @@ def strided(x: NDArray) -> NDArray:
 
 def reverse(x: NDArray) -> NDArray:
     """Negative strides along every axis."""
+    if x.ndim == 0:
+        return x
     backwards = (slice(None, None, -1),) * x.ndim
     return x[backwards].copy()[backwards]
 
 
 def transposed(x: NDArray) -> NDArray:
     """Column-major: the first axis is the contiguous one."""
-    return np.asfortranarray(x)
+    return np.asarray(x, order="F")
 
 
 def padded(x: NDArray) -> NDArray:
@@ -49,7 +56,7 @@ def padded(x: NDArray) -> NDArray:
 
 
 LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
-    "contiguous": np.ascontiguousarray,
+    "contiguous": contiguous,
     "strided": strided,
     "reverse": reverse,
     "transposed": transposed,

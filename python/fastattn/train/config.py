@@ -38,12 +38,12 @@ class TrainConfig:
     Source: Loshchilov and Hutter, "Decoupled weight decay regularization" (2019), section 3; "SGDR" (2017), section 3.
     """
 
-    steps: int = 1500
-    batch_size: int = 16
+    steps: int = 3000
+    batch_size: int = 8
     context: int = 128
-    lr: float = 2e-3
+    lr: float = 4e-3
     min_lr: float = 0.0
-    warmup: int = 100
+    warmup: int = 150
     beta1: float = 0.9
     beta2: float = 0.99
     weight_decay: float = 0.1
