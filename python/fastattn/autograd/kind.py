@@ -38,12 +38,6 @@ class TensorKind(_kinds.Kind):
     def classes_last(self, array: Array) -> Array:
         return array.movedim(1, -1).contiguous()
 
-    def contiguous(self, array: Array) -> Array:
-        return array.contiguous()
-
-    def classes_last(self, array: Array) -> Array:
-        return array.movedim(1, -1).contiguous()
-
     def raw(self, array: Array) -> Array:
         return array._data
 
