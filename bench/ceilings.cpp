@@ -28,22 +28,20 @@ struct VectorOf {
 constexpr int kChains = 12;
 constexpr int64_t kSteps = 4096;
 
-#define FASTATTN_MULTIPLY_ADDS(name, isa, T, bytes)                                               \
-  __attribute__((target(isa), optimize("fp-contract=fast"))) double name() {                      \
-    using V = VectorOf<T, bytes>::type;                                                           \
-    V chain[kChains];                                                                             \
-    V factor, term;                                                                               \
-    for (int i = 0; i < kChains; ++i) chain[i] = V{} + static_cast<T>(i);                         \
-    factor = V{} + static_cast<T>(0.5);                                                           \
-    term = V{} + static_cast<T>(0.25);                                                            \
-    asm volatile("" : "+x"(factor), "+x"(term)); /* unknown to the compiler: nothing folds */     \
-    for (int64_t step = 0; step < kSteps; ++step) {                                               \
-      _Pragma("GCC unroll 12") for (int i = 0; i < kChains; ++i) {                                \
-        chain[i] = chain[i] * factor + term;                                                      \
-      }                                                                                           \
-    }                                                                                             \
-    for (int i = 0; i < kChains; ++i) asm volatile("" ::"x"(chain[i])); /* the result is used */  \
-    return 2.0 * kChains * kSteps * (bytes / sizeof(T));                                          \
+#define FASTATTN_MULTIPLY_ADDS(name, isa, T, bytes)                                                       \
+  __attribute__((target(isa), optimize("fp-contract=fast"))) double name() {                              \
+    using V = VectorOf<T, bytes>::type;                                                                   \
+    V chain[kChains];                                                                                     \
+    V factor, term;                                                                                       \
+    for (int i = 0; i < kChains; ++i) chain[i] = V{} + static_cast<T>(i);                                 \
+    factor = V{} + static_cast<T>(0.5);                                                                   \
+    term = V{} + static_cast<T>(0.25);                                                                    \
+    asm volatile("" : "+x"(factor), "+x"(term)); /* unknown to the compiler: nothing folds */             \
+    for (int64_t step = 0; step < kSteps; ++step) {                                                       \
+      _Pragma("GCC unroll 12") for (int i = 0; i < kChains; ++i) { chain[i] = chain[i] * factor + term; } \
+    }                                                                                                     \
+    for (int i = 0; i < kChains; ++i) asm volatile("" ::"x"(chain[i])); /* the result is used */          \
+    return 2.0 * kChains * kSteps * (bytes / sizeof(T));                                                  \
   }
 
 FASTATTN_MULTIPLY_ADDS(xmm_f32, "sse2", float, 16)

@@ -89,7 +89,7 @@ class Kind:
 
 class NumpyKind(Kind):
     name = "numpy"
-    empty = staticmethod(_C.empty)  # type: ignore[assignment]  # (shape, dtype, like)
+    empty = staticmethod(_C.empty)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any, like: Array) -> Array:
         array = _C.empty(shape, dtype)

@@ -12,7 +12,8 @@ UNIFORM, NORMAL = 0, 1
 
 def _fill(array: Array, distribution: int, a: float, b: float, seed: int | None) -> Array:
     key = _random.next_key() if seed is None else (seed % 2**64, 0)
-    (raw,) = _kinds.raw_list("uniform_" if distribution == UNIFORM else "normal_", "array", [array]) or ()
+    name = "uniform_" if distribution == UNIFORM else "normal_"
+    raw = _kinds.kind_of(name, ("array",), (array,)).raw(array)
     _C.random_fill(raw, distribution, a, b, *key)
     _kinds.mutated([array])
     return array
