@@ -111,6 +111,15 @@ def test_linear_with_epilogue():
     np.testing.assert_allclose(fused.tolist(), (layer(x).gelu("tanh") + r).tolist(), rtol=1e-5, atol=1e-6)
 
 
+def test_layer_norm_takes_any_strides():
+    x, norm = fa.randn(4, 6, 3, dtype=fa.float64, requires_grad=True), nn.LayerNorm(6).double()
+    expected = norm(x.transpose(1, 2).contiguous())
+    assert (norm(x.transpose(1, 2)) == expected).all()
+    assert (norm(x.transpose(1, 2)[:, ::2]) == expected[:, ::2]).all()
+    assert fa.gradcheck(lambda x: norm(x.transpose(1, 2)), [x])
+    assert norm(fa.ones(0, 6, dtype=fa.float64)).shape == (0, 6)
+
+
 def test_functional_names():
     x = fa.randn(3, 4)
     assert (F.softmax(x, dim=1) == x.softmax(1)).all()

@@ -8,7 +8,7 @@ from numpy import ndarray
 
 from fastattn.ops import _kinds
 
-from .node import Array, Base, Node, Slot, edge_of, mode, wrap
+from .node import Array, Base, Edge, Node, Slot, mode, wrap
 
 if TYPE_CHECKING:
     from fastattn.ops._kinds import Kind
@@ -45,14 +45,22 @@ class TensorKind(_kinds.Kind):
         array._version[0] += 1
 
     def run(self, op: Op, arrays: tuple[Array, ...], attrs: tuple[Any, ...], out: Array | None) -> Any:
-        data = tuple([a._data if isinstance(a, Base) else a for a in arrays])
-        below = _kinds.NUMPY if type(data[0]) is ndarray else _below(data[0])
-        recording = False
-        if mode.enabled:
-            for name, a in zip(op.arrays, arrays, strict=True):
-                if isinstance(a, Base) and a._requires_grad and name in op.differentiable:
+        # One pass: what is below each tensor, and where its gradient will go.
+        enabled, recording = mode.enabled, False
+        below_arrays: list[Array] = []
+        edges: list[Edge] = []
+        for name, a in zip(op.arrays, arrays, strict=True):
+            edge = None
+            if isinstance(a, Base):
+                below_arrays.append(a._data)
+                if enabled and a._requires_grad and name in op.differentiable:
+                    edge = a if a._node is None else a._node
                     recording = True
-                    break
+            else:
+                below_arrays.append(a)
+            edges.append(edge)
+        data = tuple(below_arrays)
+        below = _kinds.NUMPY if type(data[0]) is ndarray else _below(data[0])
         if out is not None:
             if recording:
                 msg = f"{op.name}: out= cannot be recorded for gradients; leave it out, or call under fa.no_grad()"
@@ -61,9 +69,9 @@ class TensorKind(_kinds.Kind):
         outs = below.allocate(op, data, attrs, None, saving=recording)
         op.forward(data, attrs, outs)
         public = op.public(attrs)
-        results = [None if o is None else wrap(o) for o in outs[:public]]
+        results = [wrap(outs[0])] if public == 1 else [None if o is None else wrap(o) for o in outs[:public]]
         if recording:
-            _record(op, arrays, data, attrs, outs, results, below)
+            _record(op, arrays, data, attrs, outs, results, edges, below)
         return results[0] if public == 1 else tuple(results)
 
     def _run_into(self, op: Op, data: tuple[Array, ...], attrs: tuple[Any, ...], out: Array, below: Kind) -> Any:
@@ -87,29 +95,20 @@ def _record(
     attrs: tuple[Any, ...],
     outs: tuple[Array | None, ...],
     results: list[Any],
+    edges: list[Edge],
     below: Kind,
 ) -> None:
-    edges = tuple(
-        [
-            edge_of(a) if isinstance(a, Base) and name in op.differentiable else None
-            for name, a in zip(op.arrays, arrays, strict=True)
-        ]
-    )
     saved = op.saved(data, attrs, outs)
     # The tensors whose arrays are kept: changing them in place later would make the gradient wrong.
     checks = []
     for kept in saved:
         if kept is not None:
-            for a in arrays:
-                if isinstance(a, Base) and a._data is kept:
-                    checks.append((a._version, a._version[0]))
+            for tensor in (*arrays, *results):
+                if isinstance(tensor, Base) and tensor._data is kept:
+                    checks.append((tensor._version, tensor._version[0]))
                     break
-            else:
-                for result in results:
-                    if result is not None and result._data is kept:
-                        checks.append((result._version, 0))
-    needs = tuple([e is not None for e in edges])
-    node = Node(op.name, edges, _op_backward, (op, below, saved, attrs, needs), tuple(checks), len(results))
+    needs = tuple([edge is not None for edge in edges])
+    node = Node(op.name, tuple(edges), _op_backward, (op, below, saved, attrs, needs), tuple(checks), len(results))
     for i, result in enumerate(results):
         if result is not None:
             result._node = node if len(results) == 1 else Slot(node, i)

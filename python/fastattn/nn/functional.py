@@ -206,7 +206,20 @@ def layer_norm(
         >>> fa.nn.functional.layer_norm(fa.tensor([[1.0, 3.0]]), 2, eps=0.0)
         tensor([[-1.,  1.]])
     """
+    axes = 1 if isinstance(normalized_shape, int) else len(normalized_shape)
+    if not _in_order(input, axes):  # a permuted view: torch takes it, and copies it too
+        input = input.contiguous()
     return ops.layer_norm(input, normalized_shape, weight, bias, eps)  # type: ignore[no-any-return]
+
+
+def _in_order(x: Tensor, axes: int) -> bool:
+    """Whether the elements of the last axes lie one after the other."""
+    step = x.itemsize
+    for length, stride in zip(x.shape[: -axes - 1 : -1], x._data.strides[: -axes - 1 : -1], strict=True):
+        if length != 1 and stride != step:
+            return False
+        step *= length
+    return True
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
