@@ -1,5 +1,5 @@
 // Vector math, one definition for every ISA, over the primitives of simd.h. The largest error measured for each
-// function stands in docs/numerics.md, and tests/cpu/test_simd_math.py holds every ISA to it.
+// function stands in docs/numerics.md, and tests/core/test_simd_math.py holds every ISA to it.
 //
 // Polynomials are near-minimax fits (Chebyshev, or Lawson's weighted least squares) of this project's own, made in 50
 // digits; the fitted function and its domain stand beside each. Everything is branch-free: both sides of a range split
