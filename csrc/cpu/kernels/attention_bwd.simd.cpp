@@ -17,7 +17,7 @@
 //
 // Work: 10 D flops a pair (five products), FMA-bound as in the forward.
 // Source: Dao, "FlashAttention-2" (2023), algorithm 2.
-#include "attention_product.h"
+#include "attention_pack.h"
 #include "softmax_state.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
@@ -45,7 +45,7 @@ struct Backward {
   static int64_t split_keys(const fa_attention_bwd_params& g) {
     const int64_t num_kv_heads = g.fwd.key.shape[1], seqlen_k = g.fwd.key.shape[2];
     const int64_t row_bytes = (g.fwd.key.shape[3] + g.fwd.value.shape[3]) * static_cast<int64_t>(sizeof(T));
-    const int64_t in_cache = (int64_t(128) << 10) / row_bytes;
+    const int64_t in_cache = (int64_t(256) << 10) / row_bytes;
     const int64_t for_threads = ceil_div(seqlen_k * num_kv_heads, 4);
     return round_up(max_of<int64_t>(1, min_of(in_cache, for_threads)), kBlockN);
   }
@@ -69,14 +69,15 @@ struct Backward {
 
   // Per thread. With base = nullptr only bytes, what is needed, is meant.
   struct Scratch {
-    T *qt, *dot;            // scale * Q^T[D][M], dO^T[Dv][M]
-    T *q, *dout;            // scale * Q[M][D], dO[M][Dv], rows in whole vectors
-    T *q_copy, *dout_copy;  // the same with 0 for what is not finite
-    T *lse, *delta;         // [M]
-    T *s, *ds, *mask;       // S^T then P^T, dP^T then dS^T: [kBlockN][M]
-    T* k_copy;              // [kBlockN][D]
-    T* dq;                  // dQ^T[D][M]
-    T *dk, *dv;             // [split][D], [split][Dv], rows in whole vectors
+    T *qt, *dot;                // scale * Q^T[D][M], dO^T[Dv][M]
+    T *q, *dout;                // scale * Q[M][D], dO[M][Dv], rows in whole vectors
+    T *q_copy, *dout_copy;      // the same with 0 for what is not finite
+    T *lse, *lse_rest, *delta;  // [M]
+    T *s, *ds, *mask;           // S^T then P^T, dP^T then dS^T: [kBlockN][M]
+    T* k_copy;                  // [kBlockN][D]
+    T *k, *v;                   // [split][D], [split][Dv], where copies_keys()
+    T* dq;                      // dQ^T[D][M]
+    T *dk, *dv;                 // [split][D], [split][Dv], rows in whole vectors
     bool q_finite, dout_finite;
     size_t bytes;
 
@@ -92,6 +93,7 @@ struct Backward {
       q = carver.take<T>(M * d_row);
       dout = carver.take<T>(M * dv_row);
       lse = carver.take<T>(M);
+      lse_rest = carver.take<T>(M);
       delta = carver.take<T>(M);
       dk = carver.take<T>(keys * d_row);
       dv = carver.take<T>(keys * dv_row);
@@ -99,47 +101,32 @@ struct Backward {
       q_copy = carver.take<T>(M * d_row);
       dout_copy = carver.take<T>(M * dv_row);
       k_copy = carver.take<T>(kBlockN * f.D);
+      k = f.copies_keys() ? carver.take<T>(keys * f.D) : nullptr;
+      v = f.copies_keys() ? carver.take<T>(keys * f.Dv) : nullptr;
       q_finite = dout_finite = true;
       bytes = carver.bytes;
     }
   };
 
-  // Rows of an input, packed: to[i][*] = x[i][*] * factor, padded with 0 to whole vectors. Returns whether all are
-  // finite; where not, copy gets them with 0 instead.
-  bool pack_rows(const T* x, const fa_tensor& t, int64_t m, int64_t n, T factor, T* to, T* copy) const {
+  bool pack_checked(const Rows<T>& x, int64_t m, int64_t n, T factor, T* to, T* copy) const {
     const int64_t row = round_up(n, L);
-    V sum = V::zero();
-    for (int64_t i = 0; i < m; ++i) {
-      for (int64_t j = 0; j < n; j += L) {
-        V v = load_strided(x + i * t.strides[2] + j * t.strides[3], t.strides[3],
-                           static_cast<int>(min_of<int64_t>(L, n - j)));
-        v = v * V::set(factor);
-        sum += v - v;
-        v.store(to + i * row + j);
-      }
-    }
-    const bool finite = !any(is_nan(sum));
+    pack_rows(x, m, n, factor, to);
+    const bool finite = all_finite(to, row, 1, m, row);
     if (!finite) copy_finite(to, row, 1, m, row, copy, row);
     return finite;
   }
 
-  void pack_transposed(const T* x, const fa_tensor& t, int64_t m, int64_t n, T factor, T* to) const {
-    const V by = V::set(factor);
-    transpose_rows<T>(
-        x, t.strides[2], t.strides[3], m, n, to, M, [&](V v) __attribute__((always_inline)) { return v * by; });
-  }
-
   // What a block of queries brings to every tile.
   void pack_block(int64_t batch, int64_t head, int64_t q0, int64_t m, Scratch& w) const {
-    const T* q = at<T>(p.query, batch, head) + q0 * p.query.strides[2];
-    const T* dout = at<T>(g.dout, batch, head) + q0 * g.dout.strides[2];
-    const T* out = at<T>(p.out, batch, head) + q0 * p.out.strides[2];
+    const Rows<T> q = Rows<T>::of(p.query, batch, head).from(q0), dout = Rows<T>::of(g.dout, batch, head).from(q0),
+                  out = Rows<T>::of(p.out, batch, head).from(q0);
     const T* lse = at<T>(p.lse, batch, head) + q0 * p.lse.strides[2];
-    pack_transposed(q, p.query, m, D, static_cast<T>(p.scale), w.qt);
-    pack_transposed(dout, g.dout, m, Dv, T(1), w.dot);
-    w.q_finite = pack_rows(q, p.query, m, D, static_cast<T>(p.scale), w.q, w.q_copy);
-    w.dout_finite = pack_rows(dout, g.dout, m, Dv, T(1), w.dout, w.dout_copy);
-    for (int64_t i = 0; i < M; ++i) w.lse[i] = w.delta[i] = 0;
+    pack_transposed(q, m, D, static_cast<T>(p.scale), w.qt);
+    pack_transposed(dout, m, Dv, T(1), w.dot);
+    w.q_finite = pack_checked(q, m, D, static_cast<T>(p.scale), w.q, w.q_copy);
+    w.dout_finite = pack_checked(dout, m, Dv, T(1), w.dout, w.dout_copy);
+    for (int64_t i = 0; i < M; ++i) w.lse[i] = w.lse_rest[i] = w.delta[i] = 0;
+    bool large = false;
     for (int64_t i = 0; i < m; ++i) {
       const T l = lse[i * p.lse.strides[2]];
       if (l == -kInf<T>) {  // saw nothing: every weight is exp(-inf), every gradient 0
@@ -147,33 +134,66 @@ struct Backward {
         continue;
       }
       w.lse[i] = l;
+      large |= l > kLargeLse || l < -kLargeLse;
       V sum = V::zero();
       for (int64_t j = 0; j < Dv; j += L) {
         const int width = static_cast<int>(min_of(L, Dv - j));
-        sum = fma(load_strided(dout + i * g.dout.strides[2] + j * g.dout.strides[3], g.dout.strides[3], width),
-                  load_strided(out + i * p.out.strides[2] + j * p.out.strides[3], p.out.strides[3], width), sum);
+        sum = fma(load_strided(dout.data + i * dout.row + j * dout.column, dout.column, width),
+                  load_strided(out.data + i * out.row + j * out.column, out.column, width), sum);
       }
       w.delta[i] = reduce_add(sum);
       if (g.dlse.data != nullptr) {
         w.delta[i] = w.delta[i] - at<T>(g.dlse, batch, head)[(q0 + i) * g.dlse.strides[2]];
       }
     }
+    if (large) refine_lse(batch, head, q0, m, w);
   }
 
-  // P^T into w.s and dS^T into w.ds. False where the tile is hidden altogether.
-  bool tile_gradient(const T* k, const T* v, const MaskView& mask, const TilePlace& t, const Scratch& w,
+  // A large lse is rounded so far from log(sum(exp(scores))) that the weights no longer sum to 1 (an ulp of 1e4 is
+  // 1e-3 in f32; of the most negative number, which masks are made of, everything). For the rows that have one, sum the
+  // weights and keep what is missing: lse_rest = log(sum(exp(scores - lse))).
+  static constexpr T kLargeLse = 32;
+  void refine_lse(int64_t batch, int64_t head, int64_t q0, int64_t m, const Scratch& w) const {
+    const Rows<T> k = Rows<T>::of(p.key, batch, head / group);
+    const MaskView mask = MaskView::of<T>(p.mask, batch, head);
+    const int64_t end = band.end_key(q0 + m - 1);
+    for (int64_t k0 = band.first_key(q0); k0 < end; k0 += kBlockN) {
+      const TilePlace t{q0, m, k0, min_of<int64_t>(kBlockN, end - k0)};
+      const Sight sight = look<T>(band, mask, t, w.mask);
+      if (sight == Sight::kNone) continue;
+      multiply_scores<T>(band, t, k.data + k0 * k.row, k.row, k.column, D, w.qt, w.s);
+      for (int64_t i = 0; i < m; i += L) {
+        const V lse = V::load(w.lse + i);
+        V sum = V::zero();
+        visit_scores<T>(
+            band, t, sight, w.mask, i,
+            KeyRange::of<T>(band, t, i), [&](int64_t j, auto show) __attribute__((always_inline)) {
+              sum += show.value(exp_score(show.score(V::load(w.s + j * M + i)) - lse));
+            });
+        (V::load(w.lse_rest + i) + sum).store(w.lse_rest + i);
+      }
+    }
+    for (int64_t i = 0; i < m; i += L) {
+      const V sum = V::load(w.lse_rest + i), size = abs(V::load(w.lse + i));
+      const Mask<T> refine = (size > V::set(kLargeLse)) & (size < V::set(kInf<T>)) & (sum > V::zero());
+      select(refine, log_sum(sum), V::zero()).store(w.lse_rest + i);
+    }
+  }
+
+  // P^T into w.s and dS^T into w.ds. False where the tile is hidden altogether. k, v: rows of the tile's keys.
+  bool tile_gradient(const Rows<T>& k, const Rows<T>& v, const MaskView& mask, const TilePlace& t, const Scratch& w,
                      Sight& sight) const {
     sight = look<T>(band, mask, t, w.mask);
     if (sight == Sight::kNone) return false;
-    multiply_scores<T>(band, t, k, p.key.strides[2], p.key.strides[3], D, w.qt, w.s);
-    multiply_scores<T>(band, t, v, p.value.strides[2], p.value.strides[3], Dv, w.dot, w.ds);
+    multiply_scores<T>(band, t, k.data, k.row, k.column, D, w.qt, w.s);
+    multiply_scores<T>(band, t, v.data, v.row, v.column, Dv, w.dot, w.ds);
     for (int64_t i = 0; i < t.m; i += L) {
-      const V lse = V::load(w.lse + i), delta = V::load(w.delta + i);
+      const V lse = V::load(w.lse + i), rest = V::load(w.lse_rest + i), delta = V::load(w.delta + i);
       T *s = w.s + i, *ds = w.ds + i;
       const KeyRange range = KeyRange::of<T>(band, t, i);
       visit_scores<T>(
           band, t, sight, w.mask, i, range, [&](int64_t j, auto show) __attribute__((always_inline)) {
-            const V weight = show.value(exp_score(show.score(V::load(s + j * M)) - lse));
+            const V weight = show.value(exp_score(show.score(V::load(s + j * M)) - lse - rest));
             weight.store(s + j * M);
             show.value(weight * (V::load(ds + j * M) - delta)).store(ds + j * M);
           });
@@ -213,14 +233,18 @@ struct Backward {
     multiply_queries<T>(band, t, w.ds, copied ? w.q_copy : w.q, d_vecs, dk);
     if (copied) add_seen(t, sight, w, w.ds, w.q, d_vecs * L, dk);
   }
-  void add_dquery(const TilePlace& t, Sight sight, const Scratch& w, const T* k, T* dq) const {
-    const int64_t row = p.key.strides[2], column = p.key.strides[3];
-    if (sight == Sight::kAll || all_finite(k, row, column, t.n, D)) {
-      return multiply_weights<T>(band, t, k, row, column, D, w.ds, dq);
+  void add_dquery(const TilePlace& t, Sight sight, const Scratch& w, const Rows<T>& k, T* dq) const {
+    if (sight == Sight::kAll || all_finite(k.data, k.row, k.column, t.n, D)) {
+      return multiply_weights<T>(band, t, k.data, k.row, k.column, D, w.ds, dq);
     }
-    copy_finite(k, row, column, t.n, D, w.k_copy, D);
+    copy_finite(k.data, k.row, k.column, t.n, D, w.k_copy, D);
     multiply_weights<T>(band, t, w.k_copy, D, 1, D, w.ds, dq);
-    add_seen_products<T>(band, t, sight, w.mask, k, row, column, D, w.ds, dq);
+    add_seen_products<T>(band, t, sight, w.mask, k.data, k.row, k.column, D, w.ds, dq);
+  }
+
+  // Rows far apart share few cache sets; a split is read once a block of queries, so gather its rows once.
+  bool copies_keys() const {
+    return (!contiguous_rows(p.key, D) || !contiguous_rows(p.value, Dv)) && group * blocks.count() >= 4;
   }
 
   int64_t keys_from(int64_t q0, int64_t split) const { return max_of(band.first_key(q0), splits.begin(split)); }
@@ -233,8 +257,12 @@ struct Backward {
   void split_gradient(int64_t batch, int64_t kv_head, int64_t split, T* parts, Scratch& w) const {
     const int64_t begin = splits.begin(split), keys = splits.count(split), d_row = d_vecs * L, dv_row = dv_vecs * L;
     const bool want_dk = g.dkey.data != nullptr, want_dv = g.dvalue.data != nullptr, want_dq = g.dquery.data != nullptr;
-    const T* k = at<T>(p.key, batch, kv_head);
-    const T* v = at<T>(p.value, batch, kv_head);
+    Rows<T> k = Rows<T>::of(p.key, batch, kv_head).from(begin), v = Rows<T>::of(p.value, batch, kv_head).from(begin);
+    if (copies_keys()) {
+      copy_rows(k, keys, D, w.k);
+      copy_rows(v, keys, Dv, w.v);
+      k = {w.k, D, 1}, v = {w.v, Dv, 1};
+    }
     for (int64_t i = 0; i < keys * d_row; i += L) V::zero().store(w.dk + i);
     for (int64_t i = 0; i < keys * dv_row; i += L) V::zero().store(w.dv + i);
     for (int64_t h = 0; h < group; ++h) {
@@ -250,9 +278,9 @@ struct Backward {
         if (first < end) pack_block(batch, head, q0, m, w);
         for (int64_t k0 = first; k0 < end; k0 += kBlockN) {
           const TilePlace t{q0, m, k0, min_of<int64_t>(kBlockN, end - k0)};
-          const T* tile_k = k + k0 * p.key.strides[2];
+          const Rows<T> tile_k = k.from(k0 - begin);
           Sight sight;
-          if (!tile_gradient(tile_k, v + k0 * p.value.strides[2], mask, t, w, sight)) continue;
+          if (!tile_gradient(tile_k, v.from(k0 - begin), mask, t, w, sight)) continue;
           if (want_dv) add_dvalue(t, sight, w, w.dv + (k0 - begin) * dv_row);
           if (want_dk) add_dkey(t, sight, w, w.dk + (k0 - begin) * d_row);
           if (want_dq) add_dquery(t, sight, w, tile_k, dq);
@@ -270,15 +298,6 @@ struct Backward {
       store_rows(w.dk, keys, D, at<T>(g.dkey, batch, kv_head) + begin * g.dkey.strides[2], g.dkey.strides[2]);
     if (want_dv) {
       store_rows(w.dv, keys, Dv, at<T>(g.dvalue, batch, kv_head) + begin * g.dvalue.strides[2], g.dvalue.strides[2]);
-    }
-  }
-
-  static void store_rows(const T* from, int64_t m, int64_t n, T* to, int64_t to_row) {
-    const int64_t row = round_up(n, L);
-    for (int64_t i = 0; i < m; ++i) {
-      int64_t j = 0;
-      for (; j + L <= n; j += L) V::load(from + i * row + j).store(to + i * to_row + j);
-      if (j < n) V::load(from + i * row + j).store(to + i * to_row + j, static_cast<int>(n - j));
     }
   }
 
@@ -383,8 +402,7 @@ struct Backward {
     for (int64_t i = 0; i < sum_keys * M; i += L) V::zero().store(sum + i);
     for (int64_t batch = batches.begin; batch < batches.end; ++batch) {
       for (int64_t head = heads.begin; head < heads.end; ++head) {
-        const T* k = at<T>(p.key, batch, head / group);
-        const T* v = at<T>(p.value, batch, head / group);
+        const Rows<T> k = Rows<T>::of(p.key, batch, head / group), v = Rows<T>::of(p.value, batch, head / group);
         const MaskView mask = MaskView::of<T>(p.mask, batch, head);
         for (int64_t block = queries.begin; block < queries.end; ++block) {
           const int64_t q0 = blocks.begin(block), m = blocks.rows(block);
@@ -392,8 +410,7 @@ struct Backward {
           for (int64_t key = keys.begin; key < keys.end; ++key) {
             const TilePlace t{q0, m, key_blocks.begin(key), key_blocks.count(key)};
             Sight sight;
-            if (t.outside(band) ||
-                !tile_gradient(k + t.k0 * p.key.strides[2], v + t.k0 * p.value.strides[2], mask, t, w, sight)) {
+            if (t.outside(band) || !tile_gradient(k.from(t.k0), v.from(t.k0), mask, t, w, sight)) {
               continue;
             }
             for (int64_t i = 0; i < m; i += L) {

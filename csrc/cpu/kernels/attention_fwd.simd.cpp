@@ -13,13 +13,15 @@
 // Work: 4 D flops a pair. Keys and values are read in place, once per block of queries (L2 or L3: 8 bytes for 192 flops
 // at D = Dv, f32), so FMA is the roof. The exponential costs about 12 vector operations where the products take 128
 // FMAs (D = 64). Source: Dao, "FlashAttention-2" (2023), algorithm 1.
-#include "attention_product.h"
+#include "attention_pack.h"
 #include "softmax_state.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
 
 constexpr int kBlockN = 128;
+constexpr int64_t kCopyFromBytes = 512 << 10;  // of K and V of a head: below, the L2 holds them wherever they are
+constexpr int64_t kCopyBytes = 16 << 20;
 
 template <class T>
 struct Forward {
@@ -29,6 +31,8 @@ struct Forward {
   const fa_attention_fwd_params& p;
   const Band band;
   const int64_t B, H, Hkv, Lq, Lk, D, Dv;
+  const int64_t group;  // query heads of a key/value head
+  const QueryBlocks<T> blocks;
 
   explicit Forward(const fa_attention_fwd_params& params)
       : p(params),
@@ -39,7 +43,9 @@ struct Forward {
         Lq(params.query.shape[2]),
         Lk(params.key.shape[2]),
         D(params.query.shape[3]),
-        Dv(params.value.shape[3]) {}
+        Dv(params.value.shape[3]),
+        group(Hkv > 0 ? H / Hkv : 0),
+        blocks(Lq) {}
 
   // Per thread. With base = nullptr the addresses are offsets, and bytes what is needed.
   struct Scratch {
@@ -61,23 +67,17 @@ struct Forward {
   };
 
   struct Head {
-    const T *q, *k, *v;
+    Rows<T> q, k, v;
     T *out, *lse;
     MaskView mask;
   };
   Head head_of(int64_t batch, int64_t head) const {
-    const int64_t kv_head = head / (H / Hkv);
-    return {at<T>(p.query, batch, head),
-            at<T>(p.key, batch, kv_head),
-            at<T>(p.value, batch, kv_head),
+    return {Rows<T>::of(p.query, batch, head),
+            Rows<T>::of(p.key, batch, head / group),
+            Rows<T>::of(p.value, batch, head / group),
             at<T>(p.out, batch, head),
             p.lse.data ? at<T>(p.lse, batch, head) : nullptr,
             MaskView::of<T>(p.mask, batch, head)};
-  }
-
-  // S^T of the tile, but for what the bounds hide from whole vectors of queries: there it keeps what it held.
-  void scores(const Head& h, const TilePlace& t, const Scratch& w) const {
-    multiply_scores<T>(band, t, h.k + t.k0 * p.key.strides[2], p.key.strides[2], p.key.strides[3], D, w.q, w.s);
   }
 
   // P^T in place of S^T, for the keys within each vector's bounds; the others are not read again. first: O^T is still
@@ -125,14 +125,13 @@ struct Forward {
 
   // O^T += V^T P^T. Where the bounds end inside the tile, every vector of queries stops at its own last key.
   void accumulate(const Head& h, const TilePlace& t, Sight sight, const Scratch& w) const {
-    const int64_t row = p.value.strides[2], column = p.value.strides[3];
-    const T* v = h.v + t.k0 * row;
-    if (sight == Sight::kAll || all_finite(v, row, column, t.n, Dv)) {
-      return multiply_weights<T>(band, t, v, row, column, Dv, w.s, w.o);
+    const Rows<T> v = h.v.from(t.k0);
+    if (sight == Sight::kAll || all_finite(v.data, v.row, v.column, t.n, Dv)) {
+      return multiply_weights<T>(band, t, v.data, v.row, v.column, Dv, w.s, w.o);
     }
-    copy_finite(v, row, column, t.n, Dv, w.v, Dv);
+    copy_finite(v.data, v.row, v.column, t.n, Dv, w.v, Dv);
     multiply_weights<T>(band, t, w.v, Dv, 1, Dv, w.s, w.o);
-    add_seen_products<T>(band, t, sight, w.mask, v, row, column, Dv, w.s, w.o);
+    add_seen_products<T>(band, t, sight, w.mask, v.data, v.row, v.column, Dv, w.s, w.o);
   }
 
   void store(const Head& h, int64_t q0, int64_t m, const Scratch& w) const {
@@ -152,11 +151,7 @@ struct Forward {
   }
 
   void block(const Head& h, int64_t q0, int64_t m, const Scratch& w) const {
-    const V scale = V::set(static_cast<T>(p.scale));
-    const T* q = h.q + q0 * p.query.strides[2];
-    transpose_rows<T>(
-        q, p.query.strides[2], p.query.strides[3], m, D, w.q,
-        M, [&](V x) __attribute__((always_inline)) { return x * scale; });
+    pack_transposed(h.q.from(q0), m, D, static_cast<T>(p.scale), w.q);
     const auto empty = SoftmaxState<T>::init();
     for (int64_t i = 0; i < M; i += L) {
       empty.row_max.store(w.row_max + i);
@@ -170,7 +165,7 @@ struct Forward {
       const TilePlace t{q0, m, k0, min_of<int64_t>(kBlockN, end - k0)};
       const Sight sight = look<T>(band, h.mask, t, w.mask);
       if (sight == Sight::kNone) continue;
-      scores(h, t, w);
+      multiply_scores<T>(band, t, h.k.data + k0 * h.k.row, h.k.row, h.k.column, D, w.q, w.s);
       softmax(t, sight, first, w);
       first = false;
       accumulate(h, t, sight, w);
@@ -178,20 +173,53 @@ struct Forward {
     store(h, q0, m, w);
   }
 
+  // Rows far apart share few cache sets: where they are read over and over, gather them first, a few heads at a time.
+  // Copies do not round, so this is free to depend on the machine.
+  int64_t head_elements() const { return Lk * (D + Dv); }
+  int64_t copied_heads() const {
+    const int64_t bytes = head_elements() * static_cast<int64_t>(sizeof(T));
+    if (contiguous_rows(p.key, D) && contiguous_rows(p.value, Dv)) return 0;
+    if (bytes < kCopyFromBytes || group * blocks.count() < 8) return 0;
+    return max_of<int64_t>(1, min_of(B * Hkv, kCopyBytes / bytes));
+  }
+
   void run(fa_launch& launch) const {
     const size_t per_thread = Scratch(*this, nullptr).bytes;
-    const QueryBlocks<T> blocks(Lq);
-    const int64_t n = blocks.count();
-    parallel_for(launch, B * H * n, [&](int64_t item, int worker) {
-      const int64_t head = item / n, i = n - 1 - item % n;  // causal: the longest first
-      const Scratch w(*this, static_cast<char*>(launch.workspace) + static_cast<size_t>(worker) * per_thread);
-      block(head_of(head / H, head % H), blocks.begin(i), blocks.rows(i), w);
+    char* base = static_cast<char*>(launch.workspace);
+    const int64_t copied = copied_heads(), wave = copied > 0 ? copied : B * Hkv, per_kv = group * blocks.count();
+    T* copies = reinterpret_cast<T*>(base + per_thread * static_cast<size_t>(launch.num_threads));
+    for (int64_t kv0 = 0; kv0 < B * Hkv; kv0 += wave) {
+      const int64_t kv_heads = min_of(wave, B * Hkv - kv0);
+      if (copied > 0) gather(launch, kv0, kv_heads, copies);
+      parallel_for(launch, kv_heads * per_kv, [&](int64_t item, int worker) {
+        const int64_t kv = kv0 + item / per_kv, h = item % per_kv / blocks.count();
+        const int64_t i = blocks.count() - 1 - item % blocks.count();  // causal: the longest first
+        const Scratch w(*this, base + static_cast<size_t>(worker) * per_thread);
+        Head head = head_of(kv / Hkv, kv % Hkv * group + h);
+        if (copied > 0) {
+          const T* k = copies + (kv - kv0) * head_elements();
+          head.k = {k, D, 1}, head.v = {k + Lk * D, Dv, 1};
+        }
+        block(head, blocks.begin(i), blocks.rows(i), w);
+      });
+    }
+  }
+
+  void gather(fa_launch& launch, int64_t kv0, int64_t kv_heads, T* copies) const {
+    constexpr int64_t kRows = 256;
+    const int64_t n = ceil_div(Lk, kRows);
+    parallel_for(launch, kv_heads * n, [&](int64_t item, int) {
+      const int64_t kv = kv0 + item / n, first = item % n * kRows, rows = min_of(kRows, Lk - first);
+      T* k = copies + item / n * head_elements();
+      copy_rows(Rows<T>::of(p.key, kv / Hkv, kv % Hkv).from(first), rows, D, k + first * D);
+      copy_rows(Rows<T>::of(p.value, kv / Hkv, kv % Hkv).from(first), rows, Dv, k + Lk * D + first * Dv);
     });
   }
 
   Work work() const {
     Work work;
-    work.workspace = Scratch(*this, nullptr).bytes * static_cast<size_t>(num_threads());
+    work.workspace = Scratch(*this, nullptr).bytes * static_cast<size_t>(num_threads()) +
+                     static_cast<size_t>(copied_heads() * head_elements()) * sizeof(T);
     work.flops = 2.0 * static_cast<double>((D + Dv) * B * H) * visible_pairs(band, Lq);
     work.bytes = static_cast<double>(sizeof(T)) * static_cast<double>(B * (H * Lq * (D + Dv) + Hkv * Lk * (D + Dv)));
     return work;
