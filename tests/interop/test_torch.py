@@ -325,6 +325,16 @@ def test_foreign_arrays_give_ndarrays(rng, name):
     assert_same_bits(found, expected)
 
 
+def test_ndarrays_beside_foreign_arrays(rng):
+    a, b = arrays(rng, [(3, 4), (4, 5)])
+    assert_same_bits(fa.matmul(Foreign(a), b), fa.matmul(a, b))
+    assert_same_bits(fa.matmul(a, Foreign(b)), fa.matmul(a, b))
+    out = np.zeros((3, 5))
+    assert fa.matmul(a, Foreign(b), out=out) is out
+    with pytest.raises(TypeError, match="matmul: a is a dlpack array and b a tensor array"):
+        fa.matmul(Foreign(a), fa.Tensor(b))
+
+
 def test_foreign_lists_are_changed_in_place():
     p, g, m, v = np.ones(4), np.ones(4), np.zeros(4), np.zeros(4)
     fa.adam_step(*([Foreign(x)] for x in (p, g, m, v)), step=1, lr=0.1)

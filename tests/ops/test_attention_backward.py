@@ -218,6 +218,7 @@ def test_what_nobody_sees_does_not_leak(isa, dtype, case, kind, poison):
     k[:, :, lost_keys] = poison
     v[:, :, lost_keys] = poison
     q[:, :, lost_rows] = poison
+    dout[:, :, lost_rows] = poison
     found = gradients(dout, q, k, v, mask, 0.0, causal)
     assert_same_bits(found, expected)
     dq, dk, dv, dmask = found

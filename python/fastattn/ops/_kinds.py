@@ -153,7 +153,7 @@ def _find(array_type: type) -> Kind | None:
 
 
 def kind_of(op: str, names: tuple[str, ...], arrays: tuple[Array, ...]) -> Kind:
-    """The kind of the arrays of a call. ndarrays may stand beside Tensors; nothing else mixes."""
+    """The kind of the arrays of a call. ndarrays may stand beside Tensors or DLPack arrays; nothing else mixes."""
     found: Kind | None = None
     first = ""
     for name, array in zip(names, arrays, strict=True):
@@ -169,8 +169,8 @@ def kind_of(op: str, names: tuple[str, ...], arrays: tuple[Array, ...]) -> Kind:
             raise TypeError(msg)
         if found is None or found is kind:
             found, first = kind, first or name
-        elif {found.name, kind.name} == {"numpy", "tensor"}:
-            found = found if found.name == "tensor" else kind
+        elif {found.name, kind.name} in ({"numpy", "tensor"}, {"numpy", "dlpack"}):
+            found = kind if found.name == "numpy" else found
         else:
             msg = f"{op}: {first} is a {found.name} array and {name} a {kind.name} array; pass arrays of one kind"
             raise TypeError(msg)
