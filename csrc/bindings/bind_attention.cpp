@@ -246,11 +246,10 @@ void attention_bwd(py::handle query, py::handle key, py::handle value, py::handl
   p.fwd.lse = attention.statistic(lse_view, "lse", false);
   p.fwd.weights.data = nullptr;
   p.dout = as_heads(dout_view, bthd);
-  for (int i = 0; i < 4; ++i) {
-    if (p.fwd.out.shape[i] != like.shape[i] || p.dout.shape[i] != like.shape[i]) {
-      call.value_error("out and dout differ from what the forward gives; " + call.show("out") + ", " +
-                       call.show("dout"));
-    }
+  bool same = out_view.ndim <= 4 && dout_view.ndim <= 4;
+  for (int i = 0; i < 4; ++i) same &= p.fwd.out.shape[i] == like.shape[i] && p.dout.shape[i] == like.shape[i];
+  if (!same) {
+    call.value_error("out and dout differ from what the forward gives; " + call.show("out") + ", " + call.show("dout"));
   }
   p.dlse = attention.statistic(dlse_view, "dlse", false);
   p.dweights = attention.statistic(dweights_view, "dweights", true);

@@ -8,6 +8,7 @@ constexpr const char* kOp = "embedding";
 
 // The index as one axis, where its elements have one stride between them; None-like where they do not.
 fa_tensor flat_index(Call& call, const fa_tensor& index) {
+  if (index.ndim >= FA_MAX_DIMS) call.value_error("index has too many axes; " + call.show("index"));
   fa_tensor r = merge_rows(index, 0);
   if (r.ndim != 1) call.value_error("index's axes do not fold into one stride; pass numpy.ascontiguousarray of it");
   return r;
@@ -34,7 +35,6 @@ void embedding_fwd(py::handle weight, py::handle index, py::handle out, int64_t)
   if (p.weight.ndim != 2) call.value_error("weight needs two axes (V, D); " + call.show("weight"));
   if (p.weight.shape[1] > 1 && p.weight.strides[1] != 1)
     call.value_error("weight is not contiguous along its last axis");
-  if (ids.ndim >= FA_MAX_DIMS) call.value_error("index has too many axes; " + call.show("index"));
   p.index = flat_index(call, ids);
   p.out = as_rows(call, "out", out_view, ids, p.weight.shape[1]);
   call.run(&fa_table::embedding_fwd, p);

@@ -120,7 +120,11 @@ const dlpack::ExchangeApi* exchange_api(PyTypeObject* type) {
 Reading read_dlpack(const dlpack::ExchangeApi& api, py::handle object, const char* op, const char* name,
                     fa_tensor& view) {
   dlpack::Tensor t;
-  if (api.dltensor_from_py_object_no_sync(object.ptr(), &t) != 0) throw py::error_already_set();
+  if (api.dltensor_from_py_object_no_sync(object.ptr(), &t) != 0) {
+    py::error_already_set cause;  // such as torch's meta device, which has no memory
+    py::raise_from(cause, PyExc_TypeError, (prefix(op, name) + " cannot be read through DLPack").c_str());
+    throw py::error_already_set();
+  }
   check_ndim(t.ndim, op, name);
   view.data = t.data == nullptr ? &no_elements : static_cast<char*>(t.data) + t.byte_offset;
   view.dtype = dlpack_dtype(t.dtype);

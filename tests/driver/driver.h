@@ -1,6 +1,7 @@
 // The C++ test driver: every op of the table, on every variant that this machine runs, against a plain reference in
 // double. It exists for what Python tests cannot see: each buffer is a heap block of exactly its size, so that a
 // sanitizer notices one element too far, and every call runs on one thread and on three, which must agree in every bit.
+// Masked vector loads and stores are not instrumented; the scalar variant and whole vectors are.
 #pragma once
 
 #include <algorithm>

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastattn as fa
-from fastattn.testing import LAYOUTS, assert_same_bits
+from fastattn.testing import assert_same_bits
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytestmark = pytest.mark.parity
@@ -56,7 +56,7 @@ CASES = {
     "cross_entropy": (lambda x: fa.cross_entropy(x, like(IDS[0], x)), [(3, 5)]),
     "cross_entropy, none": (lambda x: fa.cross_entropy(x, like(IDS, x), reduction="none"), [(2, 5, 3)]),
     "embedding": (lambda w: fa.embedding(like(IDS, w), w), [(5, 3)]),
-    "embedding, columns": (lambda w: fa.embedding(like(IDS, w)[:, :-1], w, 4), [(5, 3)]),
+    "embedding, columns": (lambda w: fa.embedding(like(IDS[:, :-1], w), w, 3), [(5, 3)]),
     "dropout": (lambda x: fa.dropout(x, 0.4, seed=3), [(4, 5)]),
     "exp": (fa.exp, [(3, 4)]),
     "log": (lambda x: fa.log(x * x + 1), [(3, 4)]),
@@ -65,8 +65,35 @@ CASES = {
 }
 
 
+class Foreign:
+    """The least that DLPack asks for."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+    @property
+    def shape(self):
+        return self.array.shape
+
+    @property
+    def dtype(self):
+        return self.array.dtype
+
+    @property
+    def ndim(self):
+        return self.array.ndim
+
+
 def like(array, of):
     """An ndarray as the kind of `of`."""
+    if isinstance(of, Foreign):
+        return Foreign(array)
     return torch.from_numpy(array) if isinstance(of, torch.Tensor) else array
 
 
@@ -127,28 +154,30 @@ def test_expanded_gradients(rng, case):
     out = out[0] if isinstance(out, tuple) else out
     out.backward(torch.ones(out.shape, dtype=out.dtype))
     for a, b in zip(one, other, strict=True):
-        assert_same_bits(a.grad.numpy(), b.grad.numpy())
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-12, atol=1e-15)
 
 
-def test_non_contiguous_tensors(rng, case):
-    function, shapes = case
+# What has to be contiguous along its last axis (or its normalised ones): there, only rows are spread.
+ROWS_ONLY = {"embedding": [0], "embedding, columns": [0], "layer_norm": [0, 1, 2], "layer_norm, two axes": [0]}
+ROWS_ONLY["matmul, epilogue"] = [3]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_non_contiguous_tensors(rng, name):
+    function, shapes = CASES[name]
     values = arrays(rng, shapes)
-    # Column-major, as a transposed view has it. layer_norm asks for a contiguous last axis, embedding for one of weight.
-    if function in (CASES["embedding"][0], CASES["embedding, columns"][0]) or "layer_norm" in str(case_name(case)):
-        views = [torch.from_numpy(LAYOUTS["padded"](x) if x.ndim > 1 else x) for x in values]
-    else:
-        views = [torch.from_numpy(np.ascontiguousarray(x.T)).permute(*range(x.ndim)[::-1]) for x in values]
-    for v in views:
-        v.requires_grad_()
+
+    def view(i, x):
+        if i not in ROWS_ONLY.get(name, []):
+            return torch.from_numpy(np.ascontiguousarray(x.T)).permute(*range(x.ndim)[::-1])
+        return torch.from_numpy(np.repeat(x, 2, 0))[::2] if x.ndim > 1 else torch.from_numpy(x)
+
+    views = [view(i, x).requires_grad_() for i, x in enumerate(values)]
     found, expected = function(*views), function(*leaves(values))
     found, expected = (x[0] if isinstance(x, tuple) else x for x in (found, expected))
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
     found.sum().backward()
     assert all(v.grad is not None for v in views)
-
-
-def case_name(case):
-    return next(name for name, value in CASES.items() if value is case)
 
 
 def test_no_grad(rng, case):
@@ -214,7 +243,7 @@ def test_a_saved_output_changed_in_place_is_noticed(function):
 def test_in_place_ops_count_as_changes():
     p = torch.ones(4, dtype=torch.float64, requires_grad=True)
     y = p * p
-    g, m, v = (torch.ones(4, dtype=torch.float64) for _ in range(3))
+    g, m, v = torch.ones(4, dtype=torch.float64), *torch.zeros(2, 4, dtype=torch.float64)
     fa.adam_step([p], [g], [m], [v], step=1, lr=0.1)
     np.testing.assert_allclose(p.detach().numpy(), 0.9)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
@@ -264,7 +293,7 @@ def test_errors_are_those_of_ndarrays():
         fa.matmul(torch.ones(2, 3), torch.ones(4, 5))
     with pytest.raises(TypeError, match=r"gelu: x has dtype torch\.float16; expected float32 or float64"):
         fa.gelu(torch.ones(3, dtype=torch.float16))
-    with pytest.raises(TypeError, match="gelu: x is not in CPU memory, and this build has no other backend"):
+    with pytest.raises(TypeError, match="gelu: x cannot be read through DLPack"):
         fa.gelu(torch.ones(3, device="meta"))
     with pytest.raises(IndexError, match="embedding: index"):
         fa.embedding(torch.tensor([9]), torch.ones(5, 3))
@@ -285,31 +314,6 @@ def test_explain(isa):
 # DLPack arrays of an unknown producer ---------------------------------------------------------------------------------
 
 
-class Foreign:
-    """The least that DLPack asks for."""
-
-    def __init__(self, array):
-        self.array = array
-
-    def __dlpack__(self, **options):
-        return self.array.__dlpack__(**options)
-
-    def __dlpack_device__(self):
-        return self.array.__dlpack_device__()
-
-    @property
-    def shape(self):
-        return self.array.shape
-
-    @property
-    def dtype(self):
-        return self.array.dtype
-
-    @property
-    def ndim(self):
-        return self.array.ndim
-
-
 @pytest.mark.parametrize(
     "name", [n for n in CASES if not n.startswith(("log", "attention, boolean"))] + ["log_softmax"]
 )
@@ -322,7 +326,7 @@ def test_foreign_arrays_give_ndarrays(rng, name):
 
 
 def test_foreign_lists_are_changed_in_place():
-    p, g, m, v = (np.ones(4) for _ in range(4))
+    p, g, m, v = np.ones(4), np.ones(4), np.zeros(4), np.zeros(4)
     fa.adam_step(*([Foreign(x)] for x in (p, g, m, v)), step=1, lr=0.1)
     np.testing.assert_allclose(p, 0.9)
     with pytest.raises(TypeError, match="matmul: a is a dlpack array and b a torch array; pass arrays of one kind"):

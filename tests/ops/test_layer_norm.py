@@ -162,7 +162,11 @@ ERRORS = [
     (lambda o: fa.layer_norm(X, 5, None, np.zeros((1, 5)), out=o), ValueError, "bias has shape (1, 5); expected (5,)"),
     (lambda o: fa.layer_norm(X, 5, np.zeros(10)[::2], out=o), ValueError, "layer_norm: weight is not contiguous"),
     (lambda o: fa.layer_norm(X, 5, None, np.zeros(5)[::-1], out=o), ValueError, "layer_norm: bias is not contiguous"),
-    (lambda o: fa.layer_norm(np.zeros((2, 10))[:, ::2], 5, out=o), ValueError, "pass numpy.ascontiguousarray of it"),
+    (
+        lambda o: fa.layer_norm(np.zeros((2, 10))[:, ::2], 5, out=o),
+        ValueError,
+        "layer_norm: x is not contiguous along its normalised axes; pass numpy.ascontiguousarray of it",
+    ),
     (lambda o: fa.layer_norm(np.zeros((3, 5)), 5, out=o), ValueError, "out has shape (2, 5); expected (3, 5)"),
     (lambda o: fa.layer_norm(X.astype(np.float32), 5, out=o), TypeError, "x is float32 and out is float64"),
     (lambda o: fa.layer_norm(X, 5, np.zeros(5, np.float32)), TypeError, "x is float64 and weight is float32"),

@@ -124,12 +124,9 @@ struct Backward {
   }
 
   void pack_transposed(const T* x, const fa_tensor& t, int64_t m, int64_t n, T factor, T* to) const {
-    const int64_t row = t.strides[2], column = t.strides[3];
     const V by = V::set(factor);
-    transpose_into<T>(
-        m, n, to, M, [&](int64_t i, int64_t j, int width) __attribute__((always_inline)) {
-          return load_strided(x + i * row + j * column, column, width) * by;
-        });
+    transpose_rows<T>(
+        x, t.strides[2], t.strides[3], m, n, to, M, [&](V v) __attribute__((always_inline)) { return v * by; });
   }
 
   // What a block of queries brings to every tile.
@@ -261,8 +258,11 @@ struct Backward {
           if (want_dq) add_dquery(t, sight, w, tile_k, dq);
         }
         if (want_dq && parts == nullptr) {
-          for (int64_t i = 0; i < D * M; i += L) (V::load(dq + i) * V::set(static_cast<T>(p.scale))).store(dq + i);
-          transpose_out<T>(dq, m, D, at<T>(g.dquery, batch, head) + q0 * g.dquery.strides[2], g.dquery.strides[2]);
+          transpose_out<T>(
+              dq, m, D, at<T>(g.dquery, batch, head) + q0 * g.dquery.strides[2],
+              g.dquery.strides[2], [&](int64_t) __attribute__((always_inline)) {
+                return V::set(static_cast<T>(p.scale));
+              });
         }
       }
     }
@@ -291,17 +291,14 @@ struct Backward {
     if (first_split == 0) {
       for (int64_t i = 0; i < D * M; i += L) V::zero().store(sum + i);
     } else {
-      transpose_into<T>(
-          m, D, sum, M, [&](int64_t i, int64_t j, int width) __attribute__((always_inline)) {
-            return load_strided(dq + i * row + j, 1, width);
-          });
+      transpose_rows<T>(dq, row, 1, m, D, sum, M, [](V x) __attribute__((always_inline)) { return x; });
     }
     const V scale = V::set(static_cast<T>(p.scale));
     for (int64_t split = first_split; split < end_split; ++split, part += part_stride) {
       if (keys_from(q0, split) >= keys_end(q0, m, split)) continue;
       for (int64_t i = 0; i < D * M; i += L) fma(V::load(part + i), scale, V::load(sum + i)).store(sum + i);
     }
-    transpose_out<T>(sum, m, D, dq, row);
+    transpose_out<T>(sum, m, D, dq, row, [](int64_t) __attribute__((always_inline)) { return V::set(1); });
   }
 
   int64_t part_elements() const { return group * blocks.count() * D * M; }

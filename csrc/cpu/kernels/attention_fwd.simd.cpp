@@ -19,7 +19,7 @@
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
 
-constexpr int kBlockN = 64;
+constexpr int kBlockN = 128;
 
 template <class T>
 struct Forward {
@@ -80,20 +80,32 @@ struct Forward {
     multiply_scores<T>(band, t, h.k + t.k0 * p.key.strides[2], p.key.strides[2], p.key.strides[3], D, w.q, w.s);
   }
 
-  // P^T in place of S^T, for the keys within each vector's bounds; the others are not read again.
-  void softmax(const TilePlace& t, Sight sight, const Scratch& w) const {
+  // P^T in place of S^T, for the keys within each vector's bounds; the others are not read again. first: O^T is still
+  // 0.
+  void softmax(const TilePlace& t, Sight sight, bool first, const Scratch& w) const {
     for (int64_t i = 0; i < t.m; i += L) {
       T* s = w.s + i;
       const KeyRange range = KeyRange::of<T>(band, t, i);
-      V best = V::set(-kInf<T>);
-      visit_scores<T>(
-          band, t, sight, w.mask, i, range, [&](int64_t j, auto show) __attribute__((always_inline)) {
-            const V x = show.score(V::load(s + j * M));
-            if constexpr (!std::is_same_v<decltype(show), ShowAll<T>>) x.store(s + j * M);
-            best = max(best, x);
-          });
+      V best[4];  // one chain of max would be slower than the loads
+#pragma GCC unroll 4
+      for (int u = 0; u < 4; ++u) best[u] = V::set(-kInf<T>);
+      if (sight == Sight::kAll) {
+        int64_t j = 0;
+        for (; j + 4 <= t.n; j += 4) {
+#pragma GCC unroll 4
+          for (int u = 0; u < 4; ++u) best[u] = max(best[u], V::load(s + (j + u) * M));
+        }
+        for (; j < t.n; ++j) best[0] = max(best[0], V::load(s + j * M));
+      } else {
+        visit_scores<T>(
+            band, t, sight, w.mask, i, range, [&](int64_t j, auto show) __attribute__((always_inline)) {
+              const V x = show.score(V::load(s + j * M));
+              x.store(s + j * M);
+              best[0] = max(best[0], x);
+            });
+      }
       SoftmaxState<T> state{V::load(w.row_max + i), V::load(w.row_sum + i)};
-      const V shrink = state.update(best);
+      const V shrink = state.update(max(max(best[0], best[1]), max(best[2], best[3])));
       const V base = state.base();
       V sum = V::zero();
 #pragma GCC unroll 4
@@ -105,7 +117,7 @@ struct Forward {
       state.row_sum += sum;
       state.row_max.store(w.row_max + i);
       state.row_sum.store(w.row_sum + i);
-      if (!all(shrink == V::set(1))) {
+      if (!first && !all(shrink == V::set(1))) {
         for (int64_t d = 0; d < Dv; ++d) (V::load(w.o + d * M + i) * shrink).store(w.o + d * M + i);
       }
     }
@@ -132,20 +144,19 @@ struct Forward {
         state.lse().store(lse);
         for (int64_t r = 0; r < rows; ++r) h.lse[(q0 + i + r) * p.lse.strides[2]] = lse[r];
       }
-      const V inverse = state.inverse_sum();
-      for (int64_t d = 0; d < Dv; ++d) (V::load(w.o + d * M + i) * inverse).store(w.o + d * M + i);
+      state.inverse_sum().store(w.row_sum + i);
     }
-    transpose_out<T>(w.o, m, Dv, h.out + q0 * p.out.strides[2], p.out.strides[2]);
+    transpose_out<T>(
+        w.o, m, Dv, h.out + q0 * p.out.strides[2],
+        p.out.strides[2], [&](int64_t i) __attribute__((always_inline)) { return V::load(w.row_sum + i); });
   }
 
   void block(const Head& h, int64_t q0, int64_t m, const Scratch& w) const {
     const V scale = V::set(static_cast<T>(p.scale));
     const T* q = h.q + q0 * p.query.strides[2];
-    const int64_t row = p.query.strides[2], column = p.query.strides[3];
-    transpose_into<T>(
-        m, D, w.q, M, [&](int64_t i, int64_t d, int width) __attribute__((always_inline)) {
-          return load_strided(q + i * row + d * column, column, width) * scale;
-        });
+    transpose_rows<T>(
+        q, p.query.strides[2], p.query.strides[3], m, D, w.q,
+        M, [&](V x) __attribute__((always_inline)) { return x * scale; });
     const auto empty = SoftmaxState<T>::init();
     for (int64_t i = 0; i < M; i += L) {
       empty.row_max.store(w.row_max + i);
@@ -154,12 +165,14 @@ struct Forward {
     for (int64_t i = 0; i < Dv * M; i += L) V::zero().store(w.o + i);
 
     const int64_t end = band.end_key(q0 + m - 1);
+    bool first = true;
     for (int64_t k0 = band.first_key(q0); k0 < end; k0 += kBlockN) {
       const TilePlace t{q0, m, k0, min_of<int64_t>(kBlockN, end - k0)};
       const Sight sight = look<T>(band, h.mask, t, w.mask);
       if (sight == Sight::kNone) continue;
       scores(h, t, w);
-      softmax(t, sight, w);
+      softmax(t, sight, first, w);
+      first = false;
       accumulate(h, t, sight, w);
     }
     store(h, q0, m, w);

@@ -43,7 +43,7 @@ struct TileProduct {
 };
 
 template <class T, int kRows, int kVecs, Start kStart>
-__attribute__((noinline)) void multiply_tile(const TileProduct<T>& p) {
+__attribute__((noinline, aligned(64))) void multiply_tile(const TileProduct<T>& p) {
   using V = Vec<T>;
   V acc[kRows][kVecs];
 #pragma GCC unroll 16
@@ -181,29 +181,6 @@ FASTATTN_INLINE void transpose_block(Vec<T> (&rows)[Vec<T>::kLanes]) {
   }
 }
 
-// to[j][i] = load(i, j) for i < m, j < n; i from m up to the next whole vector reads 0. load(i, j, width) gives row i's
-// columns from j, `width` of them valid.
-template <class T, class Load>
-FASTATTN_INLINE void transpose_into(int64_t m, int64_t n, T* to, int64_t to_row, Load&& load) {
-  using V = Vec<T>;
-  constexpr int L = V::kLanes;
-  for (int64_t i = 0; i < m; i += L) {
-    const int height = static_cast<int>(min_of<int64_t>(L, m - i));
-    for (int64_t j = 0; j < n; j += L) {
-      const int width = static_cast<int>(min_of<int64_t>(L, n - j));
-      V x[L];
-#pragma GCC unroll 16
-      for (int r = 0; r < L; ++r) x[r] = r < height ? load(i + r, j, width) : V::zero();
-      transpose_block<T>(x);
-      T* q = to + j * to_row + i;
-#pragma GCC unroll 16
-      for (int r = 0; r < L; ++r) {
-        if (r < width) x[r].store(q + r * to_row);
-      }
-    }
-  }
-}
-
 // One vector of a strided row: p[0], p[stride], ..., `width` of them.
 template <class T>
 FASTATTN_INLINE Vec<T> load_strided(const T* p, int64_t stride, int width) {
@@ -214,28 +191,74 @@ FASTATTN_INLINE Vec<T> load_strided(const T* p, int64_t stride, int width) {
   return Vec<T>::load(lanes);
 }
 
-// to[i][j] = from[j][i], i < m rows of n: from a tile with queries along its rows to the caller's rows of queries.
-template <class T>
-inline void transpose_out(const T* from, int64_t m, int64_t n, T* to, int64_t to_row) {
+// to[j][i] = load(i, j) for i < m, j < n; i from m up to the next whole vector reads 0. load(i, j, width) gives row i's
+// columns from j, `width` of them valid.
+template <class T, class Load>
+FASTATTN_INLINE void transpose_into(int64_t m, int64_t n, T* to, int64_t to_row, Load&& load) {
   using V = Vec<T>;
-  constexpr int L = V::kLanes, M = kBlockM<T>;
+  constexpr int L = V::kLanes;
   for (int64_t i = 0; i < m; i += L) {
     const int height = static_cast<int>(min_of<int64_t>(L, m - i));
     for (int64_t j = 0; j < n; j += L) {
       const int width = static_cast<int>(min_of<int64_t>(L, n - j));
+      T* q = to + j * to_row + i;
       V x[L];
-#pragma GCC unroll 16
-      for (int r = 0; r < L; ++r) x[r] = r < width ? V::load(from + (j + r) * M + i) : V::zero();
-      transpose_block<T>(x);
-      T* q = to + i * to_row + j;
       if (height == L && width == L) {
+#pragma GCC unroll 16
+        for (int r = 0; r < L; ++r) x[r] = load(i + r, j, L);
+        transpose_block<T>(x);
 #pragma GCC unroll 16
         for (int r = 0; r < L; ++r) x[r].store(q + r * to_row);
       } else {
+        for (int r = 0; r < L; ++r) x[r] = r < height ? load(i + r, j, width) : V::zero();
+        transpose_block<T>(x);
+        for (int r = 0; r < width; ++r) x[r].store(q + r * to_row);
+      }
+    }
+  }
+}
+
+// to[j][i] = f(x[i][j]), x by strides.
+template <class T, class F>
+inline void transpose_rows(const T* x, int64_t row, int64_t column, int64_t m, int64_t n, T* to, int64_t to_row,
+                           F&& f) {
+  if (column == 1) {
+    transpose_into<T>(
+        m, n, to, to_row, [&](int64_t i, int64_t j, int width) __attribute__((always_inline)) {
+          const T* p = x + i * row + j;
+          return f(width == Vec<T>::kLanes ? Vec<T>::load(p) : Vec<T>::load(p, width));
+        });
+  } else {
+    transpose_into<T>(
+        m, n, to, to_row, [&](int64_t i, int64_t j, int width) __attribute__((always_inline)) {
+          return f(load_strided(x + i * row + j * column, column, width));
+        });
+  }
+}
+
+// to[i][j] = from[j][i] * factor(i), i < m rows of n: from a tile with queries along its rows to the caller's rows.
+// factor gives a vector, of the rows from i.
+template <class T, class F>
+inline void transpose_out(const T* from, int64_t m, int64_t n, T* to, int64_t to_row, F&& factor_of) {
+  using V = Vec<T>;
+  constexpr int L = V::kLanes, M = kBlockM<T>;
+  for (int64_t i = 0; i < m; i += L) {
+    const int height = static_cast<int>(min_of<int64_t>(L, m - i));
+    const V factor = factor_of(i);
+    for (int64_t j = 0; j < n; j += L) {
+      const int width = static_cast<int>(min_of<int64_t>(L, n - j));
+      T* q = to + i * to_row + j;
+      V x[L];
+      if (height == L && width == L) {
 #pragma GCC unroll 16
-        for (int r = 0; r < L; ++r) {
-          if (r < height) x[r].store(q + r * to_row, width);
-        }
+        for (int r = 0; r < L; ++r) x[r] = V::load(from + (j + r) * M + i) * factor;
+        transpose_block<T>(x);
+#pragma GCC unroll 16
+        for (int r = 0; r < L; ++r) x[r].store(q + r * to_row);
+      } else {
+        for (int r = 0; r < L; ++r) x[r] = r < width ? V::load(from + (j + r) * M + i) * factor : V::zero();
+        transpose_block<T>(x);
+        for (int r = 0; r < height; ++r) x[r].store(q + r * to_row, width);
       }
     }
   }

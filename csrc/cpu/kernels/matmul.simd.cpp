@@ -92,7 +92,7 @@ inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& 
     sums = panel.sums + region.row_begin * panel.sums_stride + (vec_begin - panel.vec_begin) * kLanes;
     sums_stride = panel.sums_stride;
   }
-  const bool by_row = plan.a_from == AFrom::kRows || plan.a_from == AFrom::kPackedRows;
+  const bool by_row = plan.a_from == AFrom::kRows;
 
   const int64_t panel_len = region.k_end - region.k_begin;
 
@@ -106,8 +106,6 @@ inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& 
       packed_a = panel.a + region.row_begin * panel_len + (block - region.k_begin) * rows;
     } else if (plan.a_from == AFrom::kPackedColumns) {
       pack_a_columns(p, region.row_begin, tiles, num_tiles, block, block_len, local_a);
-    } else if (plan.a_from == AFrom::kPackedRows) {
-      pack_a_rows(p, region.row_begin, region.row_end, block, block_len, local_a);
     }
     int64_t group = 0;
     do {
@@ -144,10 +142,6 @@ inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& 
             case AFrom::kColumns:
               t.a = p.a + row * p.a_m + k * p.a_k;
               t.a_stride = p.a_k;
-              break;
-            case AFrom::kPackedRows:
-              t.a = packed_a + tile_row * (block_len + kRowPad) + group;
-              t.a_stride = block_len + kRowPad;
               break;
             case AFrom::kPackedColumns:
             case AFrom::kSharedColumns:

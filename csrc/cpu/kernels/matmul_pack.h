@@ -75,14 +75,4 @@ FASTATTN_INLINE void pack_a_columns(const Problem<T>& p, int64_t row_begin, cons
   });
 }
 
-// The same rows as they are, k_len apart and a pad.
-template <class T>
-FASTATTN_INLINE void pack_a_rows(const Problem<T>& p, int64_t row_begin, int64_t row_end, int64_t k_begin,
-                                 int64_t k_len, T* dst) {
-  for (int64_t row = row_begin; row < row_end; ++row) {
-    __builtin_memcpy(dst + (row - row_begin) * (k_len + kRowPad), p.a + row * p.a_m + k_begin,
-                     static_cast<size_t>(k_len) * sizeof(T));
-  }
-}
-
 }  // namespace fastattn::cpu::FASTATTN_ISA

@@ -174,7 +174,6 @@ enum class BFrom {
 enum class AFrom {
   kRows,           // by broadcast from a, contiguous along K
   kColumns,        // by broadcast from a, contiguous along M
-  kPackedRows,     // copied to [row][k]: rows that lie a multiple of a page apart share few cache sets
   kPackedColumns,  // copied to [k][row] tile by tile, by the item
   kSharedColumns,  // the same, by all threads before
 };
@@ -285,9 +284,7 @@ FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
     q.group_k = q.b_from == BFrom::kLocal ? 512 : p.M == 1 ? 8 : p.M <= C::kRows ? 16 : 32;
   }
   const int64_t item_rows = m_tiles * C::kRows, item_cols = slivers * C::kCols;
-  q.local_a = q.a_from == AFrom::kPackedColumns ? item_rows * block_k
-              : q.a_from == AFrom::kPackedRows  ? item_rows * (block_k + kRowPad)
-                                                : 0;
+  q.local_a = q.a_from == AFrom::kPackedColumns ? item_rows * block_k : 0;
   const bool ragged = q.b_from == BFrom::kDirect && !kMaskedLoads && p.N % C::kLanes != 0;
   q.local_b = q.b_from == BFrom::kLocal || ragged ? C::kCols * min_of(block_k, q.group_k) : 0;
   q.state = q.group_k < block_k ? item_rows * item_cols : 0;

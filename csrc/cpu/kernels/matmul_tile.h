@@ -12,9 +12,9 @@
 namespace fastattn::cpu::FASTATTN_ISA {
 
 // Tile sizes: kRows x kVecs accumulators, kVecs vectors of b and a broadcast have to fit the register file.
-//   avx512  8 x 3 of 32 zmm: 24 FMAs for 11 loads. 14 x 2 is as fast on wide matrices, and slower on N = 48 k.
-//   avx2    6 x 2 of 16 ymm: 12 FMAs for 8 loads; 4 x 3 needs all 16 registers and spills where the last is masked.
-//   scalar  4 x 4: GCC makes two-element or four-element SSE of it.
+//   avx512  8 x 3 of 32 zmm: 24 FMAs for 11 loads.
+//   avx2    6 x 2 of 16 ymm: 12 FMAs for 8 loads, and one register to spare.
+//   scalar  4 x 4
 // kBlockK: where a chain ends and a new one starts; part of the result's definition. The b sliver of a block (kBlockK x
 // kVecs vectors) is 192 KB on avx512 and 64 KB on avx2, streamed from L2.
 template <class T>
@@ -33,9 +33,6 @@ struct TileConfig {
   static constexpr int kCols = kVecs * kLanes;
   static constexpr int64_t kBlockK = 4096 / sizeof(T);
 };
-
-// Elements between packed rows of a, so that rows do not lie a power of two apart.
-inline constexpr int64_t kRowPad = 16;
 
 template <class T>
 struct Tile {

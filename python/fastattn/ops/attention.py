@@ -41,7 +41,7 @@ class Attention(Op):
             rows = (*shape[:-3], shape[-2], shape[-3]) if bthd else tuple(shape[:-1])
             lse = (rows, kind.accumulator(query.dtype))
             if return_weights:
-                weights = ((*rows, (*key.shape, 1, 1, 1)[-3 if bthd else -2]), query.dtype)
+                weights = ((*rows, (1, 1, 1, *key.shape)[-3 if bthd else -2]), query.dtype)
         return (shape[:-1] + value.shape[-1:], query.dtype), lse, weights
 
     def forward(self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]) -> None:

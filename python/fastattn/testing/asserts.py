@@ -33,8 +33,8 @@ def assert_same_bits(actual: Any, expected: Any) -> None:
         assert actual.dtype == expected.dtype
         np.testing.assert_array_equal(actual, expected)
         if actual.dtype.kind == "f":
-            sign = [np.where(x == 0, np.signbit(x), False) for x in (actual, expected)]
-            np.testing.assert_array_equal(*sign, err_msg="signs of zeros")
+            signs = [np.where(x == 0, np.signbit(x), False) for x in (actual, expected)]
+            np.testing.assert_array_equal(signs[0], signs[1], "signs of zeros")
 
 
 def assert_same_for_any_threads(function: Callable[[], Any]) -> None:

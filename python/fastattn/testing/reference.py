@@ -172,19 +172,25 @@ def attention_backward(
     attn_mask: NDArray | None = None,
     *args: Any,
     dlse: NDArray | None = None,
+    magnitude: bool = False,
     **options: Any,
 ) -> tuple[NDArray | None, ...]:
-    """dquery, dkey, dvalue, dattn_mask (None for a boolean mask or none)."""
+    """dquery, dkey, dvalue, dattn_mask (None for a boolean mask or none).
+
+    With `magnitude`, how large they would be if dP - rowsum(dP * P), which is 0 where a query sees one key and sums to
+    0 over keys, were a sum.
+    """
     s = _Scores(query, key, value, attn_mask, *args, **options)
     do = s.heads(dout)
     dweights = np.where(s.seen, product(do, s.v.swapaxes(-1, -2)), 0)
     delta = total(do * s.seen_product(s.weights, s.v), keepdims=True)
-    dscores = s.weights * (dweights - delta)
+    dscores = s.weights * (np.abs(dweights) + np.abs(delta) if magnitude else dweights - delta)
     if dlse is not None:
         dscores = dscores + s.weights * dlse.reshape(*s.weights.shape[:-1], 1)
     dscores = np.where(s.seen, dscores, 0)
-    dq = s.scale * s.seen_product(dscores, s.k)
-    dk = s.scale * s.seen_product(dscores, s.q, transpose=True)
+    k, q = (np.abs(s.k), np.abs(s.q)) if magnitude else (s.k, s.q)
+    dq = s.scale * s.seen_product(dscores, k)
+    dk = s.scale * s.seen_product(dscores, q, transpose=True)
     dv = s.seen_product(s.weights, do, transpose=True)
     additive = attn_mask is not None and attn_mask.dtype != bool
     dmask = sum_to(dscores, attn_mask.shape) if additive and attn_mask is not None else None
@@ -282,20 +288,25 @@ ROOT_TWO_OVER_PI = math.sqrt(2 / math.pi)
 
 def gelu(x: NDArray, approximate: str = "none") -> NDArray:
     """x Phi(x), or its tanh form."""
+    y: NDArray
     if approximate == "tanh":
-        return 0.5 * x * (1 + np.tanh(ROOT_TWO_OVER_PI * (x + 0.044715 * x * x * x)))
-    y: NDArray = 0.5 * x * _of_floats(math.erfc, x * -math.sqrt(0.5))
+        y = 0.5 * x * (1 + np.tanh(ROOT_TWO_OVER_PI * (x + 0.044715 * x * x * x)))
+    else:
+        y = 0.5 * x * _of_floats(math.erfc, x * -math.sqrt(0.5))
     return y
 
 
 def gelu_backward(dout: NDArray, x: NDArray, approximate: str = "none") -> NDArray:
     """dx."""
+    slope: NDArray
     if approximate == "tanh":
         t = np.tanh(ROOT_TWO_OVER_PI * (x + 0.044715 * x * x * x))
         inner = ROOT_TWO_OVER_PI * (1 + 3 * 0.044715 * x * x)
-        return dout * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner)
-    density = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
-    return dout * (0.5 * _of_floats(math.erfc, x * -math.sqrt(0.5)) + x * density)
+        slope = 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner
+    else:
+        density = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+        slope = 0.5 * _of_floats(math.erfc, x * -math.sqrt(0.5)) + x * density
+    return dout * slope
 
 
 # cross_entropy and embedding -----------------------------------------------------------------------------------------
