@@ -19,10 +19,16 @@ print(time.perf_counter() - start)
 """
 
 
-def seconds_of(statement: str) -> float:
+def _environment() -> dict[str, str]:
+    """For an interpreter that finds the same packages and, as pip leaves them, byte-compiled."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
+
+
+def seconds_of(statement: str) -> float:
     command = [sys.executable, "-c", TIMED.format(statement=statement)]
-    return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    return float(subprocess.run(command, env=_environment(), check=True, capture_output=True, text=True).stdout)
 
 
 def measure(rounds: int) -> tuple[list[float], list[float]]:
@@ -34,9 +40,8 @@ def measure(rounds: int) -> tuple[list[float], list[float]]:
 
 def slowest_modules(count: int) -> list[tuple[float, str]]:
     """Milliseconds that fastattn's own imports take by themselves (-X importtime), the worst first."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-X", "importtime", "-c", OURS]
-    lines = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr.splitlines()
+    lines = subprocess.run(command, env=_environment(), check=True, capture_output=True, text=True).stderr.splitlines()
     parsed = [line.removeprefix("import time:").split("|") for line in lines]
     ours = [(int(p[0]) / 1e3, p[2].strip()) for p in parsed[1:]]
     names = [name for _, name in ours]
