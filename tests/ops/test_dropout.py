@@ -52,6 +52,16 @@ def test_a_negative_seed_counts_from_the_end(isa):
     assert_same_bits(fa.dropout(x, 0.5, seed=-1), fa.dropout(x, 0.5, seed=2**64 - 1))
 
 
+@pytest.mark.parametrize("element", [0, 3, 77])
+def test_a_number_equal_to_p_is_kept(isa, dtype, element):
+    """keep iff u >= p, to the last of the 24 bits."""
+    p = float(reference.words(100, 5, 0)[element] >> 8) * 2.0**-24
+    x = np.ones(100, dtype)
+    assert fa.dropout(x, p, seed=5)[element] != 0
+    assert fa.dropout(x, np.nextafter(p, 1), seed=5)[element] == 0
+    assert_same_bits(fa.dropout(x, p, seed=5), expected(x, p, 5))
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_strides_and_out(isa, dtype, randn, layout):
     x = randn(6, 7, 11, dtype=dtype)
