@@ -150,3 +150,12 @@ def test_explain(isa):
     (what,) = fa.explain(fa.embedding, np.zeros(4, int), np.ones((5, 8), np.float32))
     assert (what.kernel, what.unsupported) == (f"embedding_fwd_f32_{isa}", "")
     assert what.bytes > 0
+
+
+def test_the_table_may_change_before_the_backward() -> None:
+    weight = fa.Tensor(np.ones((3, 2)), requires_grad=True)
+    out = fa.embedding(np.array([2, 0, 2]), weight)
+    with fa.no_grad():
+        weight.add_(1.0)
+    out.sum().backward()
+    np.testing.assert_array_equal(weight.grad.numpy(), [[1, 1], [0, 0], [2, 2]])

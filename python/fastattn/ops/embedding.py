@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Embedding(Op):
-    """attrs: padding_idx (-1 for none). The table's shape and dtype, not the table, are kept for the backward."""
+    """attrs: padding_idx (-1 for none), rows of the table. The table is not kept: it may change before the backward."""
 
     name = "embedding"
     arrays = ("weight", "index")
@@ -26,12 +26,12 @@ class Embedding(Op):
         return (((*index.shape, *weight.shape[-1:]), weight.dtype),)
 
     def forward(self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]) -> None:
-        _C.embedding_fwd(*arrays, outs[0], *attrs)
+        _C.embedding_fwd(*arrays, outs[0], attrs[0])
 
     def saved(
         self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]
     ) -> tuple[Array | None, ...]:
-        return arrays
+        return (arrays[1],)
 
     def backward(
         self,
@@ -41,10 +41,10 @@ class Embedding(Op):
         grads: tuple[Array | None, ...],
         needs: tuple[bool, ...],
     ) -> tuple[Array | None, ...]:
-        weight, index = saved
-        assert weight is not None
-        dweight = kind.empty(weight.shape, weight.dtype, weight)
-        _C.embedding_bwd(index, kind.contiguous(grads[0]), dweight, *attrs)
+        dout = kind.contiguous(grads[0])
+        padding, rows = attrs
+        dweight = kind.empty((rows, dout.shape[-1]), dout.dtype, dout)
+        _C.embedding_bwd(saved[0], dout, dweight, padding)
         return dweight, None
 
 
@@ -80,10 +80,11 @@ def embedding(index: Array, weight: Array, padding_idx: int | None = None) -> Ar
     if len(getattr(index, "shape", ())) > 1:  # columns of a batch of tokens: the kernel reads one stride
         index = _kinds.kind_of("embedding", ("index",), (index,)).contiguous(index)
     padding = -1
+    shape: tuple[int, ...] = getattr(weight, "shape", ())
+    rows = shape[0] if len(shape) else 0
     if padding_idx is not None:
-        rows = weight.shape[0] if len(getattr(weight, "shape", ())) else 0
         padding = padding_idx + rows if padding_idx < 0 else padding_idx
         if not 0 <= padding < rows:
             msg = f"embedding: padding_idx {padding_idx} is outside the {rows} rows of weight"
             raise ValueError(msg)
-    return EMBEDDING((weight, index), (padding,))
+    return EMBEDDING((weight, index), (padding, rows))
