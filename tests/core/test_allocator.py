@@ -3,6 +3,7 @@
 import gc
 import os
 import resource
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,7 @@ def test_the_cache_holds_across_a_fork():
     assert cached() > 0
     pid = os.fork()
     if pid == 0:
+        signal.alarm(60)  # a child that hangs dies, and the test fails
         good = cached() == 0 and (fa.exp(x) == 1).all()
         os._exit(0 if good else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -171,6 +172,7 @@ def forked(function):
         pid = os.fork()
     if pid == 0:
         code = 1
+        signal.alarm(60)  # a child that hangs dies, and the test fails
         try:
             function()
             code = 0
