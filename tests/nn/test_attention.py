@@ -47,7 +47,18 @@ def compare(torch, ours, theirs, inputs, **call):
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("options", [{}, {"bias": False}, {"kdim": 6}, {"kdim": 6, "vdim": 4}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"bias": False},
+        {"kdim": 6},
+        {"kdim": 6, "vdim": 4},
+        {"add_bias_kv": True},
+        {"add_zero_attn": True},
+        {"add_bias_kv": True, "add_zero_attn": True, "kdim": 6},
+    ],
+)
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("batched", [False, True])
 @pytest.mark.parametrize("need_weights", [False, True])
@@ -159,8 +170,6 @@ def test_dropout_is_of_training_only():
     ("call", "error", "message"),
     [
         (lambda a, x: nn.MultiheadAttention(8, 3), ValueError, "embed_dim 8 is not a multiple of num_heads 3"),
-        (lambda a, x: nn.MultiheadAttention(8, 2, add_bias_kv=True), NotImplementedError, "add_bias_kv"),
-        (lambda a, x: nn.MultiheadAttention(8, 2, add_zero_attn=True), NotImplementedError, "add_zero_attn"),
         (lambda a, x: a(x, x[0], x), ValueError, r"query \(5, 3, 8\), key \(3, 8\) and value \(5, 3, 8\)"),
         (
             lambda a, x: a(x, x, x, attn_mask=fa.ones(2, 2)),
@@ -178,3 +187,23 @@ def test_dropout_is_of_training_only():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call(nn.MultiheadAttention(E, H), fa.ones(T, B, E))
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("need_weights", [False, True])
+@pytest.mark.parametrize("kind", ["bool", "float"])
+def test_appended_keys_are_seen_behind_masks(need_weights, kind):
+    torch = pytest.importorskip("torch")
+    inputs = arrays(True, True)
+    ours, theirs = both(torch, batch_first=True, add_bias_kv=True, add_zero_attn=True)
+    hidden = np.zeros((B, S), dtype=bool)
+    hidden[0] = True  # this sequence has nothing but the appended keys
+    later = np.triu(np.ones((T, S), dtype=bool), 1)
+    if kind == "float":
+        hidden, later = (np.where(m, -np.inf, 0.0) for m in (hidden, later))
+    compare(torch, ours, theirs, inputs, need_weights=need_weights, key_padding_mask=hidden, attn_mask=later)
+    # is_causal is the same mask here.
+    x = [fa.tensor(a) for a in inputs]
+    masked = ours(*x, attn_mask=fa.Tensor(later), need_weights=need_weights)[0]
+    causal = ours(*x, is_causal=True, need_weights=need_weights)[0]
+    np.testing.assert_array_equal(masked.detach().numpy(), causal.detach().numpy())

@@ -10,6 +10,7 @@ import numpy as np
 from fastattn import ops
 from fastattn.autograd import creation
 from fastattn.autograd.node import Base
+from fastattn.autograd.shape import cat
 from fastattn.autograd.tensor import Tensor
 
 from . import functional as F
@@ -33,8 +34,8 @@ class MultiheadAttention(Module):
         num_heads: H.
         dropout: probability of dropping a weight in training.
         bias: whether the projections have biases.
-        add_bias_kv: not supported.
-        add_zero_attn: not supported.
+        add_bias_kv: whether a learned key and value (`bias_k`, `bias_v`, (1, 1, E)) follow the others; all queries see it.
+        add_zero_attn: whether a key and value of zeros follows the others; all queries see it.
         kdim: the length of a key, E by default.
         vdim: the length of a value, E by default.
         batch_first: inputs are (B, T, E); otherwise (T, B, E).
@@ -43,12 +44,13 @@ class MultiheadAttention(Module):
 
     Shape:
         query (T, B, E), key (S, B, kdim), value (S, B, vdim) to (T, B, E) and weights (B, T, S), or (B, H, T, S) with
-        `average_attn_weights=False`; without B for inputs of two axes. state_dict keys are torch's: in_proj_weight
-        (3 E, E), or q_proj_weight, k_proj_weight and v_proj_weight if kdim or vdim differ; in_proj_bias, out_proj.*.
+        `average_attn_weights=False`; without B for inputs of two axes. S counts the keys that add_bias_kv and add_zero_attn
+        append. state_dict keys are torch's: in_proj_weight
+        (3 E, E), or q_proj_weight, k_proj_weight and v_proj_weight if kdim or vdim differ; in_proj_bias, bias_k, bias_v,
+        out_proj.*.
 
     Raises:
         ValueError: `embed_dim` is not a multiple of `num_heads`.
-        NotImplementedError: `add_bias_kv`, `add_zero_attn`.
 
     Example:
         >>> import fastattn as fa
@@ -66,6 +68,8 @@ class MultiheadAttention(Module):
     q_proj_weight: Parameter | None
     k_proj_weight: Parameter | None
     v_proj_weight: Parameter | None
+    bias_k: Parameter | None
+    bias_v: Parameter | None
 
     def __init__(
         self,
@@ -85,14 +89,12 @@ class MultiheadAttention(Module):
         if num_heads <= 0 or embed_dim <= 0 or embed_dim % num_heads:
             msg = f"MultiheadAttention: embed_dim {embed_dim} is not a multiple of num_heads {num_heads}"
             raise ValueError(msg)
-        if add_bias_kv or add_zero_attn:
-            msg = "MultiheadAttention: add_bias_kv and add_zero_attn are not supported; leave them out"
-            raise NotImplementedError(msg)
         self.embed_dim = embed_dim
         self.num_heads = num_heads
         self.head_dim = embed_dim // num_heads
         self.dropout = dropout
         self.batch_first = batch_first
+        self.add_zero_attn = add_zero_attn
         self.kdim = embed_dim if kdim is None else kdim
         self.vdim = embed_dim if vdim is None else vdim
         names = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
@@ -105,6 +107,8 @@ class MultiheadAttention(Module):
                 setattr(self, name, new_parameter(embed_dim, length, dtype=dtype))
             self.register_parameter("in_proj_weight", None)
         self.register_parameter("in_proj_bias", new_parameter(3 * embed_dim, dtype=dtype) if bias else None)
+        for name in ("bias_k", "bias_v"):
+            self.register_parameter(name, new_parameter(1, 1, embed_dim, dtype=dtype) if add_bias_kv else None)
         self.out_proj = Linear(embed_dim, embed_dim, bias=bias, dtype=dtype)
         self._reset_parameters()
 
@@ -115,6 +119,9 @@ class MultiheadAttention(Module):
         if self.in_proj_bias is not None:
             init.zeros_(self.in_proj_bias)
             init.zeros_(self.out_proj.bias)  # type: ignore[arg-type]
+        for extra in (self.bias_k, self.bias_v):
+            if extra is not None:
+                init.xavier_normal_(extra)
 
     def forward(
         self,
@@ -149,6 +156,9 @@ class MultiheadAttention(Module):
             raise ValueError(msg)
         q, k, v = self._project(query, key, value, batched)  # (B, T, H, D)
         mask = self._mask(attn_mask, key_padding_mask, q.shape, k.shape)
+        if self.bias_k is not None or self.add_zero_attn:
+            k, v, mask = self._append(k, v, _causal(mask, q.shape[1], k.shape[1]) if is_causal else mask)
+            is_causal = False
         p = self.dropout if self.training else 0.0
         weights = None
         if need_weights or p:
@@ -219,19 +229,31 @@ class MultiheadAttention(Module):
             msg = f"MultiheadAttention: {name} has shape {mask._data.shape}; expected {expected}"
             raise ValueError(msg)
 
+    def _append(self, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Keys and values (B, S, H, D) with what add_bias_kv and add_zero_attn put behind them, and the mask for it."""
+        count = 0
+        one = (k.shape[0], 1, self.num_heads, self.head_dim)
+        if self.bias_k is not None and self.bias_v is not None:
+            heads = (1, 1, self.num_heads, self.head_dim)
+            k = cat([k, self.bias_k.reshape(*heads).expand(*one)], 1)
+            v = cat([v, self.bias_v.reshape(*heads).expand(*one)], 1)
+            count += 1
+        if self.add_zero_attn:
+            zero = creation.zeros(one, dtype=k.dtype)
+            k, v = cat([k, zero], 1), cat([v, zero], 1)
+            count += 1
+        if mask is not None:
+            seen = creation.ones if mask.dtype == np.bool_ else creation.zeros
+            mask = cat([mask, seen((*mask.shape[:-1], count), dtype=mask.dtype)], -1)
+        return k, v, mask
+
     def _composed(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, is_causal: bool, p: float
     ) -> tuple[Tensor, Tensor]:
         """Attention op by op, for its weights; output (B, T, H, D) and weights (B, H, T, S)."""
         q, k, v = [x.transpose(1, 2) for x in (q, k, v)]
         if is_causal:
-            sees = creation.ones(q.shape[2], k.shape[2], dtype=np.bool_).tril()
-            if mask is None:
-                mask = sees
-            elif mask.dtype == np.bool_:
-                mask = mask & sees
-            else:
-                mask = mask + _additive(~sees, mask.dtype)
+            mask = _causal(mask, q.shape[2], k.shape[2])
         scores = ops.matmul(q, k, transpose_b=True)
         weights: Tensor = ops.softmax(scores, mask=mask, scale=1 / math.sqrt(self.head_dim))
         if p:
@@ -241,6 +263,14 @@ class MultiheadAttention(Module):
 
     def extra_repr(self) -> str:
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}"
+
+
+def _causal(mask: Tensor | None, t: int, s: int) -> Tensor:
+    """`mask`, and no key later than the query, as one mask."""
+    sees = creation.ones(t, s, dtype=np.bool_).tril()
+    if mask is None:
+        return sees
+    return mask & sees if mask.dtype == np.bool_ else mask + _additive(~sees, mask.dtype)
 
 
 def _additive(hidden: Tensor, dtype: Any) -> Tensor:
