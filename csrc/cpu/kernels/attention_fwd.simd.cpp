@@ -10,9 +10,10 @@
 //   P^T = exp(S^T - row_max)               vertical: a query is a lane
 //   O^T = O^T * shrink + V^T P^T   [Dv][kBlockM]
 //
-// Work: 4 D flops a pair. Keys and values are read in place, once per block of queries (L2 or L3: 8 bytes for 192 flops
-// at D = Dv, f32), so FMA is the roof. The exponential costs about 12 vector operations where the products take 128
-// FMAs (D = 64). Source: Dao, "FlashAttention-2" (2023), algorithm 1.
+// Work: 4 D flops a pair. Keys and values are read in place, once per block of queries (from L2 or L3: 8 bytes for 192
+// flops in f32), so FMA is the roof. The exponential costs about 12 vector operations where the products take 128 FMAs
+// (D = 64).
+// Source: Dao, "FlashAttention-2" (2023), algorithm 1.
 #include "attention_pack.h"
 #include "softmax_state.h"
 
@@ -47,7 +48,7 @@ struct Forward {
         group(Hkv > 0 ? H / Hkv : 0),
         blocks(Lq) {}
 
-  // Per thread. With base = nullptr the addresses are offsets, and bytes what is needed.
+  // Per thread. With base = nullptr only bytes, what is needed, is meant.
   struct Scratch {
     T *q, *s, *mask, *o, *v;  // q[D][M] s[kBlockN][M] mask[kBlockN][M] o[Dv][M] v[kBlockN][Dv]
     T *row_max, *row_sum;     // [M]
@@ -80,8 +81,8 @@ struct Forward {
             MaskView::of<T>(p.mask, batch, head)};
   }
 
-  // P^T in place of S^T, for the keys within each vector's bounds; the others are not read again. first: O^T is still
-  // 0.
+  // P^T in place of S^T, for the keys within each vector's bounds; the others are not read again. first: nothing is in
+  // O^T.
   void softmax(const TilePlace& t, Sight sight, bool first, const Scratch& w) const {
     for (int64_t i = 0; i < t.m; i += L) {
       T* s = w.s + i;
