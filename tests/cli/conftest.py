@@ -20,10 +20,12 @@ def text(tmp_path):
 def fastattn(tmp_path):
     """Runs the command line in a process of its own, in an empty folder."""
 
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FASTATTN_")}
+
     def run(*args, code=0, **environment):
         done = subprocess.run(
             [sys.executable, "-W", "error", "-m", "fastattn", *map(str, args)],
-            cwd=tmp_path, env=os.environ | {"COLUMNS": "120"} | environment, stdin=subprocess.DEVNULL,
+            cwd=tmp_path, env=inherited | {"COLUMNS": "120"} | environment, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr
