@@ -6,7 +6,7 @@ namespace {
 
 constexpr const char* kOp = "embedding";
 
-// The index as one axis, where its elements have one stride between them; None-like where they do not.
+// The index as one axis. The description copies one whose axes do not fold; the error is for callers that do not.
 fa_tensor flat_index(Call& call, const fa_tensor& index) {
   if (index.ndim >= FA_MAX_DIMS) call.value_error("index has too many axes; " + call.show("index"));
   fa_tensor r = merge_rows(index, 0);

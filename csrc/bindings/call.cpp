@@ -119,7 +119,6 @@ std::string shape_text(int ndim, const int64_t* shape, const char* axes) {
   std::string text = "(";
   for (int i = 0; i < ndim; ++i) {
     if (i > 0) text += ", ";
-    // An axis name of more than one letter is written with commas: "B,H,T,D" would do, but one letter each is enough.
     const int letter = letters - ndim + i;
     if (letter >= 0) text += axes[letter];
     text += std::to_string(shape[i]);

@@ -1,12 +1,10 @@
 // A fork-join pool for short regions.
 //
-// - The caller publishes a job and works on it; workers join while it is open. The caller waits only for workers that
-// have
-//   joined, never for one that has not woken up or has no CPU: more threads than CPUs cost nothing but switches.
+// - The caller publishes a job and works on it; workers join while it is open. The caller waits only for workers
+//   that have joined, never for one that has not woken up or has no CPU: more threads than CPUs cost only switches.
 // - One region at a time. A second caller, and a call from inside a region, runs inline: the same items, the same bits.
 // - Between regions workers spin for kSpinNanoseconds, the gaps of a training step, then sleep on a futex: waking one
-// costs
-//   20 to 60 microseconds, and spinning longer steals time from whoever else has threads in this process.
+//   costs 20 to 60 microseconds, and spinning longer steals time from whoever else has threads in this process.
 // - Workers take on the caller's MXCSR (rounding, flush-to-zero), so that results do not depend on who ran an item.
 // - After fork the child has no workers; its first region starts new ones.
 
