@@ -7,6 +7,8 @@
 // last thread's end, so a thread that the machine gave to somebody else counts as it would in a kernel.
 
 #include <immintrin.h>
+#include <pthread.h>
+#include <sched.h>
 
 #include <atomic>
 #include <chrono>
@@ -86,6 +88,32 @@ __attribute__((target("avx2"))) void update_memory(char* at, size_t bytes) {
   }
 }
 
+// Holds the calling thread on one of the CPUs that the process may use, and lets it go again. A new thread starts
+// beside its parent, and the scheduler may leave both on one CPU for longer than a measurement lasts.
+class OnItsOwnCpu {
+ public:
+  explicit OnItsOwnCpu(int thread) {
+    if (pthread_getaffinity_np(pthread_self(), sizeof before_, &before_) != 0) return;
+    int skip = thread % CPU_COUNT(&before_);
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (!CPU_ISSET(cpu, &before_) || skip-- > 0) continue;
+      cpu_set_t one;
+      CPU_ZERO(&one);
+      CPU_SET(cpu, &one);
+      held_ = pthread_setaffinity_np(pthread_self(), sizeof one, &one) == 0;
+      return;
+    }
+  }
+  ~OnItsOwnCpu() {
+    if (held_) pthread_setaffinity_np(pthread_self(), sizeof before_, &before_);
+  }
+  OnItsOwnCpu(const OnItsOwnCpu&) = delete;
+
+ private:
+  cpu_set_t before_;
+  bool held_ = false;
+};
+
 // Work per second of `piece(thread, round)`, each returning how much it did, on `threads` threads for `seconds`.
 template <class Piece>
 double rate(int threads, double seconds, Piece&& piece) {
@@ -103,7 +131,13 @@ double rate(int threads, double seconds, Piece&& piece) {
     work[static_cast<size_t>(thread)] = done;
   };
   std::vector<std::thread> others;
-  for (int i = 1; i < threads; ++i) others.emplace_back(run, i);
+  for (int i = 1; i < threads; ++i) {
+    others.emplace_back([&run, i] {
+      const OnItsOwnCpu held(i);
+      run(i);
+    });
+  }
+  const OnItsOwnCpu held(0);  // after the others are made: they would inherit it
   while (ready.load() < threads - 1) std::this_thread::yield();
   start = Clock::now();
   go.store(true);
