@@ -2,7 +2,7 @@
 
 What keeps the figures honest (bench/README.md says more):
 
-- The answer is checked before anything is timed, against a float64 reference, with a derived tolerance.
+- The answer is checked before anything is timed, against a reference in twice the precision, with a derived tolerance.
 - Contestants take turns, round after round, on fresh random data. At each switch there is a pause of 35 ms and one
   untimed call: thread pools spin for a while after a call and slow down whoever comes next.
 - The limits are measured in every round of every case, not once at the start: a shared machine is not the same machine
@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+
+from fastattn.testing.tolerance import widen
 
 from . import ceilings
 
@@ -61,15 +63,11 @@ def as_arrays(result: Any) -> tuple[np.ndarray, ...]:
     return tuple(np.asarray(r.detach().numpy() if hasattr(r, "detach") else r) for r in results if r is not None)
 
 
-def _in_float64(x: Any) -> Any:
-    return x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype == np.float32 else x
-
-
 def check(case: Case, who: str, inputs: Arrays, result: Any) -> None:
     """Raises AssertionError unless |result - exact| <= 2 * |naive - exact| + 4 * eps * max|exact|, where `naive` is the
     reference in the case's own dtype. Peers get 8 times that: they need only be doing the same thing."""
     got = as_arrays(case.pick(*as_arrays(result)))
-    exact = as_arrays(case.reference(*map(_in_float64, inputs)))
+    exact = as_arrays(case.reference(*map(widen, inputs)))
     naive = as_arrays(case.reference(*inputs))
     assert len(got) == len(exact), f"{case.key}: {who} gave {len(got)} results, not {len(exact)}"
     slack = 1 if who == "fastattn" else 8

@@ -24,7 +24,7 @@ fa_tensor as_rows(Call& call, const char* name, const fa_tensor& t, const fa_ten
   return r;
 }
 
-void embedding_fwd(py::handle weight, py::handle index, py::handle out, int64_t) {
+void embedding_fwd(py::handle weight, py::handle index, py::handle out) {
   Call call(kOp);
   fa_embedding_fwd_params p;
   p.weight = call.input(weight, "weight");

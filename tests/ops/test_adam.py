@@ -84,6 +84,7 @@ def test_found_inf(isa, dtype, lists, shape):
     flag = np.ones(shape, np.float32)
     with unchanged(p, g, m, v):
         fa.adam_step(p, g, m, v, step=1, lr=0.1, found_inf=flag)
+        fa.adam_step(p, g, m, v, step=1, lr=0.1, found_inf=fa.Tensor(flag))
     flag[...] = 0
     q, h, n, w = ([x.copy() for x in values] for values in (p, g, m, v))
     fa.adam_step(p, g, m, v, step=1, lr=0.1, found_inf=flag)

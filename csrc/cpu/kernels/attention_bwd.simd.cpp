@@ -176,7 +176,7 @@ struct Backward {
     for (int64_t i = 0; i < m; i += L) {
       const V sum = V::load(w.lse_rest + i), size = abs(V::load(w.lse + i));
       const Mask<T> refine = (size > V::set(kLargeLse)) & (size < V::set(kInf<T>)) & (sum > V::zero());
-      select(refine, log_sum(sum), V::zero()).store(w.lse_rest + i);
+      select(refine, log(sum), V::zero()).store(w.lse_rest + i);
     }
   }
 

@@ -1,4 +1,4 @@
-// Online softmax: one associative state per row, with verbs init, update, merge and finalize.
+// Online softmax: one associative state per row, with verbs init, update and finalize (inverse_sum, lse).
 //
 //   row_max = max of the scores so far,   row_sum = sum of exp(score - row_max);   identity: (-inf, 0)
 //
@@ -8,16 +8,16 @@
 // Source: Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018), section 3.
 #pragma once
 
+#include "cpu/simd/math.h"
 #include "kernel.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
 
 inline constexpr double kLog2E = 1.4426950408889634074;
-inline constexpr double kLn2 = 0.69314718055994530942;
 
 // 2^x for x <= 127 (1023): 0 below the subnormals and for -inf, exactly 1 at 0, NaN for NaN. 2^r, |r| <= 1/2, by a
-// polynomial: f32 a minimax one of degree 6 (relative error 2e-9; degree 5 has
-// 9e-8, which shows in the gradients and saves half a percent), f64 Taylor's of degree 13 (4e-18).
+// polynomial: f32 a minimax one of degree 6 (relative error 2e-9; degree 5 has 9e-8, which shows in the gradients and
+// saves half a percent), f64 Taylor's of degree 13 (4e-18).
 FASTATTN_INLINE VecF exp2_score(VecF x) {
   x = max(VecF::set(-152.0f), x);  // a NaN in x survives: it is the second operand
   VecF n = round(x), r = x - n;
@@ -50,33 +50,6 @@ FASTATTN_INLINE VecD exp2_score(VecD x) {
   return scale2(p, n);
 }
 
-// log(x) of a sum of exponentials: x is normal, or 0 (gives -inf), inf or NaN (come back as they are). x = 2^e m,
-// 3/4 <= m < 3/2, log(m) = 2 atanh(s) by its series, s = (m - 1) / (m + 1). Once a row: a plain loop that the compiler
-// vectorises, since the exponent's bits are not among the primitives of simd.h.
-template <class T>
-FASTATTN_INLINE Vec<T> log_sum(Vec<T> x) {
-  constexpr bool kIsF32 = sizeof(T) == 4;
-  using Bits = std::conditional_t<kIsF32, int32_t, int64_t>;
-  constexpr int kMantissa = kIsF32 ? 23 : 52, kBias = kIsF32 ? 127 : 1023, kTerms = kIsF32 ? 6 : 12;
-  constexpr int L = Vec<T>::kLanes;
-  alignas(64) T in[L], out[L];
-  x.store(in);
-  for (int i = 0; i < L; ++i) {
-    Bits bits = __builtin_bit_cast(Bits, in[i]);
-    T e = static_cast<T>((bits >> kMantissa) - kBias);
-    T m = __builtin_bit_cast(T, (bits & ((Bits(1) << kMantissa) - 1)) | (Bits(kBias) << kMantissa));
-    const bool high = m >= T(1.5);
-    m = high ? m * T(0.5) : m;
-    e = high ? e + T(1) : e;
-    T s = (m - T(1)) / (m + T(1)), z = s * s, sum = T(1) / (2 * kTerms + 1);
-    for (int k = kTerms - 1; k >= 0; --k) sum = sum * z + T(1) / (2 * k + 1);
-    T y = e * T(kLn2) + T(2) * s * sum;
-    y = in[i] < kInf<T> ? y : in[i];
-    out[i] = in[i] == T(0) ? -kInf<T> : y;
-  }
-  return Vec<T>::load(out);
-}
-
 // exp(x) for x <= 0, or a little above. The product's rounding moves the result by |x| eps/2 of itself, which is at
 // most eps/4 of 1.
 template <class T>
@@ -104,17 +77,11 @@ struct SoftmaxState {
     return shrink;
   }
 
-  // Takes in the state of other keys of the same rows.
-  FASTATTN_INLINE void merge(const SoftmaxState& other) {
-    update(other.row_max);
-    row_sum += other.row_sum * exp_score(other.row_max - base());
-  }
-
   // 1 / row_sum, or 0 for a row that saw nothing.
   FASTATTN_INLINE V inverse_sum() const { return select(row_sum == V::zero(), V::zero(), V::set(1) / row_sum); }
 
   // log(sum(exp(scores))), natural.
-  FASTATTN_INLINE V lse() const { return select(row_sum == V::zero(), V::set(-kInf<T>), row_max + log_sum(row_sum)); }
+  FASTATTN_INLINE V lse() const { return select(row_sum == V::zero(), V::set(-kInf<T>), row_max + log(row_sum)); }
 };
 
 }  // namespace fastattn::cpu::FASTATTN_ISA

@@ -177,6 +177,11 @@ def kind_of(op: str, names: tuple[str, ...], arrays: tuple[Array, ...]) -> Kind:
     return found or NUMPY
 
 
+def raw(op: str, name: str, array: Array | None) -> Array | None:
+    """An argument of an in-place op as `_C` reads it."""
+    return array if type(array) is ndarray or array is None else kind_of(op, (name,), (array,)).raw(array)
+
+
 def raw_list(op: str, name: str, arrays: Sequence[Array] | None) -> list[Array] | None:
     """A list argument of an in-place op as `_C` reads it."""
     if arrays is None:
@@ -184,7 +189,7 @@ def raw_list(op: str, name: str, arrays: Sequence[Array] | None) -> list[Array] 
     if not isinstance(arrays, (list, tuple)):
         msg = f"{op}: {name} is a {type(arrays).__name__}; expected a list of arrays"
         raise TypeError(msg)
-    return [a if type(a) is ndarray else kind_of(op, (name,), (a,)).raw(a) for a in arrays]
+    return [raw(op, name, a) for a in arrays]
 
 
 def mutated(*lists: Sequence[Array] | None) -> None:

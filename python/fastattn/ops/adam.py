@@ -81,7 +81,6 @@ def adam_step(
         )
     ]
     scale = 1.0 if grad_scale is None else grad_scale
-    _C.adam_step(
-        *lists, found_inf, step, lr, *betas, eps, weight_decay, scale, decoupled, amsgrad, maximize, zero_grads
-    )
+    flag = _kinds.raw(name, "found_inf", found_inf)
+    _C.adam_step(*lists, flag, step, lr, *betas, eps, weight_decay, scale, decoupled, amsgrad, maximize, zero_grads)
     _kinds.mutated(params, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, masters, grads if zero_grads else None)

@@ -26,7 +26,7 @@ class Embedding(Op):
         return (((*index.shape, *weight.shape[-1:]), weight.dtype),)
 
     def forward(self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]) -> None:
-        _C.embedding_fwd(*arrays, outs[0], attrs[0])
+        _C.embedding_fwd(*arrays, outs[0])
 
     def saved(
         self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]
