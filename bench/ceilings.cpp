@@ -121,10 +121,8 @@ double rate(int threads, double seconds, Piece&& piece) {
   std::atomic<bool> go{false};
   std::vector<double> work(static_cast<size_t>(threads), 0.0);
   Clock::time_point start;
+  auto warm_up = [&](int thread) { piece(thread, 0); };  // clocks, caches, page tables
   auto run = [&](int thread) {
-    piece(thread, 0);  // warms up: clocks, caches, page tables
-    ready.fetch_add(1);
-    while (!go.load()) _mm_pause();
     const auto end = start + std::chrono::duration<double>(seconds);
     double done = 0;
     for (int64_t round = 1; Clock::now() < end; ++round) done += piece(thread, round);
@@ -132,12 +130,16 @@ double rate(int threads, double seconds, Piece&& piece) {
   };
   std::vector<std::thread> others;
   for (int i = 1; i < threads; ++i) {
-    others.emplace_back([&run, i] {
+    others.emplace_back([&, i] {
       const OnItsOwnCpu held(i);
+      warm_up(i);
+      ready.fetch_add(1);
+      while (!go.load()) _mm_pause();
       run(i);
     });
   }
   const OnItsOwnCpu held(0);  // after the others are made: they would inherit it
+  warm_up(0);
   while (ready.load() < threads - 1) std::this_thread::yield();
   start = Clock::now();
   go.store(true);
