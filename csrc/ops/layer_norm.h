@@ -8,7 +8,7 @@
  * Backward: dx, dweight, dbias from dout, x, mean, rstd; each absent where it is not wanted. dweight and dbias are
  * summed over rows in blocks of a fixed number of rows, in order.
  *
- * dtypes: all f32 or all f64. x, out, dout and dx are contiguous along C, with any strides of
+ * dtypes: one floating dtype, mean and rstd its accumulator's (f64 for f64, else f32). x, out, dout and dx are contiguous along C, with any strides of
  * the other axes, which may be split differently in each argument.
  * Source: Ba, Kiros and Hinton, "Layer Normalization" (2016), section 3.
  */

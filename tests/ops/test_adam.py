@@ -179,7 +179,7 @@ ERRORS = [
     (
         lambda p: fa.adam_step([A(3, dtype=int)], [A(3)], [A(3)], [A(3)], **S),
         TypeError,
-        "params[0] has dtype int64; expected float32 or float64",
+        "params[0] has dtype int64; expected float32, float64, bfloat16 or float16",
     ),
     (lambda p: fa.adam_step(p[0], P, M, V, **S), TypeError, "params is a ndarray; expected a list of arrays"),
     (lambda p: fa.adam_step([1.0], P, M, V, **S), TypeError, "params is a float; expected an array"),

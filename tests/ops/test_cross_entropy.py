@@ -157,7 +157,7 @@ ERRORS = [
     (
         lambda: fa.cross_entropy(X.astype(int), Y),
         TypeError,
-        "cross_entropy: input has dtype int64; expected float32 or float64",
+        "cross_entropy: input has dtype int64; expected float32, float64, bfloat16 or float16",
     ),
     (
         lambda: fa.cross_entropy(X, Y, reduction="avg"),

@@ -134,7 +134,7 @@ ERRORS = [
     (lambda o: fa.dropout(X, float("nan"), out=o), ValueError, "dropout: p is nan; expected a probability, 0 to 1"),
     (lambda o: fa.dropout(np.zeros((2, 4)), out=o), ValueError, "dropout: out has shape (2, 5); expected (2, 4)"),
     (lambda o: fa.dropout(X.astype(np.float32), out=o), TypeError, "dropout: x is float32 and out is float64"),
-    (lambda o: fa.dropout(X.astype(int)), TypeError, "dropout: x has dtype int64; expected float32 or float64"),
+    (lambda o: fa.dropout(X.astype(int)), TypeError, "dropout: x has dtype int64; expected float32, float64, bfloat16 or float16"),
     (lambda o: fa.dropout([1.0]), TypeError, "dropout: x is a list; expected an array"),
     (lambda o: fa.dropout(o[:, :4], out=o[:, 1:]), ValueError, "dropout: out overlaps x in memory"),
 ]

@@ -109,7 +109,7 @@ ERRORS = [
     (lambda: fa.embedding(np.zeros((1,) * 8, int), W), ValueError, "axes"),
     (lambda: fa.embedding(I * 0.0, W), TypeError, "embedding: index has dtype float64; expected int32 or int64"),
     (lambda: fa.embedding(I > 0, W), TypeError, "embedding: index has dtype bool; expected int32 or int64"),
-    (lambda: fa.embedding(I, I[:, None]), TypeError, "embedding: weight has dtype int64; expected float32 or float64"),
+    (lambda: fa.embedding(I, I[:, None]), TypeError, "embedding: weight has dtype int64; expected float32, float64, bfloat16 or float16"),
     (lambda: fa.embedding([0], W), TypeError, "embedding: index is a list; expected an array"),
     (lambda: fa.embedding(None, W), TypeError, "embedding: index is None; expected an array"),
     (lambda: fa.embedding(I, None), TypeError, "embedding: weight is None; expected an array"),

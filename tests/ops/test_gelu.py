@@ -103,7 +103,7 @@ ERRORS = [
     (lambda o: fa.gelu(X, "relu", out=o), ValueError, 'gelu: approximate is \'relu\'; expected "none" or "tanh"'),
     (lambda o: fa.gelu(np.zeros((2, 4)), out=o), ValueError, "gelu: out has shape (2, 5); expected (2, 4)"),
     (lambda o: fa.gelu(X.astype(np.float32), out=o), TypeError, "gelu: x is float32 and out is float64"),
-    (lambda o: fa.gelu(X.astype(int), out=o), TypeError, "gelu: x has dtype int64; expected float32 or float64"),
+    (lambda o: fa.gelu(X.astype(int), out=o), TypeError, "gelu: x has dtype int64; expected float32, float64, bfloat16 or float16"),
     (lambda o: fa.gelu(1.0), TypeError, "gelu: x is a float; expected an array"),
     (lambda o: fa.gelu(o.ravel()[:6], out=o.ravel()[2:8]), ValueError, "gelu: out overlaps x in memory"),
     (lambda o: fa.gelu(o, out=o[::-1]), ValueError, "gelu: out overlaps x in memory"),

@@ -245,7 +245,7 @@ ERRORS = [
         TypeError,
         "x is float32 and out is float64; they must have one dtype",
     ),
-    (lambda f, o: f(X.astype(int), out=o), TypeError, "x has dtype int64; expected float32 or float64"),
+    (lambda f, o: f(X.astype(int), out=o), TypeError, "x has dtype int64; expected float32, float64, bfloat16 or float16"),
     (lambda f, o: f([1.0]), TypeError, "x is a list; expected an array"),
 ]
 

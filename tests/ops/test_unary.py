@@ -87,7 +87,7 @@ def test_errors(case):
     errors = [
         (lambda: function(np.zeros((2, 4)), out=out), ValueError, "out has shape (2, 5); expected (2, 4)"),
         (lambda: function(X.astype(np.float32), out=out), TypeError, "x is float32 and out is float64"),
-        (lambda: function(X.astype(int)), TypeError, "x has dtype int64; expected float32 or float64"),
+        (lambda: function(X.astype(int)), TypeError, "x has dtype int64; expected float32, float64, bfloat16 or float16"),
         (lambda: function(None), TypeError, "x is None; expected an array"),
         (lambda: function(out[:, :4], out=out[:, 1:]), ValueError, "out overlaps x in memory"),
     ]

@@ -36,7 +36,7 @@ def adam_step(
         p = p - \frac{lr}{1 - \beta_1^t} \frac{m}{\sqrt{v} / \sqrt{1 - \beta_2^t} + \mathrm{eps}}
 
     Args:
-        params: parameters, contiguous, float32 or float64, changed in place.
+        params: parameters, contiguous, any floating dtype, changed in place.
         grads: their gradients, same shapes and dtypes.
         exp_avgs: m, same shapes and dtypes, changed in place.
         exp_avg_sqs: v, likewise.

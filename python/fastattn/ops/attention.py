@@ -114,7 +114,7 @@ def scaled_dot_product_attention(
                       x x . .                     x x x x
 
     Args:
-        query: (B, H, T, D), float32 or float64, any strides; also (H, T, D) and (T, D). D from 1 to 256.
+        query: (B, H, T, D), any floating dtype, any strides; also (H, T, D) and (T, D). D from 1 to 256.
         key: (B, Hkv, S, D), the dtype of `query`.
         value: (B, Hkv, S, Dv).
         attn_mask: broadcastable to (B, H, T, S). bool: True = attend. The dtype of `query`: added; it has a gradient.

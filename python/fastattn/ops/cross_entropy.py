@@ -61,7 +61,7 @@ def cross_entropy(input: Array, target: Array, *, ignore_index: int = -100, redu
     .. math:: \ell_i = -\log \mathrm{softmax}(x_i)_{t_i}
 
     Args:
-        input: logits, (N, C), (C,) or (N, C, d1, ...); float32 or float64.
+        input: logits, (N, C), (C,) or (N, C, d1, ...); any floating dtype.
         target: class ids of 0 to C - 1, (N,), () or (N, d1, ...); int32 or int64.
         ignore_index: a target of this value counts for nothing.
         reduction: "none", "sum", or "mean" over the targets that are not ignored (NaN if there are none).

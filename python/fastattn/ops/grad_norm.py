@@ -16,7 +16,7 @@ def grad_norm(grads: Sequence[Array]) -> float:
     .. math:: \sqrt{\sum_i \sum_j g_{ij}^2}
 
     Args:
-        grads: contiguous arrays, float32 or float64. Squares are summed in float64.
+        grads: contiguous arrays, any floating dtype. Squares are summed in float64.
 
     Returns:
         The norm; 0 for an empty list.
@@ -40,7 +40,7 @@ def grad_scale(grads: Sequence[Array], scale: float) -> None:
     """Multiplies all tensors by one number, in place.
 
     Args:
-        grads: contiguous arrays, float32 or float64.
+        grads: contiguous arrays, any floating dtype.
         scale: the factor.
 
     Raises:

@@ -95,7 +95,7 @@ def matmul(
     .. math:: \mathrm{out} = \mathrm{activation}(A B + \mathrm{bias}) + \mathrm{residual}
 
     Args:
-        a: (..., M, K), or (..., K, M) with `transpose_a`; float32 or float64, any strides. (K,) is a row.
+        a: (..., M, K), or (..., K, M) with `transpose_a`; any floating dtype, any strides. (K,) is a row.
         b: (..., K, N), or (..., N, K) with `transpose_b`; the dtype of `a`. (K,) is a column. Batch axes broadcast.
         transpose_a, transpose_b: read the last two axes swapped; nothing is copied.
         bias: (N,), added to every row.

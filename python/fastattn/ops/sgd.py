@@ -30,7 +30,7 @@ def sgd_step(
     .. math:: b = \mu b + (1 - \tau) g, \quad p = p - lr \cdot b
 
     Args:
-        params: parameters, contiguous, float32 or float64, changed in place.
+        params: parameters, contiguous, any floating dtype, changed in place.
         grads: their gradients, same shapes and dtypes.
         momentum_buffers: b, same shapes and dtypes, changed in place; needed where `momentum` is not 0.
         lr: learning rate.

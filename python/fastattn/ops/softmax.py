@@ -87,7 +87,7 @@ def softmax(
     A row with nothing to keep (all masked, or all -inf) gives 0 and gradient 0.
 
     Args:
-        x: any shape and strides, float32 or float64.
+        x: any shape and strides, any floating dtype.
         axis: the axis to normalise, default the last; `dim` is the same.
         mask: broadcastable to `x`. bool: True = keep. `x.dtype`: added to the scores; it has a gradient.
         scale: multiplies `x`.
@@ -127,7 +127,7 @@ def log_softmax(
     A row with nothing to keep gives -inf and gradient 0.
 
     Args:
-        x: any shape and strides, float32 or float64.
+        x: any shape and strides, any floating dtype.
         axis: the axis to normalise, default the last; `dim` is the same.
         mask: broadcastable to `x`. bool: True = keep. `x.dtype`: added to the scores; it has a gradient.
         scale: multiplies `x`.

@@ -68,7 +68,7 @@ def exp(x: Array, *, out: Array | None = None) -> Array:
     """Exponential, element by element.
 
     Args:
-        x: any shape and strides, float32 or float64.
+        x: any shape and strides, any floating dtype.
         out: an array like `x` to write to; may be `x` itself.
 
     Returns:
@@ -91,7 +91,7 @@ def log(x: Array, *, out: Array | None = None) -> Array:
     """Natural logarithm, element by element; -inf at 0 and NaN below.
 
     Args:
-        x: any shape and strides, float32 or float64.
+        x: any shape and strides, any floating dtype.
         out: an array like `x` to write to; may be `x` itself.
 
     Returns:
@@ -114,7 +114,7 @@ def tanh(x: Array, *, out: Array | None = None) -> Array:
     """Hyperbolic tangent, element by element.
 
     Args:
-        x: any shape and strides, float32 or float64.
+        x: any shape and strides, any floating dtype.
         out: an array like `x` to write to; may be `x` itself.
 
     Returns:
@@ -139,7 +139,7 @@ def erf(x: Array, *, out: Array | None = None) -> Array:
     .. math:: \mathrm{erf}(x) = \frac{2}{\sqrt{\pi}} \int_0^x e^{-t^2} dt
 
     Args:
-        x: any shape and strides, float32 or float64.
+        x: any shape and strides, any floating dtype.
         out: an array like `x` to write to; may be `x` itself.
 
     Returns:
