@@ -152,7 +152,7 @@ class _Choice:
             raise RuntimeError(msg)
         if self.seen is not None:
             self.seen[rows, tokens] = True
-        return tokens
+        return np.asarray(tokens)
 
     def _filtered(self, logits: Logits) -> Logits:
         """What is drawn from, float64."""
@@ -167,7 +167,7 @@ class _Choice:
         if at == 0:
             for row in rows.tolist():
                 _C.random_fill(self.uniforms[row], 0, 0.0, 1.0, self.seeds[row], _STREAM + block)
-        return self.uniforms[rows, at]
+        return np.asarray(self.uniforms[rows, at])
 
 
 def _seed_of_global_stream() -> int:

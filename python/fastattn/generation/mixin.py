@@ -83,7 +83,9 @@ class GenerationMixin:
         for token in self.stream(input_ids, config, attention_mask=attention_mask, tokenizer=tokenizer):
             new[token.row].append(token.id)
         if isinstance(input_ids, (list, tuple)):
-            return [np.append(row, np.array(more, row.dtype)) for row, more in zip(map(_row, input_ids), new, strict=True)]
+            return [
+                np.append(row, np.array(more, row.dtype)) for row, more in zip(map(_row, input_ids), new, strict=True)
+            ]
         prompt = input_ids._data if isinstance(input_ids, Base) else np.asarray(input_ids)
         added = np.full((len(new), max(map(len, new), default=0)), config.padding, prompt.dtype)
         for row, more in zip(added, new, strict=True):

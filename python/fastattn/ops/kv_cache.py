@@ -108,7 +108,9 @@ class KVCache:
         """Forgets the tokens of each row from the given length on: an integer, or (B,) integers."""
         wanted = np.asarray(lengths)
         if wanted.dtype.kind not in "iu" or wanted.shape not in ((), (self.batch_size,)) or (wanted < 0).any():
-            raise attribute_error("KVCache.truncate", "lengths", lengths, f"0 or more, one or {self.batch_size} of them")
+            raise attribute_error(
+                "KVCache.truncate", "lengths", lengths, f"0 or more, one or {self.batch_size} of them"
+            )
         self._set_lengths(np.minimum(self.lengths, wanted))
 
     def reorder(self, rows: Any) -> None:
@@ -118,9 +120,10 @@ class KVCache:
             raise attribute_error("KVCache.reorder", "rows", rows, f"row numbers of 0 to {self.batch_size - 1}")
         if self._keys is None or self._values is None:
             return
+        lengths = self.lengths[index]
         at = _kinds.kind_of("KVCache", ("keys",), (self._keys,)).asarray(index, self._keys)
         self._keys, self._values = self._keys[at], self._values[at]
-        self._set_lengths(self.lengths[index])
+        self._set_lengths(lengths)
 
     # What attention_with_kv_cache is made of ---------------------------------------------------------------------------
 

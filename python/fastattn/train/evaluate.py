@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fastattn import Tensor
     from fastattn.nn import Module
 
+
 def loss_of(model: Module, inputs: Any, targets: Any) -> Tensor:
     """Mean cross-entropy of a batch, nats per token, as a Tensor to differentiate."""
     from fastattn.nn import functional
