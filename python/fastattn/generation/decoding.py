@@ -11,6 +11,7 @@ import numpy as np
 from fastattn import _C, _random
 from fastattn.autograd.node import no_grad
 from fastattn.nn.utils import evaluation
+from fastattn.ops import KVCache
 
 from .config import GenerationConfig
 from .logits import Logits, draw, keep_top_k, keep_top_p, penalize_repetition
@@ -58,7 +59,7 @@ def decode(
                     text += texts[row].flush() if reason or last else ""
                 out.append(Token(row, token, text, reason or ("length" if last else None)))
             batch.append(tokens, [token.finish_reason is None for token in out])
-            yield from out
+            yield from sorted(out)
             if not len(batch.live):
                 return
 
@@ -79,8 +80,9 @@ class _Batch:
         self.ids = np.zeros((len(prompts), longest + max_new_tokens), np.int64)
         for row, prompt in zip(self.ids, prompts, strict=True):
             row[: len(prompt)] = prompt
-        self.live = np.arange(len(prompts))
-        self.cache = model.new_cache(min(longest + min(max_new_tokens, ROOM), self.limit))
+        self.live = np.argsort(self.lengths, kind="stable")  # the rows that still grow; those of one length together
+        self.room = min(longest + min(max_new_tokens, ROOM), self.limit)
+        self.cache: list[KVCache] = []
         self.cached: Ids | None = None  # the rows in the cache, once the prompts are
 
     def append(self, tokens: Ids, grows: list[bool]) -> None:
@@ -106,19 +108,27 @@ class _Batch:
         return out
 
     def _from_cache(self, rows: Ids) -> Logits:
-        lengths = self.lengths[rows]
-        if self.cached is None:  # the prompts, the shorter ones padded: what stands behind a token does not change it
-            longest = int(lengths.max())
-            padded = None if (lengths == longest).all() else lengths
-            logits = self.model.next_logits(self.ids[rows, :longest], self.cache, padded)
+        if self.cached is None:
+            logits = self._read_prompts(rows)
         else:
             if len(rows) != len(self.cached):
                 kept = np.flatnonzero(np.isin(self.cached, rows))
                 for layer in self.cache:
                     layer.reorder(kept)
-            logits = self.model.next_logits(self.ids[rows, lengths - 1][:, None], self.cache)
+            logits = self.model.next_logits(self.ids[rows, self.lengths[rows] - 1][:, None], self.cache).numpy()
         self.cached = rows
-        return logits.numpy()  # type: ignore[no-any-return]
+        return logits
+
+    def _read_prompts(self, rows: Ids) -> Logits:
+        """Those of one length at a time: the last bits of attention depend on T, so padding would show in them."""
+        lengths = self.lengths[rows]
+        parts, caches = [], []
+        for group in np.split(rows, np.flatnonzero(np.diff(lengths)) + 1):
+            cache = self.model.new_cache(self.room)
+            parts.append(self.model.next_logits(self.ids[group, : self.lengths[group[0]]], cache).numpy())
+            caches.append(cache)
+        self.cache = caches[0] if len(caches) == 1 else [KVCache.cat(layers) for layers in zip(*caches, strict=True)]
+        return np.concatenate(parts)
 
 
 class _Choice:

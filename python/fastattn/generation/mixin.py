@@ -41,13 +41,12 @@ class GenerationMixin:
         """Empty caches, with room for `capacity` tokens a row at first; what is in the list is the model's affair."""
         raise NotImplementedError(type(self).__name__)
 
-    def next_logits(self, input_ids: Any, cache: list[KVCache] | None = None, lengths: Any = None) -> Any:
+    def next_logits(self, input_ids: Any, cache: list[KVCache] | None = None) -> Any:
         """The logits of the token after the last of each row, a Tensor (B, V).
 
         Args:
             input_ids: (B, T), the tokens that follow those in the cache; they are added to it.
             cache: of `new_cache`; without, the tokens are the whole sequence.
-            lengths: (B,), how many of the T tokens of each row count, from the first, 1 or more; default all.
         """
         raise NotImplementedError(type(self).__name__)
 

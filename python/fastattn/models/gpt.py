@@ -134,13 +134,13 @@ class Attention(Module):
         self.c_proj = Conv1D(config.n_embd, config.n_embd, std / math.sqrt(2 * config.n_layer))
         self.resid_dropout = Dropout(config.resid_pdrop)
 
-    def forward(self, x: Tensor, residual: Tensor, cache: KVCache | None = None, lengths: Any = None) -> Tensor:
+    def forward(self, x: Tensor, residual: Tensor, cache: KVCache | None = None) -> Tensor:
         batch, length, width = x.shape
         heads = (batch, length, self.num_heads, width // self.num_heads)
         # Views of one product: the op reads queries, keys and values where they lie.
         q, k, v = [part.view(heads) for part in self.c_attn(x).split(width, -1)]  # (B, T, H, D)
         if cache is not None:
-            y = ops.attention_with_kv_cache(q, cache, k, v, lengths=lengths, layout="bthd")
+            y = ops.attention_with_kv_cache(q, cache, k, v, layout="bthd")
         elif self.training and self.attn_pdrop:
             y = _attention_with_dropout(q, k, v, self.attn_pdrop)
         else:
@@ -184,8 +184,8 @@ class Block(Module):
         self.ln_2 = LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, cache: KVCache | None = None, lengths: Any = None) -> Tensor:
-        x = self.attn(self.ln_1(x), residual=x, cache=cache, lengths=lengths)
+    def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
+        x = self.attn(self.ln_1(x), residual=x, cache=cache)
         return self.mlp(self.ln_2(x), residual=x)  # type: ignore[no-any-return]
 
 
@@ -202,10 +202,10 @@ class Transformer(Module):
         for table in (self.wte, self.wpe):
             init.normal_(table.weight, 0.0, config.initializer_range)
 
-    def forward(self, input_ids: Tensor, cache: list[KVCache] | None = None, lengths: Any = None) -> Tensor:
+    def forward(self, input_ids: Tensor, cache: list[KVCache] | None = None) -> Tensor:
         x = self.drop(self.wte(input_ids) + self.wpe(self.positions(input_ids.shape[1], cache)))
         for i, block in enumerate(self.h):
-            x = block(x) if cache is None else block(x, cache[i], lengths)
+            x = block(x) if cache is None else block(x, cache[i])
         return self.ln_f(x)  # type: ignore[no-any-return]
 
     def positions(self, length: int, cache: list[KVCache] | None) -> Tensor:
@@ -293,13 +293,11 @@ class GPT(GenerationMixin, Module):
         """An empty cache for each block, with room for `capacity` tokens a row at first."""
         return [KVCache(capacity) for _ in self.transformer.h]
 
-    def next_logits(self, input_ids: Any, cache: list[KVCache] | None = None, lengths: Any = None) -> Tensor:
+    def next_logits(self, input_ids: Any, cache: list[KVCache] | None = None) -> Tensor:
         """Logits (B, V) after the last token of each row; see `GenerationMixin`."""
         ids = _ids("input_ids", input_ids)
         self._check_ids(ids, cache)
-        hidden = self.transformer(ids, cache, lengths)
-        last = hidden[:, -1] if lengths is None else hidden[np.arange(len(lengths)), np.asarray(lengths) - 1]
-        return self.lm_head(last)  # type: ignore[no-any-return]
+        return self.lm_head(self.transformer(ids, cache)[:, -1])  # type: ignore[no-any-return]
 
     def _check_ids(self, ids: Tensor, cache: list[KVCache] | None) -> None:
         limit = self.config.n_positions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,28 @@ class KVCache:
         self._values: Array | None = None  # (B, Hkv, capacity, Dv)
         self._longest = 0  # tokens of the longest row
         self._lengths: Lengths | None = None  # (B,) where the rows differ, else None
+
+    @classmethod
+    def cat(cls, caches: Sequence[KVCache]) -> KVCache:
+        """One cache of the rows of several, in their order, with the room of the largest; none may be empty."""
+        if not caches:
+            raise attribute_error("KVCache.cat", "caches", caches, "at least one")
+        parts = [(cache._filled(cache._keys), cache._filled(cache._values)) for cache in caches]
+        new = cls(max(cache.capacity for cache in caches))
+        for part in parts:
+            for name, x, first in zip(("keys", "values"), part, parts[0], strict=True):
+                error = _mismatch("KVCache.cat", name, x, first, batch=False)
+                if error is not None:
+                    raise error
+        batch = sum(cache.batch_size for cache in caches)
+        new._keys, new._values = (_buffer(x, batch, new.capacity) for x in parts[0])
+        row = 0
+        for cache, (keys, values) in zip(caches, parts, strict=True):
+            rows, at = slice(row, row + cache.batch_size), slice(0, cache.length)
+            new._keys[rows, :, at], new._values[rows, :, at] = keys, values
+            row += cache.batch_size
+        new._set_lengths(np.concatenate([cache.lengths for cache in caches]))
+        return new
 
     @property
     def batch_size(self) -> int:
@@ -116,10 +139,15 @@ class KVCache:
     def reorder(self, rows: Any) -> None:
         """Makes row b what row rows[b] was: drops rows, repeats them (beam search), or changes their order."""
         index = np.asarray(rows)
-        if index.ndim != 1 or index.dtype.kind not in "iu" or ((index < 0) | (index >= self.batch_size)).any():
+        if (
+            index.ndim != 1
+            or (index.size and index.dtype.kind not in "iu")
+            or ((index < 0) | (index >= self.batch_size)).any()
+        ):
             raise attribute_error("KVCache.reorder", "rows", rows, f"row numbers of 0 to {self.batch_size - 1}")
         if self._keys is None or self._values is None:
             return
+        index = index.astype(np.int64)  # of no rows at all too
         lengths = self.lengths[index]
         at = _kinds.kind_of("KVCache", ("keys",), (self._keys,)).asarray(index, self._keys)
         self._keys, self._values = self._keys[at], self._values[at]
@@ -162,20 +190,12 @@ class KVCache:
     def _fits(self, op: str, k: Array, v: Array) -> None:
         """Refuses what does not go with the tokens that are there; an empty cache takes anything."""
         for name, new, buffer in (("key", k, self._keys), ("value", v, self._values)):
-            if buffer is None:
-                continue
-            same = isinstance(new, type(buffer)) and new.dtype == buffer.dtype
-            if same and new.shape[:2] == buffer.shape[:2] and new.shape[3] == buffer.shape[3]:
-                continue
-            if self._longest:
-                (b, h, _, d), (nb, nh, _, nd) = buffer.shape, new.shape
-                msg = (
-                    f"{op}: {name} has B {nb}, Hkv {nh}, D {nd} of {_described(new)}; "
-                    f"the cache holds B {b}, Hkv {h}, D {d} of {_described(buffer)}"
-                )
-                raise (ValueError if same else TypeError)(msg)
-            self._room, self._keys, self._values = self.capacity, None, None
-            return
+            error = None if buffer is None else _mismatch(op, name, new, buffer)
+            if error is not None and self._longest:
+                raise error
+            if error is not None:
+                self._room, self._keys, self._values = self.capacity, None, None
+                return
 
     def _make_room(self, k: Array, v: Array, needed: int) -> None:
         if self._keys is None or needed > self._keys.shape[2]:
@@ -183,9 +203,7 @@ class KVCache:
             self._keys, self._values = self._grown(self._keys, k, capacity), self._grown(self._values, v, capacity)
 
     def _grown(self, buffer: Array | None, like: Array, capacity: int) -> Array:
-        batch, heads, _, dim = like.shape
-        # Zeros: behind a mask a NaN of memory never written would be harmless, and slow.
-        grown = _kinds.kind_of("KVCache", ("key",), (like,)).zeros((batch, heads, capacity, dim), like.dtype, like)
+        grown = _buffer(like, like.shape[0], capacity)
         if buffer is not None:
             grown[:, :, : self._longest] = buffer[:, :, : self._longest]
         return grown
@@ -216,8 +234,24 @@ class KVCache:
         return seen[:, None]
 
 
-def _described(array: Array) -> str:
-    return f"{array.dtype} ({type(array).__module__.partition('.')[0]})"
+def _buffer(like: Array, batch: int, capacity: int) -> Array:
+    """Zeros: behind a mask a NaN of memory never written would be harmless, and slow."""
+    _, heads, _, dim = like.shape
+    kind = _kinds.kind_of("KVCache", ("key",), (like,))
+    return kind.zeros((batch, heads, capacity, dim), like.dtype, like)
+
+
+def _mismatch(op: str, name: str, new: Array, held: Array, *, batch: bool = True) -> Exception | None:
+    """The error of an array (B, Hkv, T, D) that does not go with another; None where it does."""
+    same = isinstance(new, type(held)) and new.dtype == held.dtype
+    first = 0 if batch else 1
+    if same and new.shape[first:2] == held.shape[first:2] and new.shape[3] == held.shape[3]:
+        return None
+    found, expected = (
+        f"B {x.shape[0]}, Hkv {x.shape[1]}, D {x.shape[3]} of {x.dtype} ({type(x).__module__.partition('.')[0]})"
+        for x in (new, held)
+    )
+    return (ValueError if same else TypeError)(f"{op}: {name} has {found}; the cache holds {expected}")
 
 
 def _counts(op: str, lengths: Any, batch: int, tokens: int) -> Lengths:
@@ -248,8 +282,8 @@ def attention_with_kv_cache(
     .. math:: \mathrm{out} = \mathrm{softmax}(\mathrm{scale} \cdot Q K_{cache}^T + \mathrm{mask}) V_{cache}
 
     The T queries of row b stand at the positions of its T new tokens or, without `key`, of its last T tokens. A row's
-    result does not depend on the other rows, nor on the capacity. Query head h reads key head h // (H // Hkv). No
-    gradient goes through a cache.
+    result does not depend on the other rows, nor on the capacity: to the last bit for T = 1, to rounding for more. Query
+    head h reads key head h // (H // Hkv). No gradient goes through a cache.
 
     Args:
         query: (B, H, T, D), float32 or float64, any strides.
@@ -302,9 +336,10 @@ def attention_with_kv_cache(
             raise RuntimeError(msg)
     time, head = (1, 2) if LAYOUTS[layout] else (2, 1)
     shape: tuple[int, ...] = getattr(query, "shape", ())
-    if len(shape) != 4 or (key is not None and len(key.shape) == 4 and key.shape[time] != shape[time]):
+    key_shape: tuple[int, ...] = getattr(key, "shape", ())
+    if len(shape) != 4 or (len(key_shape) == 4 and key_shape[time] != shape[time]):
         axes = "(B, T, H, D)" if LAYOUTS[layout] else "(B, H, T, D)"
-        of_key = "" if key is None else f", with T that of key {tuple(key.shape)}"
+        of_key = "" if key is None else f", with T that of key {tuple(key_shape)}"
         msg = f"{op}: query has shape {tuple(shape)}; expected {axes}{of_key}"
         raise ValueError(msg)
     queries, new, counts = shape[time], 0, None
