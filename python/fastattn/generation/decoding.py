@@ -46,6 +46,8 @@ def decode(
     choose = _Choice(config, prompts)
     with evaluation(model):  # type: ignore[arg-type]  # the models that mix it in are modules
         for step in range(config.max_new_tokens):
+            if not len(batch.live):
+                return
             with no_grad():
                 tokens = choose(batch.next_logits(), batch.live, step)
             last = step == config.max_new_tokens - 1
@@ -60,8 +62,6 @@ def decode(
                 out.append(Token(row, token, text, reason or ("length" if last else None)))
             batch.append(tokens, [token.finish_reason is None for token in out])
             yield from sorted(out)
-            if not len(batch.live):
-                return
 
 
 class _Batch:

@@ -144,7 +144,7 @@ def _prompts(input_ids: Any, attention_mask: Any) -> list[Ids]:
 
 
 def _row(sequence: Sequence[int] | Any) -> Ids:
-    ids = _array("input_ids", np.asarray(sequence, None if len(sequence) else np.int64))
+    ids = _array("input_ids", sequence if np.size(sequence) else np.zeros(0, np.int64))
     if ids.ndim != 1:
         msg = f"generate: a row of input_ids has shape {ids.shape}; expected (T,)"
         raise ValueError(msg)
