@@ -234,6 +234,25 @@ def test_tensors(rows):
     np.testing.assert_allclose(fa.cat(parts, 2).numpy(), expected[0], rtol=1e-12, atol=1e-14)
 
 
+class Producer:
+    """An array of a framework that nobody knows."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+def test_dlpack_arrays(rows):
+    q, k, v = rows([5])[0]
+    out = fa.attention_with_kv_cache(Producer(q), fa.KVCache(), Producer(k), Producer(v))
+    assert_same_bits(out, fa.attention_with_kv_cache(q, fa.KVCache(), k, v))
+
+
 @pytest.mark.parity
 def test_torch_tensors(rows):
     torch = pytest.importorskip("torch")

@@ -76,7 +76,7 @@ class _Batch:
         self.model = model
         self.limit = sys.maxsize if model.context_length is None else model.context_length
         self.lengths = np.array([len(p) for p in prompts])
-        longest = int(self.lengths.max(initial=0))
+        longest = self.longest = int(self.lengths.max(initial=0))
         self.ids = np.zeros((len(prompts), longest + max_new_tokens), np.int64)
         for row, prompt in zip(self.ids, prompts, strict=True):
             row[: len(prompt)] = prompt
@@ -89,18 +89,21 @@ class _Batch:
         """Adds a token to each live row; those that do not grow on are live no more."""
         self.ids[self.live, self.lengths[self.live]] = tokens
         self.lengths[self.live] += 1
+        self.longest += 1
         if not all(grows):
             self.live = self.live[np.array(grows)]
 
     def next_logits(self) -> Logits:
         """(rows that are live, V)."""
+        if self.longest <= self.limit:
+            return self._from_cache(self.live)
         fits = self.lengths[self.live] <= self.limit
-        if fits.all():
+        if fits.all():  # those that did not have ended
             return self._from_cache(self.live)
         beyond = self.live[~fits]
         window = self.lengths[beyond, None] + np.arange(-self.limit, 0)
         far: Logits = self.model.next_logits(self.ids[beyond[:, None], window]).numpy()
-        if not fits.any():
+        if len(beyond) == len(fits):
             return far
         near = self._from_cache(self.live[fits])
         out = np.empty((len(fits), near.shape[1]), near.dtype)
@@ -152,8 +155,7 @@ class _Choice:
             logits = penalize_repetition(logits, self.seen[rows], config.repetition_penalty)
         if config.is_greedy:
             tokens = logits.argmax(-1)
-            chosen = logits[np.arange(len(rows)), tokens]
-            finite = np.isfinite(chosen)
+            finite = np.isfinite(logits.max(-1))
         else:
             tokens = draw(self._filtered(logits), self._uniforms(rows, step))
             finite = tokens >= 0

@@ -203,18 +203,19 @@ class Transformer(Module):
             init.normal_(table.weight, 0.0, config.initializer_range)
 
     def forward(self, input_ids: Tensor, cache: list[KVCache] | None = None) -> Tensor:
-        x = self.drop(self.wte(input_ids) + self.wpe(self.positions(input_ids.shape[1], cache)))
+        x = self.drop(self.wte(input_ids) + self.positions(input_ids.shape[1], cache))
         for i, block in enumerate(self.h):
             x = block(x) if cache is None else block(x, cache[i])
         return self.ln_f(x)  # type: ignore[no-any-return]
 
     def positions(self, length: int, cache: list[KVCache] | None) -> Tensor:
-        """Where `length` new tokens stand: (T,), or (B, T) where the rows of the cache differ."""
+        """Embeddings of the places of `length` new tokens: (T, C), or (B, T, C) where the rows of the cache differ."""
         if cache is None:
-            return creation.arange(length)
-        if not cache[0].is_ragged:
-            return creation.arange(cache[0].length, cache[0].length + length)
-        return wrap(cache[0].lengths[:, None] + np.arange(length))
+            return self.wpe(creation.arange(length))  # type: ignore[no-any-return]
+        held = cache[0]
+        if held.is_ragged:
+            return self.wpe(wrap(held.lengths[:, None] + np.arange(length)))  # type: ignore[no-any-return]
+        return self.wpe.weight[held.length : held.length + length]  # a view: without a gradient it does for a look-up
 
 
 class GPT(GenerationMixin, Module):

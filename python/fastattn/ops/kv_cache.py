@@ -358,9 +358,13 @@ def attention_with_kv_cache(
         is_causal, window = False, None
     if time == 1:
         keys, values = keys.swapaxes(1, 2), values.swapaxes(1, 2)
-    out = scaled_dot_product_attention(
-        query, keys, values, mask, is_causal=is_causal and queries > 1, scale=scale, enable_gqa=True, layout=layout,
-        causal_align="bottom_right", window=window, softcap=softcap, alibi_slopes=alibi_slopes, sinks=sinks,
+    kind = _kinds.kind_of(op, ("query",), (query,))
+    out = kind.empty((*shape[:-1], values.shape[-1]), query.dtype, query)
+    # On what lies below a Tensor: nothing is recorded here, and a call on one kind of array is the quicker.
+    scaled_dot_product_attention(
+        kind.raw(query), keys, values, mask, is_causal=is_causal and queries > 1, scale=scale, enable_gqa=True,
+        layout=layout, causal_align="bottom_right", window=window, softcap=softcap, alibi_slopes=alibi_slopes,
+        sinks=sinks, out=kind.raw(out),
     )  # fmt: skip
     if key is not None:
         cache._advance(new, counts)
