@@ -113,6 +113,18 @@ def test_a_prompt_longer_than_the_context(generate, run):
     assert generate.stderr.startswith("the prompt has 30 tokens; the model reads the last 16\n")
 
 
+def test_every_token_is_flushed(run, monkeypatch):
+    class Pipe(io.StringIO):
+        def flush(self):
+            seen.append(self.getvalue())
+
+    seen, pipe = [], Pipe()
+    monkeypatch.setattr(sys, "stdout", pipe)
+    assert main(["generate", "run", "--max-new-tokens", "20", "--quiet"]) == 0
+    text = expected(run, "\n", 20)
+    assert [text[:n] for n in range(1, 21)] == [part for part in dict.fromkeys(seen) if part][:20]
+
+
 def start(run, *args):
     command = [sys.executable, "-m", "fastattn", "generate", str(run), *map(str, args)]
     environment = os.environ | {"PYTHONIOENCODING": "utf-8"}

@@ -270,6 +270,24 @@ def test_temperatures_near_and_at_zero_take_the_likeliest(model, prompts):
     assert model.generate(prompts[:1], max_new_tokens=20, do_sample=True, top_k=1)[0].tolist() == greedy
 
 
+class Uniform(fa.generation.GenerationMixin, fa.nn.Module):
+    """A model of one's own: without attention, so without caches, and of any length."""
+
+    def new_cache(self, capacity=0):
+        return []
+
+    def next_logits(self, input_ids, cache=None):
+        return fa.zeros(len(input_ids), 1000)
+
+
+def test_a_model_of_ones_own_and_its_random_numbers():
+    out = Uniform().generate([[1], [2, 3]], max_new_tokens=1200, do_sample=True, seed=0)
+    draws = np.concatenate([out[0][1:], out[1][2:]]).reshape(-1, 100)
+    assert len({row.tobytes() for row in draws}) == 24, "the same numbers again"
+    assert draws.mean() == pytest.approx(499.5, abs=3.3 * 289 / 2400**0.5)
+    assert (np.bincount(draws.ravel() // 100) > 180).all()
+
+
 # Streaming ------------------------------------------------------------------------------------------------------------
 
 
