@@ -289,6 +289,21 @@ def test_a_model_of_ones_own_and_its_random_numbers():
     assert (np.bincount(draws // 100) > 180).all()
 
 
+@pytest.mark.parametrize("options", [{}, SAMPLING], ids=["greedy", "sampling"])
+def test_logits_of_16_bits(options):
+    class Short(Uniform):
+        def next_logits(self, input_ids, cache=None):
+            logits = np.sin(np.arange(100.0) * (1 + input_ids[:, -1:])).astype(fa.bfloat16)
+            return fa.Tensor(logits.astype(np.float32) if self.wide else logits)
+
+    model = Short()
+    model.wide = False
+    out = model.generate([[1], [2, 3]], max_new_tokens=20, **options)
+    model.wide = True
+    for row, expected in zip(out, model.generate([[1], [2, 3]], max_new_tokens=20, **options), strict=True):
+        assert row.tolist() == expected.tolist()
+
+
 # Streaming ------------------------------------------------------------------------------------------------------------
 
 
