@@ -3,6 +3,7 @@
 import re
 import tracemalloc
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -73,7 +74,7 @@ def test_a_row_does_not_depend_on_the_others_nor_on_the_capacity(rows, dtype, is
         alone = attend([row], [n], fa.KVCache(), padding=max(LENGTHS))[0]
         exact = [*range(n + 2), n + 5]  # the prompt and the steps of one token; the step of three sums in another order
         assert_same_bits(alone[:, :, exact], out[:, :, exact])
-        np.testing.assert_allclose(alone, out, rtol=0, atol=8 * np.finfo(dtype).eps * np.abs(out).max())
+        np.testing.assert_allclose(alone, out, rtol=0, atol=8 * ml_dtypes.finfo(dtype).eps * np.abs(out).max())
 
 
 def test_threads(rows):

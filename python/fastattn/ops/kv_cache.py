@@ -286,7 +286,7 @@ def attention_with_kv_cache(
     head h reads key head h // (H // Hkv). No gradient goes through a cache.
 
     Args:
-        query: (B, H, T, D), float32 or float64, any strides.
+        query: (B, H, T, D), any floating dtype, any strides.
         cache: of this layer; it is changed only if the call succeeds.
         key: (B, Hkv, T, D), new tokens; None to attend to what is there, as cross-attention does.
         value: (B, Hkv, T, Dv).
