@@ -121,13 +121,21 @@ class Binary:
     __slots__ = ("as_float", "backward", "name", "quiet", "shapes", "ufunc")
 
     def __init__(
-        self, name: str, ufunc: Any, backward: tape.Backward, *, shapes: bool = False, as_float: bool = False
+        self,
+        name: str,
+        ufunc: Any,
+        backward: tape.Backward,
+        *,
+        shapes: bool = False,
+        as_float: bool = False,
+        quiet: bool = False,
     ) -> None:
         self.name = name
         self.ufunc = ufunc
         self.backward = backward
         self.shapes = shapes  # the backward needs only the shapes
-        self.as_float = as_float  # integers become float32; and inf and NaN are results, not warnings
+        self.as_float = as_float  # integers become float32
+        self.quiet = quiet or as_float  # inf and NaN are results, not warnings
 
     def __call__(self, a: Operand, b: Operand) -> Tensor:
         found = pair(self.name, a, b, as_float=self.as_float)
@@ -135,7 +143,7 @@ class Binary:
             return NotImplemented  # type: ignore[no-any-return]  # an operator's answer, not a result
         ta, tb, x, y = found
         try:
-            if self.as_float:
+            if self.quiet:
                 with np.errstate(all="ignore"):
                     out = compute(self.ufunc, x, y)
             else:
@@ -217,6 +225,17 @@ def _choose_backward(larger: bool) -> tape.Backward:
     return backward
 
 
+def _remainder_backward(round_: Any) -> tape.Backward:
+    def backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
+        (ea, eb), (x, y) = node.edges, node.saved
+        return (
+            None if ea is None else sum_to(dout, _shape(x)),
+            None if eb is None else sum_to(-dout * round_(x / y), _shape(y)),
+        )
+
+    return backward
+
+
 ADD = Binary("add", np.add, _add_backward, shapes=True)
 SUB = Binary("sub", np.subtract, _sub_backward, shapes=True)
 MUL = Binary("mul", np.multiply, _mul_backward)
@@ -224,6 +243,19 @@ DIV = Binary("div", np.true_divide, _div_backward, as_float=True)
 POW = Binary("pow", np.power, _pow_backward)
 MAXIMUM = Binary("maximum", np.maximum, _choose_backward(True))
 MINIMUM = Binary("minimum", np.minimum, _choose_backward(False))
+
+
+REMAINDER = Binary("remainder", np.remainder, _remainder_backward(np.floor), quiet=True)
+FMOD = Binary("fmod", np.fmod, _remainder_backward(np.trunc), quiet=True)
+
+
+def both(name: str, a: Operand, b: Operand) -> tuple[Operand, Operand, Array, Array]:
+    """`pair`, which must find that both are something to compute with."""
+    found = pair(name, a, b)
+    if found is None:
+        msg = f"{name}: {type(a).__name__} and {type(b).__name__}; expected tensors, arrays or numbers"
+        raise TypeError(msg)
+    return found
 
 
 def constant(name: str, ufunc: Any, a: Operand, b: Operand) -> Tensor:
@@ -346,11 +378,7 @@ def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
         raise TypeError(msg)
     if not isinstance(a, Base) and not isinstance(b, Base):
         a = wrap(array_module(keep).asarray(a, dtype=FLOAT32 if isinstance(a, float) else None))
-    found = pair("where", a, b)
-    if found is None:
-        msg = f"where: {type(a).__name__} and {type(b).__name__}; expected tensors, arrays or numbers"
-        raise TypeError(msg)
-    ta, tb, x, y = found
+    ta, tb, x, y = both("where", a, b)
     try:
         out = wrap(array_module(keep).where(keep, x, y))
     except ValueError:
