@@ -352,13 +352,15 @@ def _clamp_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
     return (dout * inside,)
 
 
-def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
-    """Elements of `a` where `condition` is true, of `b` elsewhere; gradients go where the elements came from.
+def where(condition: Operand, input: Operand = None, other: Operand = None) -> Any:
+    """Elements of `input` where `condition` is true, of `other` elsewhere; gradients go where the elements came from.
+
+    Of a condition alone it says where that is not 0, as `nonzero(as_tuple=True)`.
 
     Args:
         condition: a bool tensor or array.
-        a: a tensor, array or number that broadcasts with it.
-        b: likewise.
+        input: a tensor, array or number that broadcasts with it.
+        other: likewise.
 
     Returns:
         A tensor of the broadcast shape.
@@ -373,12 +375,14 @@ def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
         tensor([1., 0.])
     """
     keep = condition._data if isinstance(condition, Base) else condition
+    if input is None and other is None:
+        return tuple([wrap(axis) for axis in array_module(keep).nonzero(keep)])
     if getattr(keep, "dtype", None) != np.bool_:
         msg = f"where: condition has dtype {getattr(keep, 'dtype', type(keep).__name__)}; expected bool. Compare first"
         raise TypeError(msg)
-    if not isinstance(a, Base) and not isinstance(b, Base):
-        a = wrap(array_module(keep).asarray(a, dtype=FLOAT32 if isinstance(a, float) else None))
-    ta, tb, x, y = both("where", a, b)
+    if not isinstance(input, Base) and not isinstance(other, Base):
+        input = wrap(array_module(keep).asarray(input, dtype=FLOAT32 if isinstance(input, float) else None))
+    ta, tb, x, y = both("where", input, other)
     try:
         out = wrap(array_module(keep).where(keep, x, y))
     except ValueError:

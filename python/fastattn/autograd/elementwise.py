@@ -220,7 +220,7 @@ class Elementwise(Base):
         zero = _me(self) == 0
         other = other if isinstance(other, Base) else wrap(np.asarray(other, self._data.dtype))
         # Where self is 0 the logarithm may be infinite; its gradient, 0 * inf, must not be NaN.
-        return arithmetic.where(zero, 0, self * arithmetic.where(zero, 1, other).log())
+        return arithmetic.where(zero, 0, self * arithmetic.where(zero, 1, other).log())  # type: ignore[no-any-return]
 
     def tanh(self) -> Tensor:
         """Hyperbolic tangent; see `fa.tanh`."""
@@ -277,11 +277,11 @@ class Elementwise(Base):
 
     def masked_fill(self, mask: Operand, value: float | Tensor) -> Tensor:
         """`value` where the bool `mask` is true, self elsewhere."""
-        return arithmetic.where(mask, value, self)
+        return arithmetic.where(mask, value, self)  # type: ignore[no-any-return]
 
     def where(self, condition: Operand, other: Operand) -> Tensor:
         """self where `condition` is true, `other` elsewhere."""
-        return arithmetic.where(condition, self, other)
+        return arithmetic.where(condition, self, other)  # type: ignore[no-any-return]
 
     def lerp(self, end: Operand, weight: Operand) -> Tensor:
         """self + weight * (end - self)."""

@@ -375,4 +375,4 @@ class Reductions(Base):
         """With the slices along an axis scaled so that the p-norm of each is at most `maxnorm`."""
         ndim = self._data.ndim
         norms = self.norm(p, [d for d in range(ndim) if d != axis_of("renorm", dim, ndim)], True)
-        return self * arithmetic.where(norms > maxnorm, maxnorm / (norms + 1e-7), 1.0)
+        return self * arithmetic.where(norms > maxnorm, maxnorm / (norms + 1e-7), 1.0)  # type: ignore[no-any-return]

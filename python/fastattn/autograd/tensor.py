@@ -333,10 +333,8 @@ class Tensor(Gradients, Arithmetic, Elementwise, Fills, Shaping, Cutting, Indexi
                 dtype = arg._data.dtype
             elif isinstance(arg, bool) or arg is None:
                 continue  # to(device, dtype, non_blocking)
-            elif isinstance(arg, str) and arg.split(":")[0] in ("cpu", "cuda"):
-                if arg.split(":")[0] != self.device.split(":")[0]:
-                    msg = f"to: this build has no device {arg!r}; tensors are on {self.device!r}"
-                    raise ValueError(msg)
+            elif isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda"):
+                check_device("to", arg)
             else:
                 dtype = arg
         if dtype is None or self._data.dtype == dtype:
