@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastattn.data.sampler import philox_words, windows
+from fastattn.data.windows import philox_words, windows
 
 if TYPE_CHECKING:
     from fastattn import Tensor
