@@ -1,5 +1,7 @@
 """Tensors and reverse-mode gradients."""
 
+from fastattn._missing import missing
+
 from . import functions as _functions
 from .creation import (
     arange,
@@ -83,3 +85,5 @@ __all__ = [
     "zeros_like",
     *_functions.__all__,
 ]
+
+__getattr__ = missing(__name__)

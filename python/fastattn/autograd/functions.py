@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from . import arithmetic, joining, products, sorting
 from .creation import as_tensor
-from .node import Base
+from .node import Base, wrap
 from .tensor import Tensor
 
 # fa.name(x, ...) is x.name(...).
@@ -78,6 +78,13 @@ def _arrays(values: Any) -> Iterator[Any]:
             yield value
 
 
+def _as_tensors(value: Any) -> Any:
+    """An argument with tensors in place of ndarrays."""
+    if isinstance(value, ndarray):
+        return wrap(value)
+    return type(value)([_as_tensors(part) for part in value]) if isinstance(value, (list, tuple)) else value
+
+
 def _as_arrays(result: Any) -> Any:
     """A result with ndarrays in place of tensors."""
     if isinstance(result, Base):
@@ -93,8 +100,10 @@ def _of_any_kind(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def public(*args: Any, **kwargs: Any) -> Any:
-        result = function(*args, **kwargs)
         kinds = {isinstance(a, Base) for a in _arrays((*args, *kwargs.values()))}
+        if False not in kinds:
+            return function(*args, **kwargs)
+        result = function(*_as_tensors(args), **{key: _as_tensors(value) for key, value in kwargs.items()})
         return _as_arrays(result) if kinds == {False} else result
 
     return public

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from fastattn.autograd.convert import as_data
+from fastattn.autograd.hooks import Hooks, RemovableHandle, add_hook
 from fastattn.autograd.node import Base, enable_grad, kind_of, wrap
 from fastattn.autograd.tensor import Tensor
 
@@ -51,6 +52,8 @@ class Optimizer:
         self.defaults = defaults
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
+        self._step_pre_hooks: Hooks = OrderedDict()
+        self._step_post_hooks: Hooks = OrderedDict()
         if isinstance(params, Base):
             msg = f"{type(self).__name__}: params is one tensor; expected a list. Pass [tensor]"
             raise TypeError(msg)
@@ -109,6 +112,8 @@ class Optimizer:
         Returns:
             What `closure` returned.
         """
+        for hook in list(self._step_pre_hooks.values()):
+            hook(self, (closure,), {})
         loss = None
         if closure is not None:
             with enable_grad():
@@ -117,7 +122,17 @@ class Optimizer:
             params = [p for p in group["params"] if p.grad is not None]
             if params:
                 self._update(group, params, [_contiguous(p.grad) for p in params])
+        for hook in list(self._step_post_hooks.values()):
+            hook(self, (closure,), {})
         return loss
+
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Calls `hook(optimizer, args, kwargs)` before each step()."""
+        return add_hook(self._step_pre_hooks, hook)
+
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Calls `hook(optimizer, args, kwargs)` after each step()."""
+        return add_hook(self._step_post_hooks, hook)
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         raise TypeError(type(self).__name__)

@@ -150,8 +150,8 @@ class OneCycleLR(_Cycling):
     Example:
         >>> import fastattn as fa
         >>> optimizer = fa.optim.SGD([fa.ones(1, requires_grad=True)], momentum=0.9)
-        >>> fa.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=10).get_last_lr()
-        [0.04]
+        >>> fa.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=10, div_factor=4).get_last_lr()
+        [0.25]
 
     Source: Smith and Topin, "Super-convergence" (2018), section 3.
     """
