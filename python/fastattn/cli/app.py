@@ -48,6 +48,18 @@ def info(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fal
     print_info(json)
 
 
+@app.command()
+def doctor(
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep a receipt: every error, the machine, what is installed.")
+    ] = None,
+) -> None:
+    """Check every op on this machine, against float64 and finite differences, and say what is optional and missing."""
+    from .doctor import run
+
+    run(json)
+
+
 @dataclass(frozen=True)
 class TrainArguments:
     """The flags of `fastattn train` as given; None: the default."""
