@@ -106,8 +106,11 @@ _DTYPES = {"f64": "float64", "f32": "float32", "bf16": "bfloat16", "f16": "float
 
 
 class Explanation(NamedTuple):
-    """What a call would run. `unsupported` is empty, or says which part of the request has no kernel; `others` says of
-    the variants that would not run why not."""
+    """What a call would run.
+
+    `unsupported` is empty, or says which part of the request has no kernel; `others` says of the variants that would not
+    run why not.
+    """
 
     kernel: str
     unsupported: str
