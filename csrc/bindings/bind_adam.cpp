@@ -15,12 +15,13 @@ void adam_step(py::handle params, py::handle grads, py::handle exp_avgs, py::han
   fa_adam_step_params p;
   p.params = lists.read(params, "params", true);
   p.grads = lists.read(grads, "grads", zero_grads);
-  p.exp_avgs = lists.read(exp_avgs, "exp_avgs", true);
-  p.exp_avg_sqs = lists.read(exp_avg_sqs, "exp_avg_sqs", true);
-  p.max_exp_avg_sqs = lists.read(max_exp_avg_sqs, "max_exp_avg_sqs", true);
-  p.masters = lists.read(masters, "masters", true);
+  p.exp_avgs = lists.read_state(exp_avgs, "exp_avgs");
+  p.exp_avg_sqs = lists.read_state(exp_avg_sqs, "exp_avg_sqs");
+  p.max_exp_avg_sqs = lists.read_state(max_exp_avg_sqs, "max_exp_avg_sqs");
+  p.masters = lists.read_state(masters, "masters");
   p.num_tensors = lists.size();
   lists.check_overlap();
+  lists.expect_half_params(p.masters);
   if (amsgrad && p.max_exp_avg_sqs == nullptr) call.value_error("amsgrad needs max_exp_avg_sqs");
   const fa_tensor& inf = call.optional(found_inf, "found_inf");
   call.expect_dtype("found_inf", FA_F32);

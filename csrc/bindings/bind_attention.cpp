@@ -206,7 +206,7 @@ void attention_fwd(py::handle query, py::handle key, py::handle value, py::handl
   p.out = call.output(out, "out");
   p.lse = call.optional_output(lse, "lse");
   p.weights = call.optional_output(weights, "weights");
-  call.same_float({"query", "out", "lse", "weights"});
+  call.same_float({"query", "out", "weights"}, {"lse"});
   fa_tensor like = p.query;
   like.shape[3] = p.value.shape[3];
   p.out = attention.result(p.out, "out", like);
@@ -238,7 +238,7 @@ void attention_bwd(py::handle query, py::handle key, py::handle value, py::handl
   const fa_tensor& dmask_view = call.optional_output(dmask, "dattn_mask");
   const fa_tensor& dalibi_view = call.optional_output(dalibi_slopes, "dalibi_slopes");
   const fa_tensor& dsinks_view = call.optional_output(dsinks, "dsinks");
-  call.same_float({"query", "out", "lse", "dout", "dlse", "dweights", "dquery", "dkey", "dvalue", "dattn_mask"});
+  call.same_float({"query", "out", "dout", "dweights", "dquery", "dkey", "dvalue", "dattn_mask"}, {"lse", "dlse"});
   fa_tensor like = p.fwd.query;
   like.shape[3] = p.fwd.value.shape[3];
   fa_tensor read_only = as_heads(out_view, bthd);

@@ -73,7 +73,7 @@ void layer_norm_fwd(py::handle x, py::handle weight, py::handle bias, py::handle
   const fa_tensor& out_view = call.output(out, "out");
   p.mean = call.optional_output(mean, "mean");
   p.rstd = call.optional_output(rstd, "rstd");
-  call.same_float({"x", "weight", "bias", "out", "mean", "rstd"});
+  call.same_float({"x", "weight", "bias", "out"}, {"mean", "rstd"});
   const Normalized n(call, x_view, normalized_shape);
   n.expect(call, "weight");
   n.expect(call, "bias");
@@ -101,7 +101,7 @@ void layer_norm_bwd(py::handle x, py::handle weight, py::handle mean, py::handle
   const fa_tensor& dx_view = call.optional_output(dx, "dx");
   p.dweight = call.optional_output(dweight, "dweight");
   p.dbias = call.optional_output(dbias, "dbias");
-  call.same_float({"x", "weight", "mean", "rstd", "dout", "dx", "dweight", "dbias"});
+  call.same_float({"x", "weight", "dout", "dx", "dweight", "dbias"}, {"mean", "rstd"});
   const Normalized n(call, x_view, normalized_shape);
   n.expect(call, "weight");
   n.expect(call, "dweight");

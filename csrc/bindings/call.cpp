@@ -23,10 +23,8 @@ constexpr size_t kStackWorkspace = 4096;
 struct Extent {
   intptr_t low, high;  // addresses of the first byte and one past the last
 };
-constexpr int kItemSize[FA_NUM_DTYPES] = {4, 8, 2, 2, 1, 1, 1, 2, 4, 8};
-
 Extent extent_of(const fa_tensor& t) {
-  const intptr_t size = t.dtype < 0 ? 1 : kItemSize[t.dtype];
+  const intptr_t size = item_size(t.dtype);
   intptr_t low = reinterpret_cast<intptr_t>(t.data), high = low + size;
   for (int i = 0; i < t.ndim; ++i) {
     if (t.shape[i] == 0) return {low, low};
@@ -158,14 +156,14 @@ Call::Arg& Call::find(const char* name) {
   throw std::logic_error(std::string("no argument ") + name);
 }
 
-int32_t Call::same_float(std::initializer_list<const char*> names) {
+int32_t Call::same_float(std::initializer_list<const char*> names, std::initializer_list<const char*> statistics) {
   const Arg* first = nullptr;
   for (const char* name : names) {
     const Arg& arg = find(name);
     if (arg.view.data == nullptr) continue;
-    if (arg.view.dtype != FA_F32 && arg.view.dtype != FA_F64) {
+    if (!is_float(arg.view.dtype)) {
       type_error(std::string(name) + " has dtype " + py::str(arg.object.attr("dtype")).cast<std::string>() +
-                 "; expected float32 or float64");
+                 "; expected " + kFloatNames);
     }
     if (first == nullptr) {
       first = &arg;
@@ -174,7 +172,9 @@ int32_t Call::same_float(std::initializer_list<const char*> names) {
                  dtype_name(arg.view.dtype) + "; they must have one dtype");
     }
   }
-  return first == nullptr ? FA_F32 : first->view.dtype;
+  const int32_t dtype = first == nullptr ? int32_t{FA_F32} : first->view.dtype;
+  for (const char* name : statistics) expect_dtype(name, accumulator(dtype));
+  return dtype;
 }
 
 void Call::expect_index(const char* name) {

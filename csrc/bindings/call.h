@@ -32,8 +32,9 @@ class Call {
   const fa_tensor& optional_output(py::handle object, const char* name) { return read(object, name, true, false); }
 
   // Checks. Absent arguments pass.
-  int32_t same_float(std::initializer_list<const char*> names);  // all f32 or all f64; returns which
-  void expect_index(const char* name);                           // i32 or i64
+  // One floating dtype for all of names, and its accumulator's for the statistics; returns the former.
+  int32_t same_float(std::initializer_list<const char*> names, std::initializer_list<const char*> statistics = {});
+  void expect_index(const char* name);  // i32 or i64
   void expect_dtype(const char* name, int32_t dtype);
   void expect_shape(const char* name, std::initializer_list<int64_t> shape);
   void expect_shape(const char* name, const fa_tensor& like);
@@ -88,6 +89,15 @@ inline int64_t num_elements(const fa_tensor& t) {
   return n;
 }
 bool is_contiguous(const fa_tensor& t);
+
+inline int64_t item_size(int32_t dtype) {
+  constexpr int kBytes[FA_NUM_DTYPES] = {4, 8, 2, 2, 1, 1, 1, 2, 4, 8};
+  return dtype < 0 ? 1 : kBytes[dtype];
+}
+inline bool is_float(int32_t dtype) { return dtype >= FA_F32 && dtype <= FA_BF16; }
+// What statistics and optimizer state of a floating dtype are kept in.
+inline int32_t accumulator(int32_t dtype) { return dtype == FA_F64 ? FA_F64 : FA_F32; }
+inline constexpr const char* kFloatNames = "float32, float64, bfloat16 or float16";
 
 // The same view with its leading axes, all but the last `trailing`, merged into as few as their strides allow, at least
 // one. The row-major order of the elements stays; every op over rows reads (rows..., C).

@@ -5,7 +5,7 @@
 
 namespace fastattn::bindings {
 
-const fa_tensor* TensorLists::read(py::handle list, const char* name, bool written) {
+const fa_tensor* TensorLists::read(py::handle list, const char* name, bool written, bool state) {
   if (list.is_none()) return nullptr;
   const auto items = py::reinterpret_borrow<py::list>(list);
   const auto n = static_cast<int64_t>(items.size());
@@ -26,12 +26,15 @@ const fa_tensor* TensorLists::read(py::handle list, const char* name, bool writt
     if (written && !reading.writeable) value_error(element + " is read-only");
     if (!is_contiguous(view)) value_error(element + " is not contiguous");
     const fa_tensor& model = lists_.front()[static_cast<size_t>(i)];
-    if (view.dtype != FA_F32 && view.dtype != FA_F64) {
-      throw py::type_error(op_ + ": " + element + " has dtype " + dtype_name(view.dtype) +
-                           "; expected float32 or float64");
+    if (!is_float(view.dtype)) {
+      throw py::type_error(op_ + ": " + element + " has dtype " + dtype_name(view.dtype) + "; expected " + kFloatNames);
     }
     const int32_t dtype = lists_.front().front().dtype;
-    if (view.dtype != dtype) {
+    if (state && view.dtype != accumulator(dtype)) {
+      throw py::type_error(op_ + ": " + first_name_ + "[0] is " + dtype_name(dtype) + " and " + element + " is " +
+                           dtype_name(view.dtype) + "; state is " + dtype_name(accumulator(dtype)));
+    }
+    if (!state && view.dtype != dtype) {
       throw py::type_error(op_ + ": " + first_name_ + "[0] is " + dtype_name(dtype) + " and " + element + " is " +
                            dtype_name(view.dtype) + "; they must have one dtype");
     }
@@ -46,6 +49,12 @@ const fa_tensor* TensorLists::read(py::handle list, const char* name, bool writt
   return views.data();
 }
 
+void TensorLists::expect_half_params(const fa_tensor* masters) const {
+  if (masters == nullptr || size() == 0 || item_size(lists_.front().front().dtype) == 2) return;
+  throw py::type_error(op_ + ": masters are for bfloat16 and float16 params; these are " +
+                       dtype_name(lists_.front().front().dtype) + ", leave masters out");
+}
+
 void TensorLists::check_overlap() const {
   struct Extent {
     const char *low, *high;
@@ -55,7 +64,7 @@ void TensorLists::check_overlap() const {
   for (size_t list = 0; list < lists_.size(); ++list) {
     for (size_t i = 0; i < lists_[list].size(); ++i) {
       const fa_tensor& t = lists_[list][i];
-      const int64_t bytes = num_elements(t) * (t.dtype == FA_F64 ? 8 : 4);
+      const int64_t bytes = num_elements(t) * item_size(t.dtype);
       const char* low = static_cast<const char*>(t.data);
       if (bytes > 0) extents.push_back({low, low + bytes, list, i});
     }

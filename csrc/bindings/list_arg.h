@@ -9,18 +9,22 @@
 namespace fastattn::bindings {
 
 // Reads lists and checks them against each other: one dtype for all (that of the first list's first array, by which the
-// kernels are chosen), one shape at each position.
+// kernels are chosen; state is in its accumulator's), one shape at each position.
 class TensorLists {
  public:
   explicit TensorLists(const char* op) : op_(op) {}
 
   // Views of a list; nullptr where it is None. `written`: must be writeable.
-  const fa_tensor* read(py::handle list, const char* name, bool written);
+  const fa_tensor* read(py::handle list, const char* name, bool written) { return read(list, name, written, false); }
+  const fa_tensor* read_state(py::handle list, const char* name) { return read(list, name, true, true); }
   int64_t size() const { return size_ < 0 ? 0 : size_; }
+  // Masters are float32 copies of 16-bit params.
+  void expect_half_params(const fa_tensor* masters) const;
   // No written array shares memory with another. After the last read.
   void check_overlap() const;
 
  private:
+  const fa_tensor* read(py::handle list, const char* name, bool written, bool state);
   [[noreturn]] void value_error(const std::string& text) const { throw py::value_error(op_ + ": " + text); }
 
   std::string op_;

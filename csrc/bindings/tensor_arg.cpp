@@ -19,6 +19,8 @@ constexpr size_t kCachedFrom = size_t{256} << 10;  // bytes
 // data of an empty tensor that its producer gave no memory: present, and never read.
 char no_elements;
 
+int bfloat16_num = -1;  // ml_dtypes' type number: such arrays have neither buffer nor DLPack
+
 int32_t numpy_dtype(int type_num) {
   switch (type_num) {
     case NPY_FLOAT32: return FA_F32;
@@ -31,7 +33,7 @@ int32_t numpy_dtype(int type_num) {
     case NPY_INT32: return FA_I32;
     case NPY_LONG: return sizeof(long) == 8 ? FA_I64 : FA_I32;
     case NPY_LONGLONG: return FA_I64;
-    default: return -1;
+    default: return type_num == bfloat16_num ? int32_t{FA_BF16} : -1;
   }
 }
 
@@ -200,6 +202,8 @@ const char* dtype_name(int32_t dtype) {
 
 void import_numpy() {
   if (_import_array() < 0) throw py::error_already_set();
+  const py::object bfloat16 = py::module_::import("ml_dtypes").attr("bfloat16");
+  bfloat16_num = py::module_::import("numpy").attr("dtype")(bfloat16).attr("num").cast<int>();
 }
 
 }  // namespace fastattn::bindings

@@ -8,8 +8,8 @@
  *   dlogits_i = dloss * (softmax(logits_i) - onehot(target_i)) [/ number of rows not ignored]   (0 where ignored)
  *
  * A target outside 0..C-1 that is not ignore_index is FA_INVALID, before anything is written.
- * dtypes: logits, loss, lse, dloss, dlogits all f32 or all f64; target i32 or i64. Any strides; dlogits contiguous
- * along C.
+ * dtypes: logits and dlogits of one floating dtype; loss, lse and dloss of its accumulator's (f64 for f64, else f32);
+ * target i32 or i64. Any strides; dlogits contiguous along C.
  */
 #ifndef FASTATTN_OPS_CROSS_ENTROPY_H
 #define FASTATTN_OPS_CROSS_ENTROPY_H

@@ -2,7 +2,7 @@
  * x^3)))
  *
  * x, out, dout, dx have one shape, any strides; out may be x, dx may be dout.  dx = dout * d gelu(x) / dx.
- * dtypes: all f32 or all f64.  Source: Hendrycks and Gimpel, "Gaussian Error Linear Units" (2016), section 2.
+ * dtypes: one floating dtype.  Source: Hendrycks and Gimpel, "Gaussian Error Linear Units" (2016), section 2.
  */
 #ifndef FASTATTN_OPS_GELU_H
 #define FASTATTN_OPS_GELU_H

@@ -4,7 +4,8 @@
  *   momentum != 0:  b = g on the first step, else momentum * b + (1 - dampening) * g;   g = nesterov ? g + momentum * b
  * : b p -= lr * g
  *
- * params[i], grads[i] and momentum_buffers[i] (NULL if momentum == 0) have one shape, contiguous, f32 or f64.
+ * params[i], grads[i] and momentum_buffers[i] (NULL if momentum == 0) have one shape, contiguous, of one dtype, f32 or
+ * f64; or params and grads are bf16 or f16 and the buffers f32. masters: as in adam.h.
  * Source: Sutskever et al., "On the importance of initialization and momentum" (2013); torch.optim.SGD's form of it.
  */
 #ifndef FASTATTN_OPS_SGD_H
@@ -17,6 +18,7 @@ typedef struct fa_sgd_step_params {
   const fa_tensor* params;
   const fa_tensor* grads;
   const fa_tensor* momentum_buffers;
+  const fa_tensor* masters; /* NULL, or one per tensor */
   double lr;
   double momentum;
   double dampening;

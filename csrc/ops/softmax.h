@@ -11,7 +11,7 @@
  * The gradient of an additive mask is dx / scale, summed over its broadcast axes; the op description derives it.
  * dx may be dout itself.
  *
- * dtypes: x, out, dout, dx all f32 or all f64. Statistics in that dtype's accumulator.
+ * dtypes: x, out, dout, dx of one floating dtype. Statistics in that dtype's accumulator.
  */
 #ifndef FASTATTN_OPS_SOFTMAX_H
 #define FASTATTN_OPS_SOFTMAX_H

@@ -20,6 +20,7 @@ typedef enum fa_dtype {
   FA_I64 = 9,
   FA_NUM_DTYPES = 10
 } fa_dtype;
+/* A floating dtype is one of the first four. Its accumulator is f64 for f64 and f32 for the others. */
 
 /* A view of memory that somebody else owns. data == NULL: the argument is absent (an empty tensor has a non-NULL data).
  */

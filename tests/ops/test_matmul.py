@@ -322,22 +322,22 @@ ERRORS = [
     (
         lambda o: fa.matmul(F((2, 3), int), F((3, 5)), out=o),
         TypeError,
-        "matmul: a has dtype int64; expected float32 or float64",
+        "matmul: a has dtype int64; expected float32, float64, bfloat16 or float16",
     ),
     (
         lambda o: fa.matmul(F((2, 3), np.float16), F((3, 5), np.float16), out=o),
         TypeError,
-        "a has dtype float16; expected float32 or float64",
+        "a is float16 and out is float64; they must have one dtype",
     ),
     (
         lambda o: fa.matmul(F((2, 3), fa.bfloat16), F((3, 5)), out=o),
         TypeError,
-        "a has dtype bfloat16; expected float32 or float64",
+        "a is bfloat16 and b is float64; they must have one dtype",
     ),
     (
         lambda o: fa.matmul(F((2, 3), complex), F((3, 5)), out=o),
         TypeError,
-        "a has dtype complex128; expected float32 or float64",
+        "a has dtype complex128; expected float32, float64, bfloat16 or float16",
     ),
     (lambda o: fa.matmul(F((2, 3)), None, out=o), TypeError, "matmul: b is None; expected an array"),
     (

@@ -10,7 +10,8 @@
 // bit. Traffic: four reads and three writes (amsgrad: five and four; zero_grads: one write more), each stream once: 28
 // bytes an element in f32. The aim is DRAM's limit; a square root and a division an element (about 20 cycles for 16
 // lanes) hide below it. Writes hit lines that were just read, so there is nothing for non-temporal stores to save.
-// Source: see ops/adam.h. masters (16-bit params) come with the 16-bit dtypes.
+// 16-bit params: arithmetic and state are in f32; with masters the params are only written, as roundings of them.
+// Source: see ops/adam.h.
 #include "tensor_list.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
@@ -38,11 +39,17 @@ struct Constants {
 
 // One run of one tensor. vmax is read where kAmsgrad only. n: lanes of this vector, kLanes but at the end.
 template <class T, bool kAmsgrad, bool kCoupled>
-FASTATTN_INLINE void update_run(const Constants<T>& c, T* params, T* grads, T* ms, T* vs, T* vmaxs, bool zero_grads,
+FASTATTN_INLINE void update_run(const Constants<compute_t<T>>& c, T* params, T* grads, compute_t<T>* ms,
+                                compute_t<T>* vs, compute_t<T>* vmaxs, compute_t<T>* masters, bool zero_grads,
                                 int64_t begin, int64_t end) {
-  using V = Vec<T>;
+  using V = Vec<compute_t<T>>;
   auto update = [&](auto load, auto store, int64_t i) __attribute__((always_inline)) {
-    V p = load(params + i);
+    V p;
+    if constexpr (kIsHalf<T>) {
+      p = masters != nullptr ? load(masters + i) : load(params + i);
+    } else {
+      p = load(params + i);
+    }
     V g = load(grads + i) * c.grad_scale;
     if constexpr (kCoupled) {
       g = fma(c.weight_decay, p, g);
@@ -57,46 +64,51 @@ FASTATTN_INLINE void update_run(const Constants<T>& c, T* params, T* grads, T* m
       v = max(load(vmaxs + i), v);
       store(v, vmaxs + i);
     }
-    store(fnma(c.step_size, m / fma(sqrt(v), c.root_scale, c.eps), p), params + i);
+    p = fnma(c.step_size, m / fma(sqrt(v), c.root_scale, c.eps), p);
+    store(p, params + i);
+    if constexpr (kIsHalf<T>) {
+      if (masters != nullptr) store(p, masters + i);
+    }
     if (zero_grads) store(V::zero(), grads + i);
   };
   int64_t i = begin;
   for (; i + V::kLanes <= end; i += V::kLanes) {
-    update([](const T* a) { return V::load(a); }, [](V x, T* a) { x.store(a); }, i);
+    update([](const auto* a) { return V::load(a); }, [](V x, auto* a) { x.store(a); }, i);
   }
   if (i < end) {
     const int n = static_cast<int>(end - i);
-    update([n](const T* a) { return V::load(a, n); }, [n](V x, T* a) { x.store(a, n); }, i);
+    update([n](const auto* a) { return V::load(a, n); }, [n](V x, auto* a) { x.store(a, n); }, i);
   }
 }
 
 template <class T, bool kAmsgrad, bool kCoupled>
-void update_item(const fa_adam_step_params& p, const Constants<T>& c, const int64_t* start, int64_t item) {
+void update_item(const fa_adam_step_params& p, const Constants<compute_t<T>>& c, const int64_t* start, int64_t item) {
+  using A = compute_t<T>;
   for_each_run(p.params, start, p.num_tensors, item, [&](int64_t t, int64_t begin, int64_t end) {
-    update_run<T, kAmsgrad, kCoupled>(c, data<T>(p.params[t]), data<T>(p.grads[t]), data<T>(p.exp_avgs[t]),
-                                      data<T>(p.exp_avg_sqs[t]), kAmsgrad ? data<T>(p.max_exp_avg_sqs[t]) : nullptr,
-                                      p.zero_grads != 0, begin, end);
+    update_run<T, kAmsgrad, kCoupled>(c, data<T>(p.params[t]), data<T>(p.grads[t]), data<A>(p.exp_avgs[t]),
+                                      data<A>(p.exp_avg_sqs[t]), kAmsgrad ? data<A>(p.max_exp_avg_sqs[t]) : nullptr,
+                                      p.masters != nullptr ? data<A>(p.masters[t]) : nullptr, p.zero_grads != 0, begin,
+                                      end);
   });
 }
 
 }  // namespace
 
 fa_status adam_step(const fa_adam_step_params& p, fa_launch& launch) {
-  if (p.masters != nullptr) {
-    return fail(launch, FA_UNSUPPORTED, "masters: the CPU backend has no 16-bit params yet, pass masters=None");
-  }
   return visit_float(p.num_tensors > 0 ? p.params[0].dtype : FA_F32, launch, [&]<class T>() {
     const ListSize size = list_size(p.params, p.num_tensors);
     const double n = static_cast<double>(size.elements);
-    const double streams = 7 + (p.amsgrad ? 2 : 0) + (p.zero_grads ? 1 : 0);
+    const bool masters = p.masters != nullptr;
+    const double storage = (masters ? 2 : 3) + (p.zero_grads ? 1 : 0);  // streams of params and grads
+    const double state = 4 + (p.amsgrad ? 2 : 0) + (masters ? 2 : 0);
     describe<"adam_step", T>(launch, {.workspace = list_workspace(p.num_tensors),
                                       .flops = 14 * n,
-                                      .bytes = streams * n * static_cast<double>(sizeof(T))});
+                                      .bytes = n * (storage * sizeof(T) + state * sizeof(compute_t<T>))});
     if (launch.query) return FA_OK;
     if (size.elements == 0 || (p.found_inf != nullptr && *p.found_inf != 0)) return FA_OK;
     auto* start = static_cast<int64_t*>(launch.workspace);
     list_starts(p.params, p.num_tensors, start);
-    const Constants<T> c(p);
+    const Constants<compute_t<T>> c(p);
     const bool amsgrad = p.amsgrad != 0, coupled = p.decoupled == 0 && p.weight_decay != 0;
     parallel_for(launch, size.num_items, [&](int64_t item, int) {
       if (amsgrad) {

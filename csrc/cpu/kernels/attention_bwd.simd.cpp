@@ -26,8 +26,9 @@ namespace {
 constexpr int kBlockN = 64;
 constexpr size_t kWaveBytes = size_t(16) << 20;  // parts of dQ in flight, unless the threads need more
 
-template <class T>
+template <class S>
 struct Backward {
+  using T = compute_t<S>;
   using V = Vec<T>;
   static constexpr int64_t L = V::kLanes, M = kBlockM<T>;
 
@@ -108,7 +109,7 @@ struct Backward {
     }
   };
 
-  bool pack_checked(const Rows<T>& x, int64_t m, int64_t n, T factor, T* to, T* copy) const {
+  bool pack_checked(const Rows<S>& x, int64_t m, int64_t n, T factor, T* to, T* copy) const {
     const int64_t row = round_up(n, L);
     pack_rows(x, m, n, factor, to);
     const bool finite = all_finite(to, row, 1, m, row);
@@ -118,8 +119,8 @@ struct Backward {
 
   // What a block of queries brings to every tile.
   void pack_block(int64_t batch, int64_t head, int64_t q0, int64_t m, Scratch& w) const {
-    const Rows<T> q = Rows<T>::of(p.query, batch, head).from(q0), dout = Rows<T>::of(g.dout, batch, head).from(q0),
-                  out = Rows<T>::of(p.out, batch, head).from(q0);
+    const Rows<S> q = Rows<S>::of(p.query, batch, head).from(q0), dout = Rows<S>::of(g.dout, batch, head).from(q0),
+                  out = Rows<S>::of(p.out, batch, head).from(q0);
     const T* lse = at<T>(p.lse, batch, head) + q0 * p.lse.strides[2];
     pack_transposed(q, m, D, static_cast<T>(p.scale), w.qt);
     pack_transposed(dout, m, Dv, T(1), w.dot);
@@ -154,14 +155,15 @@ struct Backward {
   // weights and keep what is missing: lse_rest = log(sum(exp(scores - lse))).
   static constexpr T kLargeLse = 32;
   void refine_lse(int64_t batch, int64_t head, int64_t q0, int64_t m, const Scratch& w) const {
-    const Rows<T> k = Rows<T>::of(p.key, batch, head / group);
-    const MaskView mask = MaskView::of<T>(p.mask, batch, head);
+    const Rows<S> keys = Rows<S>::of(p.key, batch, head / group);
+    const MaskView mask = MaskView::of<S>(p.mask, batch, head);
     const int64_t end = band.end_key(q0 + m - 1);
     for (int64_t k0 = band.first_key(q0); k0 < end; k0 += kBlockN) {
       const TilePlace t{q0, m, k0, min_of<int64_t>(kBlockN, end - k0)};
-      const Sight sight = look<T>(band, mask, t, w.mask);
+      const Sight sight = look<S>(band, mask, t, w.mask);
       if (sight == Sight::kNone) continue;
-      multiply_scores<T>(band, t, k.data + k0 * k.row, k.row, k.column, D, w.qt, w.s);
+      const Rows<T> k = readable_rows(keys.from(k0), t.n, D, w.k_copy);
+      multiply_scores<T>(band, t, k.data, k.row, k.column, D, w.qt, w.s);
       for (int64_t i = 0; i < m; i += L) {
         const V lse = V::load(w.lse + i);
         V sum = V::zero();
@@ -183,7 +185,7 @@ struct Backward {
   // P^T into w.s and dS^T into w.ds. False where the tile is hidden altogether. k, v: rows of the tile's keys.
   bool tile_gradient(const Rows<T>& k, const Rows<T>& v, const MaskView& mask, const TilePlace& t, const Scratch& w,
                      Sight& sight) const {
-    sight = look<T>(band, mask, t, w.mask);
+    sight = look<S>(band, mask, t, w.mask);
     if (sight == Sight::kNone) return false;
     multiply_scores<T>(band, t, k.data, k.row, k.column, D, w.qt, w.s);
     multiply_scores<T>(band, t, v.data, v.row, v.column, Dv, w.dot, w.ds);
@@ -242,9 +244,11 @@ struct Backward {
     add_seen_products<T>(band, t, sight, w.mask, k.data, k.row, k.column, D, w.ds, dq);
   }
 
-  // Rows far apart share few cache sets; a split is read once a block of queries, so gather its rows once.
+  // Rows far apart share few cache sets, and rows of 16 bits are read as floats; a split is read once a block of
+  // queries, so gather its rows once.
   bool copies_keys() const {
-    return (!contiguous_rows(p.key, D) || !contiguous_rows(p.value, Dv)) && group * blocks.count() >= 4;
+    const bool scattered = !contiguous_rows(p.key, D) || !contiguous_rows(p.value, Dv);
+    return kIsHalf<S> || (scattered && group * blocks.count() >= 4);
   }
 
   int64_t keys_from(int64_t q0, int64_t split) const { return max_of(band.first_key(q0), splits.begin(split)); }
@@ -257,17 +261,20 @@ struct Backward {
   void split_gradient(int64_t batch, int64_t kv_head, int64_t split, T* parts, Scratch& w) const {
     const int64_t begin = splits.begin(split), keys = splits.count(split), d_row = d_vecs * L, dv_row = dv_vecs * L;
     const bool want_dk = g.dkey.data != nullptr, want_dv = g.dvalue.data != nullptr, want_dq = g.dquery.data != nullptr;
-    Rows<T> k = Rows<T>::of(p.key, batch, kv_head).from(begin), v = Rows<T>::of(p.value, batch, kv_head).from(begin);
+    const Rows<S> key = Rows<S>::of(p.key, batch, kv_head).from(begin);
+    const Rows<S> value = Rows<S>::of(p.value, batch, kv_head).from(begin);
+    Rows<T> k{w.k, D, 1}, v{w.v, Dv, 1};
     if (copies_keys()) {
-      copy_rows(k, keys, D, w.k);
-      copy_rows(v, keys, Dv, w.v);
-      k = {w.k, D, 1}, v = {w.v, Dv, 1};
+      copy_rows(key, keys, D, w.k);
+      copy_rows(value, keys, Dv, w.v);
+    } else if constexpr (!kIsHalf<S>) {
+      k = key, v = value;
     }
     for (int64_t i = 0; i < keys * d_row; i += L) V::zero().store(w.dk + i);
     for (int64_t i = 0; i < keys * dv_row; i += L) V::zero().store(w.dv + i);
     for (int64_t h = 0; h < group; ++h) {
       const int64_t head = kv_head * group + h;
-      const MaskView mask = MaskView::of<T>(p.mask, batch, head);
+      const MaskView mask = MaskView::of<S>(p.mask, batch, head);
       for (int64_t block = 0; block < blocks.count(); ++block) {
         const int64_t q0 = blocks.begin(block), m = blocks.rows(block);
         const int64_t first = keys_from(q0, split), end = keys_end(q0, m, split);
@@ -286,8 +293,8 @@ struct Backward {
           if (want_dq) add_dquery(t, sight, w, tile_k, dq);
         }
         if (want_dq && parts == nullptr) {
-          transpose_out<T>(
-              dq, m, D, at<T>(g.dquery, batch, head) + q0 * g.dquery.strides[2],
+          transpose_out(
+              dq, m, D, at<S>(g.dquery, batch, head) + q0 * g.dquery.strides[2],
               g.dquery.strides[2], [&](int64_t) __attribute__((always_inline)) {
                 return V::set(static_cast<T>(p.scale));
               });
@@ -295,29 +302,36 @@ struct Backward {
       }
     }
     if (want_dk)
-      store_rows(w.dk, keys, D, at<T>(g.dkey, batch, kv_head) + begin * g.dkey.strides[2], g.dkey.strides[2]);
+      store_rows(w.dk, keys, D, at<S>(g.dkey, batch, kv_head) + begin * g.dkey.strides[2], g.dkey.strides[2]);
     if (want_dv) {
-      store_rows(w.dv, keys, Dv, at<T>(g.dvalue, batch, kv_head) + begin * g.dvalue.strides[2], g.dvalue.strides[2]);
+      store_rows(w.dv, keys, Dv, at<S>(g.dvalue, batch, kv_head) + begin * g.dvalue.strides[2], g.dvalue.strides[2]);
     }
   }
 
   // dquery (+)= scale * the parts of splits [first_split, end_split), in their order, for one block of one head. part:
-  // of first_split; the others lie part_stride apart.
+  // of first_split; the others lie part_stride apart. Between waves the sum waits in dquery itself, or where that has
+  // 16 bits in `keep`, which is `kept` for the next wave.
   void add_parts(int64_t batch, int64_t head, int64_t block, int64_t first_split, int64_t end_split, const T* part,
-                 int64_t part_stride, T* sum) const {
+                 int64_t part_stride, const T* kept, T* keep, T* sum) const {
     const int64_t q0 = blocks.begin(block), m = blocks.rows(block), row = g.dquery.strides[2];
-    T* dq = at<T>(g.dquery, batch, head) + q0 * row;
+    S* dq = at<S>(g.dquery, batch, head) + q0 * row;
     if (first_split == 0) {
       for (int64_t i = 0; i < D * M; i += L) V::zero().store(sum + i);
+    } else if (kIsHalf<S>) {
+      for (int64_t i = 0; i < D * M; i += L) V::load(kept + i).store(sum + i);
     } else {
-      transpose_rows<T>(dq, row, 1, m, D, sum, M, [](V x) __attribute__((always_inline)) { return x; });
+      transpose_rows(dq, row, 1, m, D, sum, M, [](V x) __attribute__((always_inline)) { return x; });
     }
     const V scale = V::set(static_cast<T>(p.scale));
     for (int64_t split = first_split; split < end_split; ++split, part += part_stride) {
       if (keys_from(q0, split) >= keys_end(q0, m, split)) continue;
       for (int64_t i = 0; i < D * M; i += L) fma(V::load(part + i), scale, V::load(sum + i)).store(sum + i);
     }
-    transpose_out<T>(sum, m, D, dq, row, [](int64_t) __attribute__((always_inline)) { return V::set(1); });
+    if (kIsHalf<S> && end_split < splits.parts) {
+      for (int64_t i = 0; i < D * M; i += L) V::load(sum + i).store(keep + i);
+    } else {
+      transpose_out(sum, m, D, dq, row, [](int64_t) __attribute__((always_inline)) { return V::set(1); });
+    }
   }
 
   int64_t part_elements() const { return group * blocks.count() * D * M; }
@@ -328,10 +342,13 @@ struct Backward {
     const int64_t part_bytes = max_of<int64_t>(1, part_elements() * static_cast<int64_t>(sizeof(T)));
     return min_of(items, max_of(threads, static_cast<int64_t>(kWaveBytes) / part_bytes));
   }
+  // Sums of dQ that wait for the next wave: of the head that a wave ends in, while it finishes the one that it began
+  // in.
+  int64_t kept_elements() const { return kIsHalf<S> && needs_parts() ? 2 * part_elements() : 0; }
   size_t workspace(int64_t threads) const {
-    const size_t parts =
-        needs_parts() ? static_cast<size_t>(wave_items(threads) * part_elements()) * sizeof(T) : size_t(0);
-    return Scratch(*this, nullptr).bytes * static_cast<size_t>(threads) + parts;
+    const int64_t parts = needs_parts() ? wave_items(threads) * part_elements() : 0;
+    return Scratch(*this, nullptr).bytes * static_cast<size_t>(threads) +
+           static_cast<size_t>(parts + kept_elements()) * sizeof(T);
   }
 
   Work work() const {
@@ -339,14 +356,15 @@ struct Backward {
     Work work;
     work.workspace = workspace(num_threads());
     work.flops = 2.0 * static_cast<double>((3 * D + 2 * Dv) * B * H) * visible_pairs(band, Lq);
-    work.bytes = 2.0 * static_cast<double>(sizeof(T)) * static_cast<double>(D + Dv) * (rows_q + rows_k);
+    work.bytes = 2.0 * static_cast<double>(sizeof(S)) * static_cast<double>(D + Dv) * (rows_q + rows_k);
     return work;
   }
 
   void run(fa_launch& launch) const {
     const size_t per_thread = Scratch(*this, nullptr).bytes;
     char* base = static_cast<char*>(launch.workspace);
-    T* parts = reinterpret_cast<T*>(base + per_thread * static_cast<size_t>(launch.num_threads));
+    T* kept = reinterpret_cast<T*>(base + per_thread * static_cast<size_t>(launch.num_threads));
+    T* parts = kept + kept_elements();
     auto scratch = [&](int worker) { return Scratch(*this, base + static_cast<size_t>(worker) * per_thread); };
     const int64_t items = B * Hkv * splits.parts, wave = wave_items(launch.num_threads);
     if (items == 0 && g.dquery.data != nullptr) return clear_dquery();
@@ -365,9 +383,11 @@ struct Backward {
         const int64_t kv = first_kv + i / per_kv, h = i % per_kv / blocks.count(), block = i % blocks.count();
         const int64_t first = max_of<int64_t>(0, start - kv * splits.parts);
         const int64_t end = min_of(splits.parts, start + n - kv * splits.parts);
-        const T* part =
-            parts + (kv * splits.parts + first - start) * part_elements() + (h * blocks.count() + block) * D * M;
-        add_parts(kv / Hkv, kv % Hkv * group + h, block, first, end, part, part_elements(), scratch(worker).dq);
+        const int64_t within = (h * blocks.count() + block) * D * M;
+        const T* part = parts + (kv * splits.parts + first - start) * part_elements() + within;
+        add_parts(kv / Hkv, kv % Hkv * group + h, block, first, end, part, part_elements(),
+                  kept + start / wave % 2 * part_elements() + within,
+                  kept + (start / wave + 1) % 2 * part_elements() + within, scratch(worker).dq);
       });
     }
   }
@@ -375,8 +395,8 @@ struct Backward {
   // No key at all.
   void clear_dquery() const {
     for (int64_t i = 0; i < B * H * Lq; ++i) {
-      T* row = at<T>(g.dquery, i / Lq / H, i / Lq % H) + i % Lq * g.dquery.strides[2];
-      for (int64_t d = 0; d < D; ++d) row[d] = 0;
+      S* row = at<S>(g.dquery, i / Lq / H, i / Lq % H) + i % Lq * g.dquery.strides[2];
+      for (int64_t d = 0; d < D; ++d) row[d] = S{};
     }
   }
 
@@ -402,17 +422,18 @@ struct Backward {
     for (int64_t i = 0; i < sum_keys * M; i += L) V::zero().store(sum + i);
     for (int64_t batch = batches.begin; batch < batches.end; ++batch) {
       for (int64_t head = heads.begin; head < heads.end; ++head) {
-        const Rows<T> k = Rows<T>::of(p.key, batch, head / group), v = Rows<T>::of(p.value, batch, head / group);
-        const MaskView mask = MaskView::of<T>(p.mask, batch, head);
+        const Rows<S> k = Rows<S>::of(p.key, batch, head / group), v = Rows<S>::of(p.value, batch, head / group);
+        const MaskView mask = MaskView::of<S>(p.mask, batch, head);
         for (int64_t block = queries.begin; block < queries.end; ++block) {
           const int64_t q0 = blocks.begin(block), m = blocks.rows(block);
           pack_block(batch, head, q0, m, w);
           for (int64_t key = keys.begin; key < keys.end; ++key) {
             const TilePlace t{q0, m, key_blocks.begin(key), key_blocks.count(key)};
             Sight sight;
-            if (t.outside(band) || !tile_gradient(k.from(t.k0), v.from(t.k0), mask, t, w, sight)) {
-              continue;
-            }
+            if (t.outside(band)) continue;
+            const Rows<T> tile_k = readable_rows(k.from(t.k0), t.n, D, w.k);
+            const Rows<T> tile_v = readable_rows(v.from(t.k0), t.n, Dv, w.v);
+            if (!tile_gradient(tile_k, tile_v, mask, t, w, sight)) continue;
             for (int64_t i = 0; i < m; i += L) {
               const int64_t real = min_of(L, m - i);
               for (int64_t j = 0; j < t.n; ++j) {
@@ -424,7 +445,7 @@ struct Backward {
         }
       }
     }
-    T* to = at<T>(g.dmask, batches.begin, heads.begin);
+    S* to = at<S>(g.dmask, batches.begin, heads.begin);
     const int64_t q0 = stride[2] == 0 ? 0 : blocks.begin(queries.begin),
                   m = stride[2] == 0 ? M : blocks.rows(queries.begin);
     const int64_t k0 = stride[3] == 0 ? 0 : key_blocks.begin(keys.begin);
@@ -434,10 +455,10 @@ struct Backward {
         if (stride[2] == 0) {
           total = total + sum[j * M + i];
         } else {
-          to[(q0 + i) * stride[2] + (k0 + j) * stride[3]] = sum[j * M + i];
+          to[(q0 + i) * stride[2] + (k0 + j) * stride[3]] = narrow<S>(sum[j * M + i]);
         }
       }
-      if (stride[2] == 0) to[(k0 + j) * stride[3]] = total;
+      if (stride[2] == 0) to[(k0 + j) * stride[3]] = narrow<S>(total);
     }
   }
 

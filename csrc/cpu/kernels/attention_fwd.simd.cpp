@@ -24,8 +24,9 @@ constexpr int kBlockN = 128;
 constexpr int64_t kCopyFromBytes = 512 << 10;  // of K and V of a head: below, the L2 holds them wherever they are
 constexpr int64_t kCopyBytes = 16 << 20;
 
-template <class T>
+template <class S>
 struct Forward {
+  using T = compute_t<S>;
   using V = Vec<T>;
   static constexpr int L = V::kLanes, M = kBlockM<T>;
 
@@ -51,6 +52,7 @@ struct Forward {
   // Per thread. With base = nullptr only bytes, what is needed, is meant.
   struct Scratch {
     T *q, *s, *mask, *o, *v;  // q[D][M] s[kBlockN][M] mask[kBlockN][M] o[Dv][M] v[kBlockN][Dv]
+    T *key, *value;           // [kBlockN][D], [kBlockN][Dv] of 16-bit rows that no copy holds
     T *row_max, *row_sum;     // [M]
     size_t bytes;
 
@@ -63,22 +65,35 @@ struct Forward {
       row_sum = carver.take<T>(M);
       mask = carver.take<T>(kBlockN * M);
       v = carver.take<T>(kBlockN * f.Dv);
+      key = carver.take<T>(kIsHalf<S> ? kBlockN * f.D : 0);
+      value = carver.take<T>(kIsHalf<S> ? kBlockN * f.Dv : 0);
       bytes = carver.bytes;
     }
   };
 
   struct Head {
-    Rows<T> q, k, v;
-    T *out, *lse;
+    Rows<S> q, k, v;
+    const T* copy;  // k and v as gather() left them, or nullptr
+    S* out;
+    T* lse;
     MaskView mask;
   };
   Head head_of(int64_t batch, int64_t head) const {
-    return {Rows<T>::of(p.query, batch, head),
-            Rows<T>::of(p.key, batch, head / group),
-            Rows<T>::of(p.value, batch, head / group),
-            at<T>(p.out, batch, head),
+    return {Rows<S>::of(p.query, batch, head),
+            Rows<S>::of(p.key, batch, head / group),
+            Rows<S>::of(p.value, batch, head / group),
+            nullptr,
+            at<S>(p.out, batch, head),
             p.lse.data ? at<T>(p.lse, batch, head) : nullptr,
-            MaskView::of<T>(p.mask, batch, head)};
+            MaskView::of<S>(p.mask, batch, head)};
+  }
+  Rows<T> keys_of(const Head& h, const TilePlace& t, const Scratch& w) const {
+    if (h.copy != nullptr) return {h.copy + t.k0 * D, D, 1};
+    return readable_rows(h.k.from(t.k0), t.n, D, w.key);
+  }
+  Rows<T> values_of(const Head& h, const TilePlace& t, const Scratch& w) const {
+    if (h.copy != nullptr) return {h.copy + Lk * D + t.k0 * Dv, Dv, 1};
+    return readable_rows(h.v.from(t.k0), t.n, Dv, w.value);
   }
 
   // P^T in place of S^T, for the keys within each vector's bounds; the others are not read again. first: nothing is in
@@ -126,7 +141,7 @@ struct Forward {
 
   // O^T += V^T P^T. Where the bounds end inside the tile, every vector of queries stops at its own last key.
   void accumulate(const Head& h, const TilePlace& t, Sight sight, const Scratch& w) const {
-    const Rows<T> v = h.v.from(t.k0);
+    const Rows<T> v = values_of(h, t, w);
     if (sight == Sight::kAll || all_finite(v.data, v.row, v.column, t.n, Dv)) {
       return multiply_weights<T>(band, t, v.data, v.row, v.column, Dv, w.s, w.o);
     }
@@ -146,7 +161,7 @@ struct Forward {
       }
       state.inverse_sum().store(w.row_sum + i);
     }
-    transpose_out<T>(
+    transpose_out(
         w.o, m, Dv, h.out + q0 * p.out.strides[2],
         p.out.strides[2], [&](int64_t i) __attribute__((always_inline)) { return V::load(w.row_sum + i); });
   }
@@ -164,9 +179,10 @@ struct Forward {
     bool first = true;
     for (int64_t k0 = band.first_key(q0); k0 < end; k0 += kBlockN) {
       const TilePlace t{q0, m, k0, min_of<int64_t>(kBlockN, end - k0)};
-      const Sight sight = look<T>(band, h.mask, t, w.mask);
+      const Sight sight = look<S>(band, h.mask, t, w.mask);
       if (sight == Sight::kNone) continue;
-      multiply_scores<T>(band, t, h.k.data + k0 * h.k.row, h.k.row, h.k.column, D, w.q, w.s);
+      const Rows<T> k = keys_of(h, t, w);
+      multiply_scores<T>(band, t, k.data, k.row, k.column, D, w.q, w.s);
       softmax(t, sight, first, w);
       first = false;
       accumulate(h, t, sight, w);
@@ -174,13 +190,16 @@ struct Forward {
     store(h, q0, m, w);
   }
 
-  // Rows far apart share few cache sets: where they are read over and over, gather them first, a few heads at a time.
-  // Copies do not round, so this is free to depend on the machine.
+  // Rows far apart share few cache sets, and rows of 16 bits are read as floats: where they are read over and over,
+  // gather them first, a few heads at a time. Copies do not round, so this is free to depend on the machine.
   int64_t head_elements() const { return Lk * (D + Dv); }
   int64_t copied_heads() const {
     const int64_t bytes = head_elements() * static_cast<int64_t>(sizeof(T));
-    if (contiguous_rows(p.key, D) && contiguous_rows(p.value, Dv)) return 0;
-    if (bytes < kCopyFromBytes || group * blocks.count() < 8) return 0;
+    if (bytes == 0 || group * blocks.count() < 8) return 0;
+    if (!kIsHalf<S>) {
+      if (contiguous_rows(p.key, D) && contiguous_rows(p.value, Dv)) return 0;
+      if (bytes < kCopyFromBytes) return 0;
+    }
     return max_of<int64_t>(1, min_of(B * Hkv, kCopyBytes / bytes));
   }
 
@@ -197,10 +216,7 @@ struct Forward {
         const int64_t i = blocks.count() - 1 - item % blocks.count();  // causal: the longest first
         const Scratch w(*this, base + static_cast<size_t>(worker) * per_thread);
         Head head = head_of(kv / Hkv, kv % Hkv * group + h);
-        if (copied > 0) {
-          const T* k = copies + (kv - kv0) * head_elements();
-          head.k = {k, D, 1}, head.v = {k + Lk * D, Dv, 1};
-        }
+        if (copied > 0) head.copy = copies + (kv - kv0) * head_elements();
         block(head, blocks.begin(i), blocks.rows(i), w);
       });
     }
@@ -212,8 +228,8 @@ struct Forward {
     parallel_for(launch, kv_heads * n, [&](int64_t item, int) {
       const int64_t kv = kv0 + item / n, first = item % n * kRows, rows = min_of(kRows, Lk - first);
       T* k = copies + item / n * head_elements();
-      copy_rows(Rows<T>::of(p.key, kv / Hkv, kv % Hkv).from(first), rows, D, k + first * D);
-      copy_rows(Rows<T>::of(p.value, kv / Hkv, kv % Hkv).from(first), rows, Dv, k + Lk * D + first * Dv);
+      copy_rows(Rows<S>::of(p.key, kv / Hkv, kv % Hkv).from(first), rows, D, k + first * D);
+      copy_rows(Rows<S>::of(p.value, kv / Hkv, kv % Hkv).from(first), rows, Dv, k + Lk * D + first * Dv);
     });
   }
 
@@ -222,7 +238,7 @@ struct Forward {
     work.workspace = Scratch(*this, nullptr).bytes * static_cast<size_t>(num_threads()) +
                      static_cast<size_t>(copied_heads() * head_elements()) * sizeof(T);
     work.flops = 2.0 * static_cast<double>((D + Dv) * B * H) * visible_pairs(band, Lq);
-    work.bytes = static_cast<double>(sizeof(T)) * static_cast<double>(B * (H * Lq * (D + Dv) + Hkv * Lk * (D + Dv)));
+    work.bytes = static_cast<double>(sizeof(S)) * static_cast<double>(B * (H * Lq * (D + Dv) + Hkv * Lk * (D + Dv)));
     return work;
   }
 };

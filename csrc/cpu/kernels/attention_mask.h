@@ -51,14 +51,14 @@ struct MaskView {  // of one batch and head
   const void* data;
   int64_t row, column;  // strides of queries and keys
 
-  template <class T>
+  template <class S>
   static FASTATTN_INLINE MaskView of(const fa_tensor& mask, int64_t batch, int64_t head) {
     if (mask.data == nullptr) return {kAbsent, nullptr, 0, 0};
     const int64_t at = batch * mask.strides[0] + head * mask.strides[1];
     if (mask.dtype == FA_BOOL) {
       return {kBool, static_cast<const uint8_t*>(mask.data) + at, mask.strides[2], mask.strides[3]};
     }
-    return {kAdded, static_cast<const T*>(mask.data) + at, mask.strides[2], mask.strides[3]};
+    return {kAdded, static_cast<const S*>(mask.data) + at, mask.strides[2], mask.strides[3]};
   }
 };
 
@@ -149,8 +149,9 @@ FASTATTN_INLINE void visit_scores(const Band& band, const TilePlace& t, Sight si
 }
 
 // What there is to see, and with a mask its tile[key][query], leading dimension kBlockM<T>.
-template <class T>
-inline Sight look(const Band& band, const MaskView& mask, const TilePlace& t, T* tile) {
+template <class S>
+inline Sight look(const Band& band, const MaskView& mask, const TilePlace& t, compute_t<S>* tile) {
+  using T = compute_t<S>;
   using V = Vec<T>;
   constexpr int L = V::kLanes, M = kBlockM<T>;
   const bool inside = t.inside(band);
@@ -177,10 +178,10 @@ inline Sight look(const Band& band, const MaskView& mask, const TilePlace& t, T*
           });
     }
   } else {
-    const T* from = static_cast<const T*>(mask.data) + t.q0 * row + t.k0 * column;
+    const S* from = static_cast<const S*>(mask.data) + t.q0 * row + t.k0 * column;
     if (row == 0) {
       for (int64_t j = 0; j < t.n; ++j) {
-        const V x = V::set(from[j * column]);
+        const V x = V::set(widen(from[j * column]));
         for (int64_t i = 0; i < t.m; i += L) x.store(tile + j * M + i);
       }
     } else {

@@ -4,6 +4,7 @@
 //
 // A is read one element at a time and broadcast, so it may have any strides: a row of key or value straight from the
 // caller's tensor, or a score tile in either orientation. B and C are contiguous along n, in whole vectors, in scratch.
+// All of it is in T, what is computed in; S is what lies in the caller's memory, which may be of 16 bits.
 // Queries lie along n: a score tile is S^T, [key][query], its softmax is vertical (no horizontal reduction), keys and
 // values are never packed, and the tails of D, Dv and S are tails of m, which need no padding.
 //
@@ -182,13 +183,13 @@ FASTATTN_INLINE void transpose_block(Vec<T> (&rows)[Vec<T>::kLanes]) {
 }
 
 // One vector of a strided row: p[0], p[stride], ..., `width` of them.
-template <class T>
-FASTATTN_INLINE Vec<T> load_strided(const T* p, int64_t stride, int width) {
-  constexpr int L = Vec<T>::kLanes;
-  if (stride == 1) return width == L ? Vec<T>::load(p) : Vec<T>::load(p, width);
-  alignas(64) T lanes[L] = {};
-  for (int i = 0; i < width; ++i) lanes[i] = p[i * stride];
-  return Vec<T>::load(lanes);
+template <class S>
+FASTATTN_INLINE Vec<compute_t<S>> load_strided(const S* p, int64_t stride, int width) {
+  using V = Vec<compute_t<S>>;
+  if (stride == 1) return width == V::kLanes ? V::load(p) : V::load(p, width);
+  alignas(64) compute_t<S> lanes[V::kLanes] = {};
+  for (int i = 0; i < width; ++i) lanes[i] = widen(p[i * stride]);
+  return V::load(lanes);
 }
 
 // to[j][i] = load(i, j) for i < m, j < n; i from m up to the next whole vector reads 0. load(i, j, width) gives row i's
@@ -219,13 +220,14 @@ FASTATTN_INLINE void transpose_into(int64_t m, int64_t n, T* to, int64_t to_row,
 }
 
 // to[j][i] = f(x[i][j]), x by strides.
-template <class T, class F>
-inline void transpose_rows(const T* x, int64_t row, int64_t column, int64_t m, int64_t n, T* to, int64_t to_row,
-                           F&& f) {
+template <class S, class F>
+inline void transpose_rows(const S* x, int64_t row, int64_t column, int64_t m, int64_t n, compute_t<S>* to,
+                           int64_t to_row, F&& f) {
+  using T = compute_t<S>;
   if (column == 1) {
     transpose_into<T>(
         m, n, to, to_row, [&](int64_t i, int64_t j, int width) __attribute__((always_inline)) {
-          const T* p = x + i * row + j;
+          const S* p = x + i * row + j;
           return f(width == Vec<T>::kLanes ? Vec<T>::load(p) : Vec<T>::load(p, width));
         });
   } else {
@@ -238,8 +240,9 @@ inline void transpose_rows(const T* x, int64_t row, int64_t column, int64_t m, i
 
 // to[i][j] = from[j][i] * factor(i), i < m rows of n: from a tile with queries along its rows to the caller's rows.
 // factor gives a vector, of the rows from i.
-template <class T, class F>
-inline void transpose_out(const T* from, int64_t m, int64_t n, T* to, int64_t to_row, F&& factor_of) {
+template <class S, class F>
+inline void transpose_out(const compute_t<S>* from, int64_t m, int64_t n, S* to, int64_t to_row, F&& factor_of) {
+  using T = compute_t<S>;
   using V = Vec<T>;
   constexpr int L = V::kLanes, M = kBlockM<T>;
   for (int64_t i = 0; i < m; i += L) {
@@ -247,7 +250,7 @@ inline void transpose_out(const T* from, int64_t m, int64_t n, T* to, int64_t to
     const V factor = factor_of(i);
     for (int64_t j = 0; j < n; j += L) {
       const int width = static_cast<int>(min_of<int64_t>(L, n - j));
-      T* q = to + i * to_row + j;
+      S* q = to + i * to_row + j;
       V x[L];
       if (height == L && width == L) {
 #pragma GCC unroll 16

@@ -66,10 +66,11 @@ struct Normaliser {
   T m, l;
 };
 template <class T>
-FASTATTN_INLINE Normaliser<T> normaliser(const T* row, int64_t stride, int64_t C) {
-  using V = Vec<T>;
+FASTATTN_INLINE Normaliser<compute_t<T>> normaliser(const T* row, int64_t stride, int64_t C) {
+  using A = compute_t<T>;
+  using V = Vec<A>;
   alignas(64) T buffer[kChunk];
-  T m = -kInf<T>, l = 0;
+  A m = -kInf<A>, l = 0;
   for (int64_t begin = 0; begin < C; begin += kChunk) {
     const int64_t n_chunk = min_of(kChunk, C - begin);
     const T* x = row + begin * stride;
@@ -78,15 +79,15 @@ FASTATTN_INLINE Normaliser<T> normaliser(const T* row, int64_t stride, int64_t C
       x = buffer;
     }
     auto logits = [&](int64_t i, int n) {
-      return n == V::kLanes ? V::load(x + i) : select(Mask<T>::first(n), V::load(x + i, n), V::set(-kInf<T>));
+      return n == V::kLanes ? V::load(x + i) : select(Mask<A>::first(n), V::load(x + i, n), V::set(-kInf<A>));
     };
-    const T chunk_max = max_row<T>(n_chunk, logits);
+    const A chunk_max = max_row<A>(n_chunk, logits);
     if (chunk_max > m) {
-      if (m != -kInf<T>) l *= exp_of(m - chunk_max);  // else l is 0, or NaN
+      if (m != -kInf<A>) l *= exp_of(m - chunk_max);  // else l is 0, or NaN
       m = chunk_max;
     }
     const V shift = V::set(finite_max(m));
-    l += sum_row<T>(n_chunk, [&](int64_t i, int n) {
+    l += sum_row<A>(n_chunk, [&](int64_t i, int n) {
       __builtin_prefetch(x + i + kChunk);
       return exp(logits(i, n) - shift);
     });
@@ -101,33 +102,34 @@ fa_status cross_entropy_fwd(const fa_cross_entropy_fwd_params& p, fa_launch& lau
     const int64_t N = num_rows(p.logits, 1), C = row_length(p.logits);
     const double n = static_cast<double>(N) * static_cast<double>(C);
     const bool none = p.reduction == FA_REDUCE_NONE;
+    using A = compute_t<T>;
     describe<"cross_entropy_fwd", T>(launch,
-                                     {.workspace = none ? 0 : N * sizeof(T), .flops = 4 * n, .bytes = sizeof(T) * n});
+                                     {.workspace = none ? 0 : N * sizeof(A), .flops = 4 * n, .bytes = sizeof(T) * n});
     if (launch.query) return FA_OK;
     const int64_t count = count_rows(p.target, C, p.ignore_index, launch);
     if (count < 0) return FA_INVALID;
 
-    T* losses = none ? data<T>(p.loss) : static_cast<T*>(launch.workspace);
+    A* losses = none ? data<A>(p.loss) : static_cast<A*>(launch.workspace);
     const int64_t per_item = max_of<int64_t>(1, kItemElements / max_of<int64_t>(1, C));
     parallel_for(launch, ceil_div(N, per_item), [&](int64_t item, int) {
       for (int64_t r = item * per_item; r < min_of(N, (item + 1) * per_item); ++r) {
         const T* row = data<T>(p.logits) + row_offset(p.logits, 1, r);
         const int64_t stride = p.logits.strides[p.logits.ndim - 1], t = target_at(p.target, r);
         const bool ignored = t == p.ignore_index;
-        T loss = 0;
+        A loss = 0;
         if (!ignored || p.lse.data != nullptr) {
-          const Normaliser<T> norm = normaliser(row, stride, C);
-          const T log_l = log_of(norm.l);
+          const Normaliser<A> norm = normaliser(row, stride, C);
+          const A log_l = log_of(norm.l);
           // The large m cancels before log(l) is added, so that logits of 1e4 cost no digits.
-          if (!ignored) loss = (norm.m - row[t * stride]) + log_l;
-          if (p.lse.data != nullptr) data<T>(p.lse)[row_offset(p.lse, 0, r)] = norm.m + log_l;
+          if (!ignored) loss = (norm.m - widen(row[t * stride])) + log_l;
+          if (p.lse.data != nullptr) data<A>(p.lse)[row_offset(p.lse, 0, r)] = norm.m + log_l;
         }
         losses[none ? row_offset(p.loss, 0, r) : r] = loss;
       }
     });
     if (!none) {
-      const T sum = sum_row<T>(N, [&](int64_t i, int n) { return load_lanes(losses + i, n); });
-      *data<T>(p.loss) = p.reduction == FA_REDUCE_MEAN ? sum / static_cast<T>(count) : sum;
+      const A sum = sum_row<A>(N, [&](int64_t i, int n) { return load_lanes(losses + i, n); });
+      *data<A>(p.loss) = p.reduction == FA_REDUCE_MEAN ? sum / static_cast<A>(count) : sum;
     }
     return FA_OK;
   });
@@ -135,7 +137,8 @@ fa_status cross_entropy_fwd(const fa_cross_entropy_fwd_params& p, fa_launch& lau
 
 fa_status cross_entropy_bwd(const fa_cross_entropy_bwd_params& p, fa_launch& launch) {
   return visit_float(p.logits.dtype, launch, [&]<class T>() {
-    using V = Vec<T>;
+    using A = compute_t<T>;
+    using V = Vec<A>;
     const int64_t N = num_rows(p.logits, 1), C = row_length(p.logits);
     const double n = static_cast<double>(N) * static_cast<double>(C);
     describe<"cross_entropy_bwd", T>(launch, {.flops = 4 * n, .bytes = 2 * sizeof(T) * n});
@@ -151,23 +154,23 @@ fa_status cross_entropy_bwd(const fa_cross_entropy_bwd_params& p, fa_launch& lau
         T* dx = data<T>(p.dlogits) + row_offset(p.dlogits, 1, r);
         const int64_t stride = p.logits.strides[p.logits.ndim - 1], t = target_at(p.target, r);
         if (t == p.ignore_index) {
-          map_row<T>(C, [&](int64_t i, int n) { store_lanes(V::zero(), dx + i, n); });
+          map_row<A>(C, [&](int64_t i, int n) { store_lanes(V::zero(), dx + i, n); });
           continue;
         }
-        const T dloss = data<T>(p.dloss)[p.reduction == FA_REDUCE_NONE ? row_offset(p.dloss, 0, r) : 0];
-        const T g = p.reduction == FA_REDUCE_MEAN ? dloss / static_cast<T>(count) : dloss;
-        const T lse = data<T>(p.lse)[row_offset(p.lse, 0, r)];
+        const A dloss = data<A>(p.dloss)[p.reduction == FA_REDUCE_NONE ? row_offset(p.dloss, 0, r) : 0];
+        const A g = p.reduction == FA_REDUCE_MEAN ? dloss / static_cast<A>(count) : dloss;
+        const A lse = data<A>(p.lse)[row_offset(p.lse, 0, r)];
         const V shift = V::set(lse), factor = V::set(g);
-        const T at_target = exp_of(x[t * stride] - lse) - 1;  // read first: dlogits may be logits
+        const A at_target = exp_of(widen(x[t * stride]) - lse) - 1;  // read first: dlogits may be logits
         if (stride == 1) {
-          map_row<T>(C, [&](int64_t i, int n) { store_lanes(factor * exp(load_lanes(x + i, n) - shift), dx + i, n); });
+          map_row<A>(C, [&](int64_t i, int n) { store_lanes(factor * exp(load_lanes(x + i, n) - shift), dx + i, n); });
         } else {
-          map_row<T>(C, [&](int64_t i, int n) {
+          map_row<A>(C, [&](int64_t i, int n) {
             for (int k = 0; k < n; ++k) buffer[k] = x[(i + k) * stride];
             store_lanes(factor * exp(load_lanes(buffer, n) - shift), dx + i, n);
           });
         }
-        dx[t] = g * at_target;
+        dx[t] = narrow<T>(g * at_target);
       }
     });
     return FA_OK;

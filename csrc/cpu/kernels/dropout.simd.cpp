@@ -15,9 +15,11 @@ namespace {
 // A dropped element is 0 whatever x is, NaN included. ivdep: out may be x itself, and then each element is read before
 // it is written.
 template <class T>
-FASTATTN_INLINE void drop(const T* x, T* out, const uint32_t* word, int64_t n, uint32_t threshold, T scale) {
+FASTATTN_INLINE void drop(const T* x, T* out, const uint32_t* word, int64_t n, uint32_t threshold, compute_t<T> scale) {
 #pragma GCC ivdep
-  for (int64_t j = 0; j < n; ++j) out[j] = philox_fraction(word[j]) >= threshold ? x[j] * scale : T(0);
+  for (int64_t j = 0; j < n; ++j) {
+    out[j] = philox_fraction(word[j]) >= threshold ? narrow<T>(widen(x[j]) * scale) : T{0};
+  }
 }
 
 }  // namespace
@@ -28,7 +30,8 @@ fa_status dropout(const fa_dropout_params& p, fa_launch& launch) {
     describe<"dropout", T>(launch, {.flops = n, .bytes = 2 * n * static_cast<double>(sizeof(T))});
     if (launch.query) return FA_OK;
     const uint32_t threshold = philox_threshold(p.p);
-    const T scale = p.p < 1 ? static_cast<T>(1 / (1 - p.p)) : T(0);
+    using A = compute_t<T>;
+    const A scale = p.p < 1 ? static_cast<A>(1 / (1 - p.p)) : A(0);
     elementwise<T>(launch, {&p.x}, p.out, AxisOrder::kRowMajor,
                    [&](const T* const* in, T* out, int64_t first, int64_t count) {
                      PhiloxWindow window;

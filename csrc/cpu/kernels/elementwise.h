@@ -167,19 +167,19 @@ FASTATTN_INLINE void elementwise(const fa_launch& launch, const fa_tensor* const
 // out[i] = f(in[i]) and out[i] = f(a[i], b[i]) over a contiguous run.
 template <class T, class F>
 FASTATTN_INLINE void map_run(const T* in, T* out, int64_t n, F&& f) {
-  constexpr int kLanes = Vec<T>::kLanes;
+  using V = Vec<compute_t<T>>;
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) f(Vec<T>::load(in + i)).store(out + i);
-  if (i < n) f(Vec<T>::load(in + i, int(n - i))).store(out + i, int(n - i));
+  for (; i + V::kLanes <= n; i += V::kLanes) f(V::load(in + i)).store(out + i);
+  if (i < n) f(V::load(in + i, int(n - i))).store(out + i, int(n - i));
 }
 template <class T, class F>
 FASTATTN_INLINE void map_run(const T* a, const T* b, T* out, int64_t n, F&& f) {
-  constexpr int kLanes = Vec<T>::kLanes;
+  using V = Vec<compute_t<T>>;
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) f(Vec<T>::load(a + i), Vec<T>::load(b + i)).store(out + i);
+  for (; i + V::kLanes <= n; i += V::kLanes) f(V::load(a + i), V::load(b + i)).store(out + i);
   if (i < n) {
     const int rest = int(n - i);
-    f(Vec<T>::load(a + i, rest), Vec<T>::load(b + i, rest)).store(out + i, rest);
+    f(V::load(a + i, rest), V::load(b + i, rest)).store(out + i, rest);
   }
 }
 

@@ -69,7 +69,7 @@ constexpr int kSums = 8;
 
 template <class T>
 FASTATTN_INLINE void sum_columns(const fa_tensor& dout, const int64_t* next, int64_t first, int64_t column, T* row) {
-  using V = Vec<T>;
+  using V = Vec<compute_t<T>>;
   V sum[kSums];
 #pragma GCC unroll 8
   for (int k = 0; k < kSums; ++k) sum[k] = V::zero();
@@ -84,7 +84,7 @@ FASTATTN_INLINE void sum_columns(const fa_tensor& dout, const int64_t* next, int
 template <class T>
 FASTATTN_INLINE void sum_columns(const fa_tensor& dout, const int64_t* next, int64_t first, int64_t column, T* row,
                                  int n) {
-  using V = Vec<T>;
+  using V = Vec<compute_t<T>>;
   V sum = V::zero();
   for (int64_t i = first; i >= 0; i = next[i]) {
     sum += V::load(data<const T>(dout) + i * dout.strides[0] + column, n);
@@ -94,7 +94,7 @@ FASTATTN_INLINE void sum_columns(const fa_tensor& dout, const int64_t* next, int
 
 template <class T>
 void sum_row(const fa_tensor& dout, const int64_t* next, int64_t first, T* row, int64_t begin, int64_t end) {
-  constexpr int kLanes = Vec<T>::kLanes;
+  constexpr int kLanes = Vec<compute_t<T>>::kLanes;
   if (first < 0) {
     __builtin_memset(row + begin, 0, static_cast<size_t>(end - begin) * sizeof(T));
     return;
@@ -115,7 +115,7 @@ Cut cut_of(int64_t vocabulary, int64_t dim, int64_t positions) {
   const double per_row = static_cast<double>(vocabulary + positions) * static_cast<double>(dim) /
                          static_cast<double>(vocabulary);  // elements moved for a row, on average
   const auto rows = static_cast<int64_t>(kItemElements / per_row);
-  const int64_t block = kSums * Vec<T>::kLanes;
+  const int64_t block = kSums * Vec<compute_t<T>>::kLanes;
   if (rows >= 1) return {min_of(rows, vocabulary), dim};
   const auto columns = static_cast<int64_t>(kItemElements / per_row * static_cast<double>(dim));
   return {1, min_of(dim, round_up(max_of<int64_t>(columns, 1), block))};

@@ -20,9 +20,9 @@ fa_status gelu_fwd(const fa_gelu_fwd_params& p, fa_launch& launch) {
                      [&](const T* const* in, T* out, int64_t, int64_t n) { map_run(in[0], out, n, f); });
     };
     if (p.tanh_form) {
-      run([](Vec<T> x) { return gelu_tanh(x); });
+      run([](auto x) { return gelu_tanh(x); });
     } else {
-      run([](Vec<T> x) { return gelu(x); });
+      run([](auto x) { return gelu(x); });
     }
     return FA_OK;
   });
@@ -38,9 +38,9 @@ fa_status gelu_bwd(const fa_gelu_bwd_params& p, fa_launch& launch) {
                      [&](const T* const* in, T* out, int64_t, int64_t n) { map_run(in[0], in[1], out, n, f); });
     };
     if (p.tanh_form) {
-      run([](Vec<T> x, Vec<T> dout) { return dout * gelu_tanh_grad(x); });
+      run([](auto x, auto dout) { return dout * gelu_tanh_grad(x); });
     } else {
-      run([](Vec<T> x, Vec<T> dout) { return dout * gelu_grad(x); });
+      run([](auto x, auto dout) { return dout * gelu_grad(x); });
     }
     return FA_OK;
   });

@@ -12,9 +12,9 @@ namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
 
 // VecD::kLanes elements as f64; n: the lanes that exist.
-FASTATTN_INLINE VecD widen(const double* a) { return VecD::load(a); }
-FASTATTN_INLINE VecD widen(const double* a, int n) { return VecD::load(a, n); }
-FASTATTN_INLINE VecD widen(const float* a) {
+FASTATTN_INLINE VecD load_f64(const double* a) { return VecD::load(a); }
+FASTATTN_INLINE VecD load_f64(const double* a, int n) { return VecD::load(a, n); }
+FASTATTN_INLINE VecD load_f64(const float* a) {
 #if defined(FASTATTN_ISA_IS_AVX512)
   return {_mm512_cvtps_pd(_mm256_loadu_ps(a))};
 #elif defined(FASTATTN_ISA_IS_AVX2)
@@ -23,10 +23,17 @@ FASTATTN_INLINE VecD widen(const float* a) {
   return {static_cast<double>(*a)};
 #endif
 }
-FASTATTN_INLINE VecD widen(const float* a, int n) {
+FASTATTN_INLINE VecD load_f64(const float* a, int n) {
   alignas(64) float lanes[VecD::kLanes] = {};
   for (int i = 0; i < n; ++i) lanes[i] = a[i];
-  return widen(lanes);
+  return load_f64(lanes);
+}
+
+template <class T, class = std::enable_if_t<kIsHalf<T>>>
+FASTATTN_INLINE VecD load_f64(const T* a, int n = VecD::kLanes) {
+  alignas(64) float lanes[VecF::kLanes];
+  VecF::load(a, n).store(lanes);
+  return load_f64(lanes);
 }
 
 // Enough chains to cover the latency of the fused multiply-add at two a cycle.
@@ -43,16 +50,16 @@ FASTATTN_INLINE void add_squares(SquareSum& s, const T* g, int64_t begin, int64_
   for (; i + kChains * kLanes <= end; i += kChains * kLanes) {
 #pragma GCC unroll 8
     for (int c = 0; c < kChains; ++c) {
-      const VecD x = widen(g + i + c * kLanes);
+      const VecD x = load_f64(g + i + c * kLanes);
       s.chain[c] = fma(x, x, s.chain[c]);
     }
   }
   for (; i + kLanes <= end; i += kLanes) {
-    const VecD x = widen(g + i);
+    const VecD x = load_f64(g + i);
     s.chain[0] = fma(x, x, s.chain[0]);
   }
   if (i < end) {
-    const VecD x = widen(g + i, static_cast<int>(end - i));
+    const VecD x = load_f64(g + i, static_cast<int>(end - i));
     s.chain[0] = fma(x, x, s.chain[0]);
   }
 }
@@ -64,8 +71,8 @@ FASTATTN_INLINE double total_of(SquareSum s) {
 }
 
 template <class T>
-FASTATTN_INLINE void scale_run(T* g, T scale, int64_t begin, int64_t end) {
-  using V = Vec<T>;
+FASTATTN_INLINE void scale_run(T* g, compute_t<T> scale, int64_t begin, int64_t end) {
+  using V = Vec<compute_t<T>>;
   const V s = V::set(scale);
   int64_t i = begin;
   for (; i + V::kLanes <= end; i += V::kLanes) (V::load(g + i) * s).store(g + i);
@@ -118,7 +125,7 @@ fa_status grad_scale(const fa_grad_scale_params& p, fa_launch& launch) {
     list_starts(p.grads, p.num_tensors, start);
     parallel_for(launch, size.num_items, [&](int64_t item, int) {
       for_each_run(p.grads, start, p.num_tensors, item, [&](int64_t t, int64_t begin, int64_t end) {
-        scale_run(data<T>(p.grads[t]), static_cast<T>(p.scale), begin, end);
+        scale_run(data<T>(p.grads[t]), static_cast<compute_t<T>>(p.scale), begin, end);
       });
     });
     return FA_OK;

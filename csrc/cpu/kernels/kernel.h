@@ -33,14 +33,11 @@ FASTATTN_INLINE void parallel_for(const fa_launch& launch, int64_t num_items, F&
 }
 
 template <class T>
-struct Name;
-template <>
-struct Name<float> {
-  static constexpr const char* kText = "f32";
-};
-template <>
-struct Name<double> {
-  static constexpr const char* kText = "f64";
+struct Name {
+  static constexpr const char* kText = sizeof(T) == 8            ? "f64"
+                                       : sizeof(T) == 4          ? "f32"
+                                       : std::is_same_v<T, bf16> ? "bf16"
+                                                                 : "f16";
 };
 
 // The parts of a kernel's name, joined at compile time: op_dtype_isa.
@@ -97,13 +94,16 @@ FASTATTN_INLINE fa_status fail(fa_launch& launch, fa_status status, const char* 
   return status;
 }
 
-// Calls f.template operator()<T>() with the C++ type of a floating dtype.
+// Calls f.template operator()<T>() with the C++ type of a floating dtype: what lies in memory. A kernel computes in
+// compute_t<T>, and keeps statistics and workspaces in it.
 template <class F>
 FASTATTN_INLINE fa_status visit_float(int32_t dtype, fa_launch& launch, F&& f) {
   switch (dtype) {
     case FA_F32: return f.template operator()<float>();
     case FA_F64: return f.template operator()<double>();
-    default: return fail(launch, FA_UNSUPPORTED, "the CPU backend has this op in float32 and float64 only");
+    case FA_BF16: return f.template operator()<bf16>();
+    case FA_F16: return f.template operator()<f16>();
+    default: return fail(launch, FA_UNSUPPORTED, "the CPU backend has this op in floating dtypes only");
   }
 }
 

@@ -22,10 +22,10 @@ constexpr int64_t kItemElements = 16384;
 // A (C) argument as a contiguous array: as it is, or copied to buffer, which moves on; nullptr where it is absent.
 FASTATTN_INLINE bool needs_copy(const fa_tensor& t) { return t.data != nullptr && t.strides[0] != 1 && t.shape[0] > 1; }
 template <class T>
-FASTATTN_INLINE const T* contiguous(const fa_tensor& t, T*& buffer) {
+FASTATTN_INLINE const T* contiguous(const fa_tensor& t, compute_t<T>*& buffer) {
   const T* from = data<T>(t);
   if (!needs_copy(t)) return from;
-  T* copy = buffer;
+  T* copy = reinterpret_cast<T*>(buffer);
   for (int64_t i = 0; i < t.shape[0]; ++i) copy[i] = from[i * t.strides[0]];
   buffer += padded(t.shape[0]);
   return copy;
@@ -33,7 +33,8 @@ FASTATTN_INLINE const T* contiguous(const fa_tensor& t, T*& buffer) {
 
 template <class T, bool kWeight, bool kBias>
 void forward(const fa_layer_norm_fwd_params& p, const fa_launch& launch, const T* weight, const T* bias) {
-  using V = Vec<T>;
+  using A = compute_t<T>;
+  using V = Vec<A>;
   const int64_t R = num_rows(p.x, 1), C = row_length(p.x);
   const int64_t per_item = max_of<int64_t>(1, kItemElements / max_of<int64_t>(1, C));
   parallel_for(launch, ceil_div(R, per_item), [&](int64_t item, int) {
@@ -41,18 +42,18 @@ void forward(const fa_layer_norm_fwd_params& p, const fa_launch& launch, const T
       const T* x = data<T>(p.x) + row_offset(p.x, 1, r);
       const T* next = r + 1 < R ? data<T>(p.x) + row_offset(p.x, 1, r + 1) : x;
       T* out = data<T>(p.out) + row_offset(p.out, 1, r);
-      const T m = sum_row<T>(C, [&](int64_t i, int n) { return load_lanes(x + i, n); }) / static_cast<T>(C);
+      const A m = sum_row<A>(C, [&](int64_t i, int n) { return load_lanes(x + i, n); }) / static_cast<A>(C);
       const V mean = V::set(m);
-      const T square = sum_row<T>(C, [&](int64_t i, int n) {
+      const A square = sum_row<A>(C, [&](int64_t i, int n) {
         __builtin_prefetch(next + i, 0, 2);
         V d = load_lanes(x + i, n) - mean;
-        if (n < V::kLanes) d = select(Mask<T>::first(n), d, V::zero());
+        if (n < V::kLanes) d = select(Mask<A>::first(n), d, V::zero());
         return d * d;
       });
-      T root;
-      sqrt(V::set(square / static_cast<T>(C) + static_cast<T>(p.eps))).store(&root, 1);
+      A root;
+      sqrt(V::set(square / static_cast<A>(C) + static_cast<A>(p.eps))).store(&root, 1);
       const V rstd = V::set(1 / root);
-      map_row<T>(C, [&](int64_t i, int n) {
+      map_row<A>(C, [&](int64_t i, int n) {
         V y = (load_lanes(x + i, n) - mean) * rstd;
         if constexpr (kWeight && kBias) {
           y = fma(y, load_lanes(weight + i, n), load_lanes(bias + i, n));
@@ -63,8 +64,8 @@ void forward(const fa_layer_norm_fwd_params& p, const fa_launch& launch, const T
         }
         store_lanes(y, out + i, n);
       });
-      if (p.mean.data != nullptr) data<T>(p.mean)[r * p.mean.strides[0]] = m;
-      if (p.rstd.data != nullptr) data<T>(p.rstd)[r * p.rstd.strides[0]] = 1 / root;
+      if (p.mean.data != nullptr) data<A>(p.mean)[r * p.mean.strides[0]] = m;
+      if (p.rstd.data != nullptr) data<A>(p.rstd)[r * p.rstd.strides[0]] = 1 / root;
     }
   });
 }
@@ -75,14 +76,16 @@ struct Row {
   const T* x;
   const T* dout;
   T* dx;
-  Vec<T> mean, rstd, mean_g, mean_gn;
+  Vec<compute_t<T>> mean, rstd, mean_g, mean_gn;
 };
 
 // dx of kRows rows, and their share of dweight and dbias: those are read and written once for all of the rows.
 template <class T, bool kWeight, int kRows>
-FASTATTN_INLINE void finish_rows(const Row<T> (&rows)[kRows], const T* weight, int64_t C, T* dweight, T* dbias) {
-  using V = Vec<T>;
-  map_row<T>(C, [&](int64_t i, int n) {
+FASTATTN_INLINE void finish_rows(const Row<T> (&rows)[kRows], const T* weight, int64_t C, compute_t<T>* dweight,
+                                 compute_t<T>* dbias) {
+  using A = compute_t<T>;
+  using V = Vec<A>;
+  map_row<A>(C, [&](int64_t i, int n) {
     V dw = V::zero(), db = V::zero(), w = V::zero();
     if constexpr (kWeight) w = load_lanes(weight + i, n);
     if (dweight != nullptr) {
@@ -109,12 +112,13 @@ FASTATTN_INLINE void finish_rows(const Row<T> (&rows)[kRows], const T* weight, i
 // The rows of one block of the backward; dweight and dbias (C) are the block's own parts, or nullptr.
 template <class T, bool kWeight>
 FASTATTN_INLINE void backward_rows(const fa_layer_norm_bwd_params& p, const T* weight, int64_t begin, int64_t end,
-                                   T* dweight, T* dbias) {
-  using V = Vec<T>;
+                                   compute_t<T>* dweight, compute_t<T>* dbias) {
+  using A = compute_t<T>;
+  using V = Vec<A>;
   constexpr int kLanes = V::kLanes;
   const int64_t C = row_length(p.x);
   if (dweight != nullptr) {
-    map_row<T>(C, [&](int64_t i, int n) {
+    map_row<A>(C, [&](int64_t i, int n) {
       store_lanes(V::zero(), dweight + i, n);
       store_lanes(V::zero(), dbias + i, n);
     });
@@ -123,8 +127,8 @@ FASTATTN_INLINE void backward_rows(const fa_layer_norm_bwd_params& p, const T* w
     Row<T> row{data<T>(p.x) + row_offset(p.x, 1, r),
                data<T>(p.dout) + row_offset(p.dout, 1, r),
                p.dx.data == nullptr ? nullptr : data<T>(p.dx) + row_offset(p.dx, 1, r),
-               V::set(data<T>(p.mean)[r * p.mean.strides[0]]),
-               V::set(data<T>(p.rstd)[r * p.rstd.strides[0]]),
+               V::set(data<A>(p.mean)[r * p.mean.strides[0]]),
+               V::set(data<A>(p.rstd)[r * p.rstd.strides[0]]),
                V::zero(),
                V::zero()};
     if (row.dx == nullptr) return row;
@@ -142,7 +146,7 @@ FASTATTN_INLINE void backward_rows(const fa_layer_norm_bwd_params& p, const T* w
       add(i + kLanes, kLanes, 1);
     }
     for (; i < C; i += kLanes) add(i, int(min_of<int64_t>(kLanes, C - i)), 0);
-    const T count = static_cast<T>(C);
+    const A count = static_cast<A>(C);
     row.mean_g = V::set(reduce_add(sum_g[0] + sum_g[1]) / count);
     row.mean_gn = V::set(reduce_add(sum_gn[0] + sum_gn[1]) / count);
     return row;
@@ -164,14 +168,14 @@ fa_status layer_norm_fwd(const fa_layer_norm_fwd_params& p, fa_launch& launch) {
   return visit_float(p.x.dtype, launch, [&]<class T>() {
     const int64_t C = row_length(p.x);
     const double n = static_cast<double>(num_elements(p.x));
-    describe<"layer_norm_fwd", T>(launch,
-                                  {.workspace = (needs_copy(p.weight) + needs_copy(p.bias)) * padded(C) * sizeof(T),
-                                   .flops = 7 * n,
-                                   .bytes = 2 * sizeof(T) * n});
+    describe<"layer_norm_fwd", T>(
+        launch, {.workspace = (needs_copy(p.weight) + needs_copy(p.bias)) * padded(C) * sizeof(compute_t<T>),
+                 .flops = 7 * n,
+                 .bytes = 2 * sizeof(T) * n});
     if (launch.query) return FA_OK;
-    T* buffer = static_cast<T*>(launch.workspace);
-    const T* weight = contiguous(p.weight, buffer);
-    const T* bias = contiguous(p.bias, buffer);
+    auto* buffer = static_cast<compute_t<T>*>(launch.workspace);
+    const T* weight = contiguous<T>(p.weight, buffer);
+    const T* bias = contiguous<T>(p.bias, buffer);
     if (weight != nullptr && bias != nullptr) {
       forward<T, true, true>(p, launch, weight, bias);
     } else if (weight != nullptr) {
@@ -187,6 +191,7 @@ fa_status layer_norm_fwd(const fa_layer_norm_fwd_params& p, fa_launch& launch) {
 
 fa_status layer_norm_bwd(const fa_layer_norm_bwd_params& p, fa_launch& launch) {
   return visit_float(p.x.dtype, launch, [&]<class T>() {
+    using A = compute_t<T>;
     const int64_t R = num_rows(p.x, 1), C = row_length(p.x);
     const double n = static_cast<double>(num_elements(p.x));
     const RowBlocks blocks(R, C);
@@ -195,14 +200,14 @@ fa_status layer_norm_bwd(const fa_layer_norm_bwd_params& p, fa_launch& launch) {
     const int64_t elements = (needs_copy(p.weight) ? padded(C) : 0) + (sums ? blocks.count * part_stride : 0);
     describe<"layer_norm_bwd", T>(
         launch,
-        {.workspace = elements * sizeof(T), .flops = 12 * n, .bytes = (p.dx.data != nullptr ? 3 : 2) * sizeof(T) * n});
+        {.workspace = elements * sizeof(A), .flops = 12 * n, .bytes = (p.dx.data != nullptr ? 3 : 2) * sizeof(T) * n});
     if (launch.query) return FA_OK;
-    T* buffer = static_cast<T*>(launch.workspace);
-    const T* weight = contiguous(p.weight, buffer);
-    T* parts = buffer;
+    A* buffer = static_cast<A*>(launch.workspace);
+    const T* weight = contiguous<T>(p.weight, buffer);
+    A* parts = buffer;
     parallel_for(launch, blocks.count, [&](int64_t block, int) {
-      T* dweight = sums ? parts + block * part_stride : nullptr;
-      T* dbias = sums ? dweight + padded(C) : nullptr;
+      A* dweight = sums ? parts + block * part_stride : nullptr;
+      A* dbias = sums ? dweight + padded(C) : nullptr;
       const int64_t begin = block * blocks.rows, end = min_of(R, begin + blocks.rows);
       if (weight != nullptr) {
         backward_rows<T, true>(p, weight, begin, end, dweight, dbias);
@@ -210,8 +215,8 @@ fa_status layer_norm_bwd(const fa_layer_norm_bwd_params& p, fa_launch& launch) {
         backward_rows<T, false>(p, weight, begin, end, dweight, dbias);
       }
     });
-    if (p.dweight.data != nullptr) add_parts(launch, parts, blocks.count, part_stride, p.dweight);
-    if (p.dbias.data != nullptr) add_parts(launch, parts + padded(C), blocks.count, part_stride, p.dbias);
+    if (p.dweight.data != nullptr) add_parts<T>(launch, parts, blocks.count, part_stride, p.dweight);
+    if (p.dbias.data != nullptr) add_parts<T>(launch, parts + padded(C), blocks.count, part_stride, p.dbias);
     return FA_OK;
   });
 }

@@ -23,18 +23,20 @@
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
 
-template <class T>
-FASTATTN_INLINE Vec<T> load_bias(const Problem<T>& p, int64_t n, int lanes) {
-  if (p.bias_n == 1) return Vec<T>::load(p.bias + n, lanes);
-  T strided[Vec<T>::kLanes] = {};
-  for (int i = 0; i < lanes; ++i) strided[i] = p.bias[(n + i) * p.bias_n];
-  return Vec<T>::load(strided);
+template <class S>
+FASTATTN_INLINE Vec<compute_t<S>> load_bias(const Problem<S>& p, int64_t n, int lanes) {
+  using V = Vec<compute_t<S>>;
+  if (p.bias_n == 1) return V::load(p.bias + n, lanes);
+  compute_t<S> strided[V::kLanes] = {};
+  for (int i = 0; i < lanes; ++i) strided[i] = widen(p.bias[(n + i) * p.bias_n]);
+  return V::load(strided);
 }
 
 // The tile's way from sums to out; sums[r][n] at stride kCols.
-template <class T>
-__attribute__((noinline)) void finish_tile(const Problem<T>& p, const T* sums, int64_t row, int64_t rows, int64_t col,
-                                           int64_t cols) {
+template <class S>
+__attribute__((noinline)) void finish_tile(const Problem<S>& p, const compute_t<S>* sums, int64_t row, int64_t rows,
+                                           int64_t col, int64_t cols) {
+  using T = compute_t<S>;
   using V = Vec<T>;
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t n = 0; n < cols; n += V::kLanes) {
@@ -46,7 +48,7 @@ __attribute__((noinline)) void finish_tile(const Problem<T>& p, const T* sums, i
       if (p.activation == FA_ACT_GELU) x = gelu(x);
       if (p.activation == FA_ACT_GELU_TANH) x = gelu_tanh(x);
       if (p.residual != nullptr) x = x + V::load(p.residual + m * p.residual_m + at, lanes);
-      T* out = p.out + m * p.out_m + at;
+      S* out = p.out + m * p.out_m + at;
       if (p.accumulate) x = V::load(out, lanes) + x;
       x.store(out, lanes);
     }
@@ -70,9 +72,10 @@ struct Panel {
   int64_t sums_stride;
 };
 
-template <class T>
-inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& region, const Panel<T>& panel,
-                           T* local) {
+template <class S>
+inline void compute_region(const Problem<S>& p, const Plan& plan, const Region& region,
+                           const Panel<compute_t<S>>& panel, compute_t<S>* local) {
+  using T = compute_t<S>;
   using C = TileConfig<T>;
   constexpr int64_t kLanes = C::kLanes;
   alignas(64) T hot[C::kRows * C::kCols];
@@ -122,7 +125,7 @@ inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& 
         t.b_stride = width;
         t.b_ahead = 8 * width;
         if (plan.b_from == BFrom::kDirect && (kMaskedLoads || cols == width)) {
-          t.b = p.b + k * p.b_k + vec * kLanes;
+          if constexpr (!kIsHalf<S>) t.b = p.b + k * p.b_k + vec * kLanes;
           t.b_stride = p.b_k;
           t.b_ahead = (plan.group_k < C::kBlockK ? plan.group_k : 8) * p.b_k;
         } else if (plan.b_from == BFrom::kShared) {
@@ -136,11 +139,11 @@ inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& 
           const int64_t row = region.row_begin + tile_row;
           switch (plan.a_from) {
             case AFrom::kRows:
-              t.a = p.a + row * p.a_m + k;
+              if constexpr (!kIsHalf<S>) t.a = p.a + row * p.a_m + k;
               t.a_stride = p.a_m;
               break;
             case AFrom::kColumns:
-              t.a = p.a + row * p.a_m + k * p.a_k;
+              if constexpr (!kIsHalf<S>) t.a = p.a + row * p.a_m + k * p.a_k;
               t.a_stride = p.a_k;
               break;
             case AFrom::kPackedColumns:
@@ -167,7 +170,7 @@ inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& 
           } else if (finish) {
             t.dst = hot;
             t.dst_stride = C::kCols;
-          } else {
+          } else if constexpr (!kIsHalf<S>) {
             t.dst = p.out + row * p.out_m + vec * kLanes;
             t.dst_stride = p.out_m;
           }
@@ -181,8 +184,9 @@ inline void compute_region(const Problem<T>& p, const Plan& plan, const Region& 
   } while (block < region.k_end);
 }
 
-template <class T>
-FASTATTN_INLINE fa_status run(const Problem<T>& p, const Plan& plan, const fa_launch& launch) {
+template <class S>
+FASTATTN_INLINE fa_status run(const Problem<S>& p, const Plan& plan, const fa_launch& launch) {
+  using T = compute_t<S>;
   using C = TileConfig<T>;
   T* const shared_a = static_cast<T*>(launch.workspace);
   T* const shared_b = shared_a + plan.shared_a;
@@ -201,7 +205,7 @@ FASTATTN_INLINE fa_status run(const Problem<T>& p, const Plan& plan, const fa_la
     const EvenSplit n_chunks(plan.num_slivers, plan.n_chunks);
     const int64_t entry_items = plan.m_chunks * plan.n_chunks;
     parallel_for(launch, p.batch * entry_items, [&](int64_t item, int worker) {
-      const Problem<T> entry = batch_entry(p, item / entry_items);
+      const Problem<S> entry = batch_entry(p, item / entry_items);
       const int64_t chunk = item % entry_items;
       Region r = region_of(chunk / plan.n_chunks);
       r.sliver_begin = n_chunks.begin(chunk % plan.n_chunks);
@@ -215,7 +219,7 @@ FASTATTN_INLINE fa_status run(const Problem<T>& p, const Plan& plan, const fa_la
 
   const EvenSplit slivers(ceil_div(p.N, int64_t{C::kLanes}), plan.num_slivers);
   for (int64_t index = 0; index < p.batch; ++index) {
-    const Problem<T> entry = batch_entry(p, index);
+    const Problem<S> entry = batch_entry(p, index);
     for (int64_t panel_begin = 0; panel_begin < plan.num_slivers; panel_begin += plan.panel_slivers) {
       const int64_t panel_len = min_of(plan.panel_slivers, plan.num_slivers - panel_begin);
       const EvenSplit n_chunks(panel_len, plan.n_chunks);
@@ -266,8 +270,9 @@ FASTATTN_INLINE fa_status run(const Problem<T>& p, const Plan& plan, const fa_la
 
 fa_status matmul(const fa_matmul_params& params, fa_launch& launch) {
   return visit_float(
-      params.out.dtype, launch, [&]<class T>() __attribute__((always_inline)) {
-        const Problem<T> p = make_problem<T>(params);
+      params.out.dtype, launch, [&]<class S>() __attribute__((always_inline)) {
+        using T = compute_t<S>;
+        const Problem<S> p = make_problem<S>(params);
         const bool empty = p.batch == 0 || p.M == 0 || p.N == 0;
         Plan plan{};
         if (!empty) plan = make_plan(p);
@@ -276,12 +281,12 @@ fa_status matmul(const fa_matmul_params& params, fa_launch& launch) {
           const double outs = 1 + (p.residual != nullptr) + (p.preact != nullptr) + p.accumulate;
           const int64_t elements =
               plan.shared_a + plan.shared_b + plan.partial + num_threads() * plan.worker_elements();
-          describe<"matmul", T>(launch, {.workspace = static_cast<size_t>(elements) * sizeof(T),
+          describe<"matmul", S>(launch, {.workspace = static_cast<size_t>(elements) * sizeof(T),
                                          .flops = 2 * batch * m * n * k,
-                                         .bytes = sizeof(T) * batch * (m * k + k * n + outs * m * n)});
+                                         .bytes = sizeof(S) * batch * (m * k + k * n + outs * m * n)});
           return FA_OK;
         }
-        describe<"matmul", T>(launch);
+        describe<"matmul", S>(launch);
         if (empty) return FA_OK;
         return run(p, plan, launch);
       });

@@ -15,14 +15,16 @@ struct SumAxis {
   int64_t size, a, b;
 };
 
-template <class T>
+// S: what lies in memory; T: what is computed in.
+template <class S>
 struct Problem {
-  const T* a;         // (batch, sums, M, K)
-  const T* b;         // (batch, sums, K, N)
-  const T* bias;      // (N) or nullptr
-  const T* residual;  // (batch, M, N) or nullptr
-  T* preact;          // (batch, M, N) or nullptr
-  T* out;             // (batch, M, N)
+  using T = compute_t<S>;
+  const S* a;         // (batch, sums, M, K)
+  const S* b;         // (batch, sums, K, N)
+  const S* bias;      // (N) or nullptr
+  const S* residual;  // (batch, M, N) or nullptr
+  S* preact;          // (batch, M, N) or nullptr
+  S* out;             // (batch, M, N)
   int64_t M, N;
   int64_t K;      // with the summed axes
   int64_t run_k;  // k that are one stride apart; K is a multiple of it
@@ -33,19 +35,19 @@ struct Problem {
   SumAxis sum_axes[FA_MAX_DIMS];
   int activation;
   bool accumulate;
-  bool plain;  // out = a @ b and nothing else
+  bool plain;  // out = a @ b and nothing else: a tile stores it
 };
 
-template <class T>
-FASTATTN_INLINE Problem<T> make_problem(const fa_matmul_params& p) {
-  Problem<T> q;
+template <class S>
+FASTATTN_INLINE Problem<S> make_problem(const fa_matmul_params& p) {
+  Problem<S> q;
   const int m_axis = p.out.ndim - 2, n_axis = p.out.ndim - 1;
-  q.a = data<const T>(p.a);
-  q.b = data<const T>(p.b);
-  q.bias = data<const T>(p.bias);
-  q.residual = data<const T>(p.residual);
-  q.preact = data<T>(p.preact);
-  q.out = data<T>(p.out);
+  q.a = data<const S>(p.a);
+  q.b = data<const S>(p.b);
+  q.bias = data<const S>(p.bias);
+  q.residual = data<const S>(p.residual);
+  q.preact = data<S>(p.preact);
+  q.out = data<S>(p.out);
   q.M = p.out.shape[m_axis];
   q.N = p.out.shape[n_axis];
   q.K = p.a.shape[n_axis];
@@ -59,8 +61,8 @@ FASTATTN_INLINE Problem<T> make_problem(const fa_matmul_params& p) {
   q.preact_m = q.preact != nullptr ? p.preact.strides[m_axis] : 0;
   q.activation = p.activation;
   q.accumulate = p.accumulate != 0;
-  q.plain =
-      q.bias == nullptr && q.residual == nullptr && q.preact == nullptr && p.activation == FA_ACT_NONE && !q.accumulate;
+  q.plain = !kIsHalf<S> && q.bias == nullptr && q.residual == nullptr && q.preact == nullptr &&
+            p.activation == FA_ACT_NONE && !q.accumulate;
   q.batch = 1;
   q.num_batch_axes = q.num_sum_axes = 0;
   int64_t sums = 1;
@@ -120,9 +122,9 @@ FASTATTN_INLINE Problem<T> make_problem(const fa_matmul_params& p) {
 }
 
 // Where one batch entry starts.
-template <class T>
-FASTATTN_INLINE Problem<T> batch_entry(const Problem<T>& p, int64_t index) {
-  Problem<T> q = p;
+template <class S>
+FASTATTN_INLINE Problem<S> batch_entry(const Problem<S>& p, int64_t index) {
+  Problem<S> q = p;
   for (int i = p.num_batch_axes - 1; i >= 0; --i) {
     const BatchAxis& x = p.batch_axes[i];
     const int64_t at = index % x.size;
@@ -138,8 +140,8 @@ FASTATTN_INLINE Problem<T> batch_entry(const Problem<T>& p, int64_t index) {
 
 // f(a_offset, b_offset, first, length): the runs of k in [k_begin, k_begin + k_len) that are one stride apart; `first`
 // counts from k_begin.
-template <class T, class F>
-FASTATTN_INLINE void for_each_run(const Problem<T>& p, int64_t k_begin, int64_t k_len, F&& f) {
+template <class S, class F>
+FASTATTN_INLINE void for_each_run(const Problem<S>& p, int64_t k_begin, int64_t k_len, F&& f) {
   if (p.num_sum_axes == 0) {
     f(k_begin * p.a_k, k_begin * p.b_k, int64_t{0}, k_len);
     return;
@@ -194,16 +196,18 @@ struct Plan {
   int64_t worker_elements() const { return local_a + local_b + state + sums; }
 };
 
-template <class T>
-FASTATTN_INLINE Plan make_plan(const Problem<T>& p) {
+template <class S>
+FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
+  using T = compute_t<S>;
   using C = TileConfig<T>;
   Plan q;
   const int64_t nv = ceil_div(p.N, int64_t{C::kLanes});
   q.num_slivers = ceil_div(nv, int64_t{C::kVecs});
   q.num_row_tiles = ceil_div(p.M, int64_t{C::kRows});
   const int64_t block_k = min_of(p.K, C::kBlockK);
-  const bool b_rows = p.b_n == 1 && p.num_sum_axes == 0;
-  const bool one_run = p.num_sum_axes == 0;
+  // Tiles read elements of 16 bits from packed copies only, which are of 32.
+  const bool one_run = p.num_sum_axes == 0 && !kIsHalf<S>;
+  const bool b_rows = p.b_n == 1 && one_run;
 
   constexpr int64_t kPanelElements = int64_t{16} * 1024 * 1024 / sizeof(T), kPanelBlocks = 8;
   constexpr int64_t kStreamRows = 32;

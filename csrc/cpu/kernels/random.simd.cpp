@@ -2,7 +2,8 @@
 //
 //   out (n), contiguous
 //
-//   uniform_k   f32: word k as a 24-bit fraction;   f64: words 2k (low) and 2k + 1 (high) as a 53-bit fraction
+//   uniform_k   f32, f16, bf16: the upper 24, 11, 8 bits of word k as a fraction
+//               f64: words 2k (low) and 2k + 1 (high) as a 53-bit fraction
 //   normal_i    sqrt(-2 log(1 - uniform_2i)) * cos(2 pi uniform_(2i+1));   1 - uniform is in (0, 1], so log is finite
 //
 // Items are runs of kItem elements. A worker makes words by the window, in L1. Traffic: one write; uniform in f32 is
@@ -37,6 +38,16 @@ FASTATTN_INLINE double uniform<double>(const uint32_t* word, int64_t k) {
   return static_cast<double>(static_cast<int64_t>(bits >> 11)) * 0x1p-53;
 }
 
+// Of 16-bit elements the upper bits of the word, as many as keep it below 1.
+template <>
+FASTATTN_INLINE f16 uniform<f16>(const uint32_t* word, int64_t k) {
+  return narrow<f16>(static_cast<float>(static_cast<int32_t>(word[k] >> 21)) * 0x1p-11f);
+}
+template <>
+FASTATTN_INLINE bf16 uniform<bf16>(const uint32_t* word, int64_t k) {
+  return narrow<bf16>(static_cast<float>(static_cast<int32_t>(word[k] >> 24)) * 0x1p-8f);
+}
+
 // cos(2 pi u), 0 <= u < 1, as sin(2 pi y), y = |u - 1/2| - 1/4: both differences are exact, |y| <= 1/4, and one odd
 // polynomial serves the whole circle. Coefficients: Chebyshev fits of sin(2 pi y) / y in y^2; their errors, 1e-10 and
 // 2e-21, are below the rounding's.
@@ -67,34 +78,36 @@ FASTATTN_INLINE VecD cos_turn(VecD u) {
 
 template <class T>
 void fill_uniform(const fa_random_fill_params& p, int64_t begin, int64_t end) {
-  const T low = static_cast<T>(p.a), span = static_cast<T>(p.b - p.a);
+  using A = compute_t<T>;
+  const A low = static_cast<A>(p.a), span = static_cast<A>(p.b - p.a);
   PhiloxWindow window;
-  for (int64_t e = begin; e < end; e += kUniformsPerWindow<T>) {
-    window.fill(p.seed, p.offset, e * kWordsPerUniform<T>, end * kWordsPerUniform<T>);
+  for (int64_t e = begin; e < end; e += kUniformsPerWindow<A>) {
+    window.fill(p.seed, p.offset, e * kWordsPerUniform<A>, end * kWordsPerUniform<A>);
     T* out = data<T>(p.out) + e;
-    const int64_t n = min_of(end - e, kUniformsPerWindow<T>);
-    for (int64_t k = 0; k < n; ++k) out[k] = low + span * uniform<T>(window.word, k);
+    const int64_t n = min_of(end - e, kUniformsPerWindow<A>);
+    for (int64_t k = 0; k < n; ++k) out[k] = narrow<T>(low + span * widen(uniform<T>(window.word, k)));
   }
 }
 
 template <class T>
 void fill_normal(const fa_random_fill_params& p, int64_t begin, int64_t end) {
-  using V = Vec<T>;
-  constexpr int64_t kElements = kUniformsPerWindow<T> / 2;
+  using A = compute_t<T>;
+  using V = Vec<A>;
+  constexpr int64_t kElements = kUniformsPerWindow<A> / 2;
   static_assert(kElements % V::kLanes == 0);
-  const V mean = V::set(static_cast<T>(p.a)), deviation = V::set(static_cast<T>(p.b));
+  const V mean = V::set(static_cast<A>(p.a)), deviation = V::set(static_cast<A>(p.b));
   PhiloxWindow window;
-  alignas(64) T radial[kElements] = {}, angular[kElements] = {};
+  alignas(64) A radial[kElements] = {}, angular[kElements] = {};
   for (int64_t e = begin; e < end; e += kElements) {
-    window.fill(p.seed, p.offset, 2 * e * kWordsPerUniform<T>, 2 * end * kWordsPerUniform<T>);
+    window.fill(p.seed, p.offset, 2 * e * kWordsPerUniform<A>, 2 * end * kWordsPerUniform<A>);
     T* out = data<T>(p.out) + e;
     const int64_t n = min_of(end - e, kElements);
     for (int64_t k = 0; k < n; ++k) {
-      radial[k] = T(1) - uniform<T>(window.word, 2 * k);
-      angular[k] = uniform<T>(window.word, 2 * k + 1);
+      radial[k] = A(1) - uniform<A>(window.word, 2 * k);
+      angular[k] = uniform<A>(window.word, 2 * k + 1);
     }
     for (int64_t k = 0; k < n; k += V::kLanes) {
-      const V radius = sqrt(log(V::load(radial + k)) * V::set(T(-2)));
+      const V radius = sqrt(log(V::load(radial + k)) * V::set(A(-2)));
       const V value = fma(radius * cos_turn(V::load(angular + k)), deviation, mean);
       if (n - k >= V::kLanes) {
         value.store(out + k);

@@ -30,13 +30,16 @@ FASTATTN_INLINE int64_t row_length(const fa_tensor& t) { return t.shape[t.ndim -
 constexpr int kSumVectors = 256;
 
 template <class T>
-FASTATTN_INLINE Vec<T> load_lanes(const T* p, int n) {
-  return n == Vec<T>::kLanes ? Vec<T>::load(p) : Vec<T>::load(p, n);
+FASTATTN_INLINE Vec<compute_t<T>> load_lanes(const T* p, int n) {
+  using V = Vec<compute_t<T>>;
+  return n == V::kLanes ? V::load(p) : V::load(p, n);
 }
 template <class T>
-FASTATTN_INLINE void store_lanes(Vec<T> v, T* p, int n) {
-  n == Vec<T>::kLanes ? v.store(p) : v.store(p, n);
+FASTATTN_INLINE void store_lanes(Vec<compute_t<T>> v, T* p, int n) {
+  n == Vec<compute_t<T>>::kLanes ? v.store(p) : v.store(p, n);
 }
+
+// T below is what is computed in: float for rows of 16-bit elements.
 
 // f(i, n) for the vectors of a row: n lanes from element i on.
 template <class T, class F>

@@ -23,22 +23,24 @@ struct RowBlocks {
 
 // out[i] = sum over blocks of part[block][i], in order.
 template <class T>
-void add_parts(const fa_launch& launch, const T* part, int64_t num_blocks, int64_t part_stride, const fa_tensor& out) {
-  using V = Vec<T>;
+void add_parts(const fa_launch& launch, const compute_t<T>* part, int64_t num_blocks, int64_t part_stride,
+               const fa_tensor& out) {
+  using A = compute_t<T>;
+  using V = Vec<A>;
   const int64_t C = out.shape[0], stride = out.strides[0];
   T* to = data<T>(out);
   const int64_t columns = round_up(ceil_div(kRowBlockElements, max_of<int64_t>(1, num_blocks)), kLineElements);
   parallel_for(launch, ceil_div(C, columns), [&](int64_t item, int) {
     const int64_t begin = item * columns, end = min_of(C, begin + columns);
-    map_row<T>(end - begin, [&](int64_t i, int n) {
+    map_row<A>(end - begin, [&](int64_t i, int n) {
       V sum = V::zero();
       for (int64_t b = 0; b < num_blocks; ++b) sum += load_lanes(part + b * part_stride + begin + i, n);
       if (stride == 1) {
         store_lanes(sum, to + begin + i, n);
       } else {
-        alignas(64) T lanes[V::kLanes];
+        alignas(64) A lanes[V::kLanes];
         sum.store(lanes);
-        for (int k = 0; k < n; ++k) to[(begin + i + k) * stride] = lanes[k];
+        for (int k = 0; k < n; ++k) to[(begin + i + k) * stride] = narrow<T>(lanes[k]);
       }
     });
   });

@@ -33,7 +33,8 @@ constexpr int64_t kOnlineStep = 8;  // elements of each row between two looks at
 // The masked, scaled logits at an index of a row (or of a line of rows): what every pass starts from.
 template <class T, MaskKind kMask>
 struct Logits {
-  using V = Vec<T>;
+  using A = compute_t<T>;
+  using V = Vec<A>;
   const T* x;
   const void* mask;
   bool mask_steps;  // false: one mask value for the whole line
@@ -41,20 +42,20 @@ struct Logits {
 
   // n lanes; the others are -inf.
   FASTATTN_INLINE V load(int64_t i, int n) const {
-    return select(Mask<T>::first(n), masked(V::load(x + i, n), i, n), V::set(-kInf<T>));
+    return select(Mask<A>::first(n), masked(V::load(x + i, n), i, n), V::set(-kInf<A>));
   }
   FASTATTN_INLINE V load(int64_t i) const { return masked(V::load(x + i), i, V::kLanes); }
 
  private:
   FASTATTN_INLINE V masked(V value, int64_t i, int n) const {
-    const V hidden = V::set(-kInf<T>);
+    const V hidden = V::set(-kInf<A>);
     if constexpr (kMask == MaskKind::kKeep) {
       const uint8_t* keep = static_cast<const uint8_t*>(mask);
       if (!mask_steps) return *keep ? value * scale : hidden;
-      return select(load_mask<T>(keep + i, n), value * scale, hidden);
+      return select(load_mask<A>(keep + i, n), value * scale, hidden);
     } else if constexpr (kMask == MaskKind::kAdd) {
       const T* add = static_cast<const T*>(mask);
-      V added = !mask_steps ? V::set(*add) : n == V::kLanes ? V::load(add + i) : V::load(add + i, n);
+      V added = !mask_steps ? V::set(widen(*add)) : n == V::kLanes ? V::load(add + i) : V::load(add + i, n);
       // A mask of -inf hides NaN and inf too.
       return select(added == hidden, hidden, fma(value, scale, added));
     } else {
@@ -65,60 +66,47 @@ struct Logits {
 
 // --- along ---------------------------------------------------------------------------------------------------------
 
+// exps: C elements for the exponentials; out itself unless its elements are of 16 bits.
 template <class T, MaskKind kMask>
-FASTATTN_INLINE void row_along(const Logits<T, kMask>& s, T* out, const T* next_x, int64_t C, bool log_form) {
-  using V = Vec<T>;
+FASTATTN_INLINE void row_along(const Logits<T, kMask>& s, T* out, compute_t<T>* exps, const T* next_x, int64_t C,
+                               bool log_form) {
+  using A = compute_t<T>;
+  using V = Vec<A>;
   constexpr int kLanes = V::kLanes;
-  const V hidden = V::set(-kInf<T>);
-  const T m = finite_max(max_row<T>(C, [&](int64_t i, int n) { return n == kLanes ? s.load(i) : s.load(i, n); }));
+  auto logits = [&](int64_t i, int n) { return n == kLanes ? s.load(i) : s.load(i, n); };
+  const A m = finite_max(max_row<A>(C, logits));
   const V row_max = V::set(m);
 
-  const T l = sum_row<T>(C, [&](int64_t i, int n) {
+  const A l = sum_row<A>(C, [&](int64_t i, int n) {
     __builtin_prefetch(next_x + i, 0, 2);
-    V e;
-    if (n == kLanes) {
-      e = exp(s.load(i) - row_max);
-      if (!log_form) e.store(out + i);
-    } else {
-      e = exp(s.load(i, n) - row_max);
-      if (!log_form) e.store(out + i, n);
-    }
+    const V e = exp(logits(i, n) - row_max);
+    if (!log_form) store_lanes(e, exps + i, n);
     return e;
   });
 
   if (log_form) {
     const V lse = V::set(m + log_of(l));
     const bool empty = l == 0;
-    map_row<T>(C, [&](int64_t i, int n) {
-      V y = empty ? hidden : (n == kLanes ? s.load(i) : s.load(i, n)) - lse;
-      n == kLanes ? y.store(out + i) : y.store(out + i, n);
-    });
+    map_row<A>(C, [&](int64_t i, int n) { store_lanes(empty ? V::set(-kInf<A>) : logits(i, n) - lse, out + i, n); });
   } else {
-    const V inverse = V::set(l == 0 ? T(0) : 1 / l);
-    map_row<T>(C, [&](int64_t i, int n) {
-      if (n == kLanes) {
-        (V::load(out + i) * inverse).store(out + i);
-      } else {
-        (V::load(out + i, n) * inverse).store(out + i, n);
-      }
-    });
+    const V inverse = V::set(l == 0 ? A(0) : 1 / l);
+    map_row<A>(C, [&](int64_t i, int n) { store_lanes(load_lanes(exps + i, n) * inverse, out + i, n); });
   }
 }
 
 template <class T>
-FASTATTN_INLINE void row_along_bwd(const T* out, const T* dout, T* dx, int64_t C, T scale, bool log_form) {
-  using V = Vec<T>;
-  constexpr int kLanes = V::kLanes;
-  auto at = [](const T* p, int64_t i, int n) { return n == kLanes ? V::load(p + i) : V::load(p + i, n); };
-  const V sum = V::set(sum_row<T>(C, [&](int64_t i, int n) {
-    V g = at(dout, i, n);
-    return log_form ? g : g * at(out, i, n);
+FASTATTN_INLINE void row_along_bwd(const T* out, const T* dout, T* dx, int64_t C, compute_t<T> scale, bool log_form) {
+  using A = compute_t<T>;
+  using V = Vec<A>;
+  const V sum = V::set(sum_row<A>(C, [&](int64_t i, int n) {
+    V g = load_lanes(dout + i, n);
+    return log_form ? g : g * load_lanes(out + i, n);
   }));
   const V factor = V::set(scale);
-  map_row<T>(C, [&](int64_t i, int n) {
-    V y = at(out, i, n), g = at(dout, i, n);
-    V d = log_form ? select(y == V::set(-kInf<T>), V::zero(), factor * fnma(exp(y), sum, g)) : factor * y * (g - sum);
-    n == kLanes ? d.store(dx + i) : d.store(dx + i, n);
+  map_row<A>(C, [&](int64_t i, int n) {
+    V y = load_lanes(out + i, n), g = load_lanes(dout + i, n);
+    V d = log_form ? select(y == V::set(-kInf<A>), V::zero(), factor * fnma(exp(y), sum, g)) : factor * y * (g - sum);
+    store_lanes(d, dx + i, n);
   });
 }
 
@@ -128,7 +116,8 @@ FASTATTN_INLINE void row_along_bwd(const T* out, const T* dout, T* dx, int64_t C
 template <class T, MaskKind kMask>
 FASTATTN_INLINE void tile_across(Logits<T, kMask> s, T* out, int64_t C, int64_t x_stride, int64_t mask_stride,
                                  int64_t out_stride, int n, bool log_form) {
-  using V = Vec<T>;
+  using A = compute_t<T>;
+  using V = Vec<A>;
   constexpr int kLanes = V::kLanes;
   const T* x = s.x;
   const char* mask = static_cast<const char*>(s.mask);
@@ -138,16 +127,17 @@ FASTATTN_INLINE void tile_across(Logits<T, kMask> s, T* out, int64_t C, int64_t 
     if constexpr (kMask != MaskKind::kNone) s.mask = mask + c * mask_stride;
   };
   // Row statistics; lanes past n are never stored to out.
-  alignas(64) T stat[kTile * kLanes];  // the maximum; at the end the log of the normaliser, in the log form
-  alignas(64) T sum[kTile * kLanes];   // the normaliser; at the end its inverse
-  const V hidden = V::set(-kInf<T>);
+  alignas(64) A stat[kTile * kLanes];  // the maximum; at the end the log of the normaliser, in the log form
+  alignas(64) A sum[kTile * kLanes];   // the normaliser; at the end its inverse
+  const V hidden = V::set(-kInf<A>);
   auto lanes = [&](int j) { return min_of(kLanes, n - j); };
   auto logits = [&](int j) { return n - j >= kLanes ? s.load(j) : s.load(j, n - j); };
 
-  const bool cached = C <= kCachedAxis;
+  // Exponentials wait in out for the sum; 16 bits are too few for that.
+  const bool cached = C <= kCachedAxis && !kIsHalf<T>;
   const int64_t step = cached ? C : kOnlineStep;
   for (int j = 0; j < n; j += kLanes) {
-    V::set(-kInf<T>).store(stat + j);
+    V::set(-kInf<A>).store(stat + j);
     V::zero().store(sum + j);
   }
   for (int64_t begin = 0; begin < C; begin += step) {
@@ -178,7 +168,7 @@ FASTATTN_INLINE void tile_across(Logits<T, kMask> s, T* out, int64_t C, int64_t 
     V l = V::load(sum + j);
     // inf as the log of an empty row's normaliser: s - inf = -inf for its s of -inf.
     const V m = finite_max(V::load(stat + j));
-    (log_form ? select(l == V::zero(), V::set(kInf<T>), m + log(l)) : m).store(stat + j);
+    (log_form ? select(l == V::zero(), V::set(kInf<A>), m + log(l)) : m).store(stat + j);
     select(l == V::zero(), V::zero(), V::set(1) / l).store(sum + j);
   }
   for (int64_t c = 0; c < C; ++c) {
@@ -201,10 +191,11 @@ FASTATTN_INLINE void tile_across(Logits<T, kMask> s, T* out, int64_t C, int64_t 
 
 template <class T>
 FASTATTN_INLINE void tile_across_bwd(const T* out, const T* dout, T* dx, int64_t C, int64_t out_stride,
-                                     int64_t dout_stride, int64_t dx_stride, int n, T scale, bool log_form) {
-  using V = Vec<T>;
+                                     int64_t dout_stride, int64_t dx_stride, int n, compute_t<T> scale, bool log_form) {
+  using A = compute_t<T>;
+  using V = Vec<A>;
   constexpr int kLanes = V::kLanes;
-  alignas(64) T sum[kTile * kLanes];
+  alignas(64) A sum[kTile * kLanes];
   for (int j = 0; j < n; j += kLanes) V::zero().store(sum + j);
   for (int64_t c = 0; c < C; ++c) {
     for (int j = 0; j < n; j += kLanes) {
@@ -219,7 +210,7 @@ FASTATTN_INLINE void tile_across_bwd(const T* out, const T* dout, T* dx, int64_t
     for (int j = 0; j < n; j += kLanes) {
       const int m = min_of(kLanes, n - j);
       V y = V::load(out + c * out_stride + j, m), g = V::load(dout + c * dout_stride + j, m), t = V::load(sum + j);
-      V d = log_form ? select(y == V::set(-kInf<T>), V::zero(), factor * fnma(exp(y), t, g)) : factor * y * (g - t);
+      V d = log_form ? select(y == V::set(-kInf<A>), V::zero(), factor * fnma(exp(y), t, g)) : factor * y * (g - t);
       d.store(dx + c * dx_stride + j, m);
     }
   }
@@ -316,18 +307,22 @@ FASTATTN_INLINE int64_t buffer_elements(int64_t C) {
 
 template <class T, MaskKind kMask>
 void forward(const fa_softmax_fwd_params& p, const fa_launch& launch, const Plan& plan) {
+  using A = compute_t<T>;
   const T* x = data<T>(p.x);
   T* out = data<T>(p.out);
   const char* mask = data<char>(p.mask);
   constexpr int64_t kMaskSize = kMask == MaskKind::kAdd ? sizeof(T) : 1;
-  const Vec<T> scale = Vec<T>::set(static_cast<T>(p.scale));
+  const Vec<A> scale = Vec<A>::set(static_cast<A>(p.scale));
   const bool log_form = p.log != 0;
   const int64_t C = plan.C;
   parallel_for(launch, plan.num_items, [&](int64_t item, int worker) {
+    A* buffer = static_cast<A*>(launch.workspace) + worker * buffer_elements<A>(C);
     if (plan.route == Route::kAlong) {
       for_each_row(plan, item, [&](const int64_t* at, const int64_t* next) {
         const Logits<T, kMask> s{x + at[0], mask + at[1] * kMaskSize, plan.axis_stride[1] != 0, scale};
-        row_along(s, out + at[2], x + next[0], C, log_form);
+        A* exps = buffer;
+        if constexpr (!kIsHalf<T>) exps = out + at[2];
+        row_along(s, out + at[2], exps, x + next[0], C, log_form);
       });
     } else if (plan.route == Route::kAcross) {
       const bool steps = plan.rows.strides[1][plan.rows.ndim - 1] != 0;
@@ -336,16 +331,15 @@ void forward(const fa_softmax_fwd_params& p, const fa_launch& launch, const Plan
         tile_across(s, out + at[2], C, plan.axis_stride[0], plan.axis_stride[1], plan.axis_stride[2], n, log_form);
       });
     } else {
-      T* buffer = static_cast<T*>(launch.workspace) + worker * buffer_elements<T>(C);
       for_each_row(plan, item, [&](const int64_t* at, const int64_t*) {
         for (int64_t i = 0; i < C; ++i) {
           const Logits<T, kMask> s{x + at[0] + i * plan.axis_stride[0],
                                    mask + (at[1] + i * plan.axis_stride[1]) * kMaskSize, false, scale};
           s.load(0, 1).store(buffer + i, 1);
         }
-        const Logits<T, MaskKind::kNone> s{buffer, nullptr, false, Vec<T>::set(1)};
-        row_along(s, buffer, buffer, C, log_form);
-        for (int64_t i = 0; i < C; ++i) out[at[2] + i * plan.axis_stride[2]] = buffer[i];
+        const Logits<A, MaskKind::kNone> s{buffer, nullptr, false, Vec<A>::set(1)};
+        row_along(s, buffer, buffer, buffer, C, log_form);
+        for (int64_t i = 0; i < C; ++i) out[at[2] + i * plan.axis_stride[2]] = narrow<T>(buffer[i]);
       });
     }
   });
@@ -353,10 +347,11 @@ void forward(const fa_softmax_fwd_params& p, const fa_launch& launch, const Plan
 
 template <class T>
 void backward(const fa_softmax_bwd_params& p, const fa_launch& launch, const Plan& plan) {
+  using A = compute_t<T>;
   const T* out = data<T>(p.out);
   const T* dout = data<T>(p.dout);
   T* dx = data<T>(p.dx);
-  const T scale = static_cast<T>(p.scale);
+  const A scale = static_cast<A>(p.scale);
   const bool log_form = p.log != 0;
   const int64_t C = plan.C;
   const int64_t* stride = plan.axis_stride;
@@ -370,15 +365,15 @@ void backward(const fa_softmax_bwd_params& p, const fa_launch& launch, const Pla
         tile_across_bwd(out + at[0], dout + at[1], dx + at[2], C, stride[0], stride[1], stride[2], n, scale, log_form);
       });
     } else {
-      T* y = static_cast<T*>(launch.workspace) + worker * 2 * buffer_elements<T>(C);
-      T* g = y + buffer_elements<T>(C);
+      A* y = static_cast<A*>(launch.workspace) + worker * 2 * buffer_elements<A>(C);
+      A* g = y + buffer_elements<A>(C);
       for_each_row(plan, item, [&](const int64_t* at, const int64_t*) {
         for (int64_t i = 0; i < C; ++i) {
-          y[i] = out[at[0] + i * stride[0]];
-          g[i] = dout[at[1] + i * stride[1]];
+          y[i] = widen(out[at[0] + i * stride[0]]);
+          g[i] = widen(dout[at[1] + i * stride[1]]);
         }
         row_along_bwd(y, g, g, C, scale, log_form);
-        for (int64_t i = 0; i < C; ++i) dx[at[2] + i * stride[2]] = g[i];
+        for (int64_t i = 0; i < C; ++i) dx[at[2] + i * stride[2]] = narrow<T>(g[i]);
       });
     }
   });
@@ -393,12 +388,15 @@ fa_status softmax_fwd(const fa_softmax_fwd_params& p, fa_launch& launch) {
       mask = p.x;
       for (int i = 0; i < mask.ndim; ++i) mask.strides[i] = 0;
     }
-    const Plan plan(p.x, mask, p.out, p.axis, 1, Vec<T>::kLanes);
+    using A = compute_t<T>;
+    const Plan plan(p.x, mask, p.out, p.axis, 1, Vec<A>::kLanes);
     const double n = static_cast<double>(num_elements(p.x));
-    const size_t buffers = plan.route == Route::kGathered ? static_cast<size_t>(num_threads()) : 0;
+    // A buffer of a worker: a row that is gathered, or the exponentials of one of 16-bit elements.
+    const bool buffered = plan.route == Route::kGathered || (plan.route == Route::kAlong && kIsHalf<T>);
+    const size_t buffers = buffered ? static_cast<size_t>(num_threads()) : 0;
     describe<"softmax_fwd", T>(
         launch,
-        {.workspace = buffers * buffer_elements<T>(plan.C) * sizeof(T), .flops = 5 * n, .bytes = 2 * sizeof(T) * n});
+        {.workspace = buffers * buffer_elements<A>(plan.C) * sizeof(A), .flops = 5 * n, .bytes = 2 * sizeof(T) * n});
     if (launch.query) return FA_OK;
     if (p.mask.data == nullptr) {
       forward<T, MaskKind::kNone>(p, launch, plan);
@@ -413,12 +411,13 @@ fa_status softmax_fwd(const fa_softmax_fwd_params& p, fa_launch& launch) {
 
 fa_status softmax_bwd(const fa_softmax_bwd_params& p, fa_launch& launch) {
   return visit_float(p.out.dtype, launch, [&]<class T>() {
-    const Plan plan(p.out, p.dout, p.dx, p.axis, -1, Vec<T>::kLanes);
+    using A = compute_t<T>;
+    const Plan plan(p.out, p.dout, p.dx, p.axis, -1, Vec<A>::kLanes);
     const double n = static_cast<double>(num_elements(p.out));
     const size_t buffers = plan.route == Route::kGathered ? 2 * static_cast<size_t>(num_threads()) : 0;
     describe<"softmax_bwd", T>(
         launch,
-        {.workspace = buffers * buffer_elements<T>(plan.C) * sizeof(T), .flops = 4 * n, .bytes = 3 * sizeof(T) * n});
+        {.workspace = buffers * buffer_elements<A>(plan.C) * sizeof(A), .flops = 4 * n, .bytes = 3 * sizeof(T) * n});
     if (launch.query) return FA_OK;
     backward<T>(p, launch, plan);
     return FA_OK;

@@ -23,10 +23,10 @@ fa_status unary(const fa_unary_params& p, fa_launch& launch) {
     if (p.function < FA_EXP || p.function > FA_ERF) return fail(launch, FA_UNSUPPORTED, "no such unary function");
     if (launch.query) return FA_OK;
     switch (p.function) {
-      case FA_EXP: run<T>(p, launch, [](Vec<T> x) { return exp(x); }); break;
-      case FA_LOG: run<T>(p, launch, [](Vec<T> x) { return log(x); }); break;
-      case FA_TANH: run<T>(p, launch, [](Vec<T> x) { return tanh(x); }); break;
-      default: run<T>(p, launch, [](Vec<T> x) { return erf(x); }); break;
+      case FA_EXP: run<T>(p, launch, [](auto x) { return exp(x); }); break;
+      case FA_LOG: run<T>(p, launch, [](auto x) { return log(x); }); break;
+      case FA_TANH: run<T>(p, launch, [](auto x) { return tanh(x); }); break;
+      default: run<T>(p, launch, [](auto x) { return erf(x); }); break;
     }
     return FA_OK;
   });

@@ -38,6 +38,40 @@ FASTATTN_INLINE bool any(Mask<double> a) { return _mm256_movemask_pd(a.m) != 0; 
 FASTATTN_INLINE bool all(Mask<float> a) { return _mm256_movemask_ps(a.m) == 0xff; }
 FASTATTN_INLINE bool all(Mask<double> a) { return _mm256_movemask_pd(a.m) == 0xf; }
 
+// Eight 16-bit floats, in memory or in the lanes of a vector.
+struct Halves {
+  __m128i h;
+  static FASTATTN_INLINE Halves load(const void* p) { return {_mm_loadu_si128(static_cast<const __m128i*>(p))}; }
+  static FASTATTN_INLINE Halves load(const uint16_t* p, int n) {
+    alignas(16) uint16_t lanes[8] = {};
+    for (int i = 0; i < n; ++i) lanes[i] = p[i];
+    return load(lanes);
+  }
+  FASTATTN_INLINE void store(void* p) const { _mm_storeu_si128(static_cast<__m128i*>(p), h); }
+  FASTATTN_INLINE void store(uint16_t* p, int n) const {
+    alignas(16) uint16_t lanes[8];
+    store(lanes);
+    for (int i = 0; i < n; ++i) p[i] = lanes[i];
+  }
+};
+FASTATTN_INLINE __m256 widen(Halves x, const bf16*) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x.h), 16));
+}
+FASTATTN_INLINE __m256 widen(Halves x, const f16*) { return _mm256_cvtph_ps(x.h); }
+FASTATTN_INLINE Halves narrow(__m256 x, const bf16*) {
+  const __m256i bits = _mm256_castps_si256(x), high = _mm256_srli_epi32(bits, 16);
+  const __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
+  const __m256i rounded =
+      _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+  const __m256i quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
+  const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+  const __m256i words = _mm256_blendv_epi8(rounded, quiet, is_nan);
+  return {_mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1))};
+}
+FASTATTN_INLINE Halves narrow(__m256 x, const f16*) {
+  return {_mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+
 template <>
 struct Vec<float> {
   static constexpr int kLanes = 8;
@@ -51,6 +85,22 @@ struct Vec<float> {
   FASTATTN_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
   FASTATTN_INLINE void store(float* p, int n) const {
     _mm256_maskstore_ps(p, _mm256_castps_si256(Mask<float>::first(n).m), v);
+  }
+  template <class H, class = std::enable_if_t<kIsHalf<H>>>
+  static FASTATTN_INLINE Vec load(const H* p) {
+    return {widen(Halves::load(p), p)};
+  }
+  template <class H, class = std::enable_if_t<kIsHalf<H>>>
+  static FASTATTN_INLINE Vec load(const H* p, int n) {
+    return {widen(Halves::load(&p->bits, n), p)};
+  }
+  template <class H, class = std::enable_if_t<kIsHalf<H>>>
+  FASTATTN_INLINE void store(H* p) const {
+    narrow(v, p).store(p);
+  }
+  template <class H, class = std::enable_if_t<kIsHalf<H>>>
+  FASTATTN_INLINE void store(H* p, int n) const {
+    narrow(v, p).store(&p->bits, n);
   }
 };
 template <>

@@ -30,6 +30,23 @@ FASTATTN_INLINE bool any(Mask<double> a) { return a.m != 0; }
 FASTATTN_INLINE bool all(Mask<float> a) { return a.m == 0xffff; }
 FASTATTN_INLINE bool all(Mask<double> a) { return a.m == 0xff; }
 
+// Sixteen 16-bit floats, in memory or in the lanes of a vector.
+FASTATTN_INLINE __m512 widen(__m256i x, const bf16*) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+}
+FASTATTN_INLINE __m512 widen(__m256i x, const f16*) { return _mm512_cvtph_ps(x); }
+FASTATTN_INLINE __m256i narrow(__m512 x, const bf16*) {
+  const __m512i bits = _mm512_castps_si512(x), high = _mm512_srli_epi32(bits, 16);
+  const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+  const __m512i rounded =
+      _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+  const __mmask16 is_nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+  return _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(rounded, is_nan, high, _mm512_set1_epi32(0x40)));
+}
+FASTATTN_INLINE __m256i narrow(__m512 x, const f16*) {
+  return _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
 template <>
 struct Vec<float> {
   static constexpr int kLanes = 16;
@@ -40,6 +57,22 @@ struct Vec<float> {
   static FASTATTN_INLINE Vec load(const float* p, int n) { return {_mm512_maskz_loadu_ps(Mask<float>::first(n).m, p)}; }
   FASTATTN_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
   FASTATTN_INLINE void store(float* p, int n) const { _mm512_mask_storeu_ps(p, Mask<float>::first(n).m, v); }
+  template <class H, class = std::enable_if_t<kIsHalf<H>>>
+  static FASTATTN_INLINE Vec load(const H* p) {
+    return {widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), p)};
+  }
+  template <class H, class = std::enable_if_t<kIsHalf<H>>>
+  static FASTATTN_INLINE Vec load(const H* p, int n) {
+    return {widen(_mm256_maskz_loadu_epi16(Mask<float>::first(n).m, p), p)};
+  }
+  template <class H, class = std::enable_if_t<kIsHalf<H>>>
+  FASTATTN_INLINE void store(H* p) const {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(v, p));
+  }
+  template <class H, class = std::enable_if_t<kIsHalf<H>>>
+  FASTATTN_INLINE void store(H* p, int n) const {
+    _mm256_mask_storeu_epi16(p, Mask<float>::first(n).m, narrow(v, p));
+  }
 };
 template <>
 struct Vec<double> {

@@ -33,6 +33,22 @@ struct Vec {
   FASTATTN_INLINE void store(T* p, int n) const {
     if (n > 0) *p = v;
   }
+  template <class H, class = std::enable_if_t<kIsHalf<H>>>
+  static FASTATTN_INLINE Vec load(const H* p) {
+    return {widen(*p)};
+  }
+  template <class H, class = std::enable_if_t<kIsHalf<H>>>
+  static FASTATTN_INLINE Vec load(const H* p, int n) {
+    return {n > 0 ? widen(*p) : T(0)};
+  }
+  template <class H, class = std::enable_if_t<kIsHalf<H>>>
+  FASTATTN_INLINE void store(H* p) const {
+    *p = narrow<H>(v);
+  }
+  template <class H, class = std::enable_if_t<kIsHalf<H>>>
+  FASTATTN_INLINE void store(H* p, int n) const {
+    if (n > 0) *p = narrow<H>(v);
+  }
   friend FASTATTN_INLINE Vec operator+(Vec a, Vec b) { return {a.v + b.v}; }
   friend FASTATTN_INLINE Vec operator-(Vec a, Vec b) { return {a.v - b.v}; }
   friend FASTATTN_INLINE Vec operator*(Vec a, Vec b) { return {a.v * b.v}; }

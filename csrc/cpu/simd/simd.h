@@ -15,10 +15,17 @@
 //   a >
 //   0
 //   reduce_add(a), reduce_max(a): over lanes, in one fixed tree order
+//
+// 16-bit storage, T = bf16 or f16: compute_t<T> is float (and T itself for the others). Vec<float>::load and store take
+// bf16* and f16* too and convert, rounding to nearest even; widen(x) and narrow<T>(y) do so for one element. NaNs stay
+// NaN. bf16 keeps subnormal numbers on every ISA.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
+
+#include "common/half.h"
 
 #define FASTATTN_INLINE inline __attribute__((always_inline))
 
@@ -40,6 +47,64 @@ template <class T>
 struct Split {
   Vec<T> mantissa, exponent;
 };
+
+template <class T>
+struct ComputeType {
+  using type = T;
+};
+template <>
+struct ComputeType<bf16> {
+  using type = float;
+};
+template <>
+struct ComputeType<f16> {
+  using type = float;
+};
+template <class T>
+using compute_t = typename ComputeType<T>::type;
+template <class T>
+inline constexpr bool kIsHalf = !std::is_same_v<T, compute_t<T>>;
+
+// One element, by its bits.
+FASTATTN_INLINE float widen(bf16 x) { return __builtin_bit_cast(float, static_cast<uint32_t>(x.bits) << 16); }
+FASTATTN_INLINE float widen(f16 x) {
+  const uint32_t sign = (x.bits & 0x8000u) << 16, rest = x.bits & 0x7fffu;
+  if (rest >= 0x7c00) {  // inf, or a NaN, made quiet
+    return __builtin_bit_cast(float, sign | 0x7f800000u | (rest & 0x3ff) << 13 | (rest > 0x7c00 ? 0x400000u : 0u));
+  }
+  if (rest >= 0x400) return __builtin_bit_cast(float, sign | ((rest << 13) + (112u << 23)));
+  return __builtin_bit_cast(float, sign | __builtin_bit_cast(uint32_t, static_cast<float>(rest) * 0x1p-24f));
+}
+template <class T>
+FASTATTN_INLINE T widen(T x) {
+  return x;
+}
+
+template <class T>
+FASTATTN_INLINE T narrow(compute_t<T> x) {
+  return x;
+}
+template <>
+FASTATTN_INLINE bf16 narrow<bf16>(float x) {
+  const uint32_t bits = __builtin_bit_cast(uint32_t, x);
+  if (x != x) return {static_cast<uint16_t>(bits >> 16 | 0x40)};
+  return {static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
+}
+template <>
+FASTATTN_INLINE f16 narrow<f16>(float x) {
+  const uint32_t bits = __builtin_bit_cast(uint32_t, x), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
+  uint32_t half;
+  if (size > 0x7f800000) {
+    half = 0x7e00 | (size >> 13 & 0x3ff);
+  } else if (size >= 0x477ff000) {  // 65520 and more round to inf
+    half = 0x7c00;
+  } else if (size >= 0x38800000) {  // 2^-14, the smallest normal number
+    half = (size + 0xfff + (size >> 13 & 1) - (112u << 23)) >> 13;
+  } else {  // 1/2 has an ulp of 2^-24, which is that of f16's subnormal numbers: the sum rounds
+    half = __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, size) + 0.5f) - 0x3f000000u;
+  }
+  return {static_cast<uint16_t>(sign | half)};
+}
 
 }  // namespace fastattn::cpu::FASTATTN_ISA
 

@@ -68,7 +68,7 @@ def softmax(input: Tensor, dim: int | None = None, dtype: Any = None, *, axis: i
     """Softmax along an axis; see `fa.softmax`.
 
     Args:
-        input: any shape, float32 or float64.
+        input: any shape, any floating dtype.
         dim: the axis, the last by default.
         dtype: cast to this first.
         axis: the same as `dim`.
@@ -91,7 +91,7 @@ def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None, *, axi
     """Logarithm of the softmax along an axis; see `fa.log_softmax`.
 
     Args:
-        input: any shape, float32 or float64.
+        input: any shape, any floating dtype.
         dim: the axis, the last by default.
         dtype: cast to this first.
         axis: the same as `dim`.
@@ -114,7 +114,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x * Phi(x); see `fa.gelu`.
 
     Args:
-        input: any shape, float32 or float64.
+        input: any shape, any floating dtype.
         approximate: "none", or "tanh" for the form with tanh.
 
     Returns:
@@ -166,7 +166,7 @@ def tanh(input: Tensor) -> Tensor:
     """Hyperbolic tangent; see `fa.tanh`.
 
     Args:
-        input: any shape, float32 or float64.
+        input: any shape, any floating dtype.
 
     Returns:
         A tensor of the shape of `input`.
@@ -226,7 +226,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     """Drops elements with probability p in training, and does nothing otherwise; see `fa.dropout`.
 
     Args:
-        input: any shape, float32 or float64.
+        input: any shape, any floating dtype.
         p: the probability.
         training: whether to drop at all.
 

@@ -26,7 +26,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Uniform random numbers of [a, b).
 
     Args:
-        tensor: float32 or float64, contiguous.
+        tensor: any floating dtype, contiguous.
         a: the smallest.
         b: the bound.
 
@@ -46,7 +46,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Normal random numbers.
 
     Args:
-        tensor: float32 or float64, contiguous.
+        tensor: any floating dtype, contiguous.
         mean: the mean.
         std: the standard deviation.
 

@@ -30,6 +30,7 @@ class Attention(Op):
     arrays = ("query", "key", "value", "attn_mask", "alibi_slopes", "sinks")
     required = 3
     differentiable = ("query", "key", "value", "attn_mask", "alibi_slopes", "sinks")
+    autocast = "lower"
 
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:
         query, key, value = arrays[:3]
@@ -114,7 +115,7 @@ def scaled_dot_product_attention(
                       x x . .                     x x x x
 
     Args:
-        query: (B, H, T, D), float32 or float64, any strides; also (H, T, D) and (T, D). D from 1 to 256.
+        query: (B, H, T, D), any floating dtype, any strides; also (H, T, D) and (T, D). D from 1 to 256.
         key: (B, Hkv, S, D), the dtype of `query`.
         value: (B, Hkv, S, Dv).
         attn_mask: broadcastable to (B, H, T, S). bool: True = attend. The dtype of `query`: added; it has a gradient.
@@ -138,7 +139,7 @@ def scaled_dot_product_attention(
 
     Raises:
         ValueError: shapes that do not fit, named with their axes; an unknown `layout` or `causal_align`.
-        TypeError: dtypes other than float32 and float64, or mixed.
+        TypeError: dtypes that are not floating, or mixed.
         UnsupportedError: an option that this backend has no kernel for.
 
     Example:

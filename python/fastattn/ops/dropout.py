@@ -54,7 +54,7 @@ def dropout(x: Array, p: float = 0.5, *, seed: int | None = None, out: Array | N
     .. math:: y_i = [u_i \ge p] \, x_i / (1 - p)
 
     Args:
-        x: any shape and strides, float32 or float64.
+        x: any shape and strides, any floating dtype.
         p: probability of dropping an element, 0 to 1.
         seed: key of the Philox stream that u comes from, default the next of the global stream (`fa.manual_seed`).
         out: an array like `x` to write to; may be `x` itself.
@@ -64,7 +64,7 @@ def dropout(x: Array, p: float = 0.5, *, seed: int | None = None, out: Array | N
 
     Raises:
         ValueError: `p` outside 0 to 1, or `out` of another shape.
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa

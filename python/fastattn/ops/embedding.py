@@ -58,7 +58,7 @@ def embedding(index: Array, weight: Array, padding_idx: int | None = None) -> Ar
 
     Args:
         index: row numbers of any shape, 0 to V - 1; int32 or int64.
-        weight: (V, D), float32 or float64.
+        weight: (V, D), any floating dtype.
         padding_idx: a row that gets no gradient; a negative one counts from the end.
 
     Returns:
@@ -66,7 +66,7 @@ def embedding(index: Array, weight: Array, padding_idx: int | None = None) -> Ar
 
     Raises:
         ValueError: `weight` is not 2-D; `padding_idx` out of range.
-        TypeError: `index` is not int32 or int64; `weight` not float32 or float64.
+        TypeError: `index` is not int32 or int64; `weight` not of a floating dtype.
         IndexError: an index out of range.
 
     Example:

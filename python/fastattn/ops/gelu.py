@@ -56,7 +56,7 @@ def gelu(x: Array, approximate: str = "none", *, out: Array | None = None) -> Ar
     .. math:: y = x \Phi(x), \quad \text{tanh form:} \; y = x (1 + \tanh(\sqrt{2 / \pi} (x + 0.044715 x^3))) / 2
 
     Args:
-        x: any shape and strides, float32 or float64.
+        x: any shape and strides, any floating dtype.
         approximate: "none" (erf) or "tanh".
         out: an array like `x` to write to; may be `x` itself.
 
@@ -65,7 +65,7 @@ def gelu(x: Array, approximate: str = "none", *, out: Array | None = None) -> Ar
 
     Raises:
         ValueError: an unknown `approximate`, or `out` of another shape.
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa

@@ -16,14 +16,14 @@ def grad_norm(grads: Sequence[Array]) -> float:
     .. math:: \sqrt{\sum_i \sum_j g_{ij}^2}
 
     Args:
-        grads: contiguous arrays, float32 or float64. Squares are summed in float64.
+        grads: contiguous arrays, any floating dtype. Squares are summed in float64.
 
     Returns:
         The norm; 0 for an empty list.
 
     Raises:
         ValueError: an array that is not contiguous.
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa
@@ -40,12 +40,12 @@ def grad_scale(grads: Sequence[Array], scale: float) -> None:
     """Multiplies all tensors by one number, in place.
 
     Args:
-        grads: contiguous arrays, float32 or float64.
+        grads: contiguous arrays, any floating dtype.
         scale: the factor.
 
     Raises:
         ValueError: an array that is not contiguous or not writeable; nothing changes.
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa

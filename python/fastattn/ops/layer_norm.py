@@ -72,7 +72,7 @@ def layer_norm(
     .. math:: y = (x - \mathrm{mean}) / \sqrt{\mathrm{var} + \mathrm{eps}} \cdot \mathrm{weight} + \mathrm{bias}
 
     Args:
-        x: (..., *normalized_shape), float32 or float64.
+        x: (..., *normalized_shape), any floating dtype.
         normalized_shape: the last axes of `x`; an int is one axis.
         weight: normalized_shape, or None for 1.
         bias: normalized_shape, or None for 0.
@@ -84,7 +84,7 @@ def layer_norm(
 
     Raises:
         ValueError: the last axes of `x`, or `weight` or `bias`, are not `normalized_shape`.
-        TypeError: dtypes other than float32 and float64, or mixed.
+        TypeError: dtypes that are not floating, or mixed.
 
     Example:
         >>> import numpy as np, fastattn as fa

@@ -28,6 +28,7 @@ class Matmul(Op):
     arrays = ("a", "b", "bias", "residual")
     required = 2
     differentiable = ("a", "b", "bias", "residual")
+    autocast = "lower"
 
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:
         a, b = arrays[0], arrays[1]
@@ -95,7 +96,7 @@ def matmul(
     .. math:: \mathrm{out} = \mathrm{activation}(A B + \mathrm{bias}) + \mathrm{residual}
 
     Args:
-        a: (..., M, K), or (..., K, M) with `transpose_a`; float32 or float64, any strides. (K,) is a row.
+        a: (..., M, K), or (..., K, M) with `transpose_a`; any floating dtype, any strides. (K,) is a row.
         b: (..., K, N), or (..., N, K) with `transpose_b`; the dtype of `a`. (K,) is a column. Batch axes broadcast.
         transpose_a, transpose_b: read the last two axes swapped; nothing is copied.
         bias: (N,), added to every row.
@@ -108,7 +109,7 @@ def matmul(
 
     Raises:
         ValueError: shapes that do not fit, named with their axes; an unknown `activation`.
-        TypeError: dtypes other than float32 and float64, or mixed.
+        TypeError: dtypes that are not floating, or mixed.
 
     Example:
         >>> import numpy as np, fastattn as fa

@@ -23,7 +23,7 @@ def uniform_(array: Array, low: float = 0.0, high: float = 1.0, *, seed: int | N
     """Fills an array with uniform random numbers of [low, high), in place.
 
     Args:
-        array: contiguous, float32 or float64.
+        array: contiguous, any floating dtype.
         low: the smallest value.
         high: the bound above.
         seed: key of the Philox stream, default the next of the global stream (`fa.manual_seed`).
@@ -33,7 +33,7 @@ def uniform_(array: Array, low: float = 0.0, high: float = 1.0, *, seed: int | N
 
     Raises:
         ValueError: `array` is not contiguous, or not writeable.
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa
@@ -50,7 +50,7 @@ def normal_(array: Array, mean: float = 0.0, std: float = 1.0, *, seed: int | No
     """Fills an array with normal random numbers, in place.
 
     Args:
-        array: contiguous, float32 or float64.
+        array: contiguous, any floating dtype.
         mean: the mean.
         std: the standard deviation.
         seed: key of the Philox stream, default the next of the global stream (`fa.manual_seed`).
@@ -60,7 +60,7 @@ def normal_(array: Array, mean: float = 0.0, std: float = 1.0, *, seed: int | No
 
     Raises:
         ValueError: `array` is not contiguous, or not writeable.
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa

@@ -17,6 +17,7 @@ class Softmax(Op):
 
     arrays = ("x", "mask")
     differentiable = ("x", "mask")
+    autocast = "float32"
 
     def __init__(self, name: str) -> None:
         self.name = name  # type: ignore[misc]  # softmax and log_softmax are one op with a flag
@@ -87,7 +88,7 @@ def softmax(
     A row with nothing to keep (all masked, or all -inf) gives 0 and gradient 0.
 
     Args:
-        x: any shape and strides, float32 or float64.
+        x: any shape and strides, any floating dtype.
         axis: the axis to normalise, default the last; `dim` is the same.
         mask: broadcastable to `x`. bool: True = keep. `x.dtype`: added to the scores; it has a gradient.
         scale: multiplies `x`.
@@ -98,7 +99,7 @@ def softmax(
 
     Raises:
         ValueError: `axis` out of range, `mask` not broadcastable, `out` of another shape.
-        TypeError: dtypes other than float32 and float64, or mixed.
+        TypeError: dtypes that are not floating, or mixed.
 
     Example:
         >>> import numpy as np, fastattn as fa
@@ -127,7 +128,7 @@ def log_softmax(
     A row with nothing to keep gives -inf and gradient 0.
 
     Args:
-        x: any shape and strides, float32 or float64.
+        x: any shape and strides, any floating dtype.
         axis: the axis to normalise, default the last; `dim` is the same.
         mask: broadcastable to `x`. bool: True = keep. `x.dtype`: added to the scores; it has a gradient.
         scale: multiplies `x`.
@@ -138,7 +139,7 @@ def log_softmax(
 
     Raises:
         ValueError: `axis` out of range, `mask` not broadcastable, `out` of another shape.
-        TypeError: dtypes other than float32 and float64, or mixed.
+        TypeError: dtypes that are not floating, or mixed.
 
     Example:
         >>> import numpy as np, fastattn as fa

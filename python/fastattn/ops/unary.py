@@ -55,7 +55,8 @@ class Unary(Op):
             return (dout * (1 - kept * kept),)
         slope = kind.empty(kept.shape, kept.dtype, kept)
         _C.unary(-(kept * kept), slope, EXP.code)
-        return (dout * slope * TWO_OVER_SQRT_PI,)
+        slope *= TWO_OVER_SQRT_PI  # in place: a bfloat16 array times a number is float32 to NumPy
+        return (dout * slope,)
 
 
 EXP = Unary("exp", 0)
@@ -68,14 +69,14 @@ def exp(x: Array, *, out: Array | None = None) -> Array:
     """Exponential, element by element.
 
     Args:
-        x: any shape and strides, float32 or float64.
+        x: any shape and strides, any floating dtype.
         out: an array like `x` to write to; may be `x` itself.
 
     Returns:
         An array of the kind, shape and dtype of `x`. docs/numerics.md has the largest error.
 
     Raises:
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa
@@ -91,14 +92,14 @@ def log(x: Array, *, out: Array | None = None) -> Array:
     """Natural logarithm, element by element; -inf at 0 and NaN below.
 
     Args:
-        x: any shape and strides, float32 or float64.
+        x: any shape and strides, any floating dtype.
         out: an array like `x` to write to; may be `x` itself.
 
     Returns:
         An array of the kind, shape and dtype of `x`. docs/numerics.md has the largest error.
 
     Raises:
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa
@@ -114,14 +115,14 @@ def tanh(x: Array, *, out: Array | None = None) -> Array:
     """Hyperbolic tangent, element by element.
 
     Args:
-        x: any shape and strides, float32 or float64.
+        x: any shape and strides, any floating dtype.
         out: an array like `x` to write to; may be `x` itself.
 
     Returns:
         An array of the kind, shape and dtype of `x`. docs/numerics.md has the largest error.
 
     Raises:
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa
@@ -139,14 +140,14 @@ def erf(x: Array, *, out: Array | None = None) -> Array:
     .. math:: \mathrm{erf}(x) = \frac{2}{\sqrt{\pi}} \int_0^x e^{-t^2} dt
 
     Args:
-        x: any shape and strides, float32 or float64.
+        x: any shape and strides, any floating dtype.
         out: an array like `x` to write to; may be `x` itself.
 
     Returns:
         An array of the kind, shape and dtype of `x`. docs/numerics.md has the largest error.
 
     Raises:
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa

@@ -1,7 +1,8 @@
 """Every op, at least once: how it is called, what it should give, and what its gradients should be.
 
 `fastattn doctor` and the tests that hold for all ops walk this table. A new op, or a form of one that runs another
-kernel, is one entry; a new dtype is one name in FLOATS, or in the `dtypes` of the ops that have it.
+kernel, is one entry; a new dtype comes with tolerance.DTYPES, or with the `dtypes` of
+the ops that have it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import numpy as np
 import fastattn as fa
 
 from . import reference
+from .tolerance import DTYPES, accumulator
 
 NDArray = np.ndarray[Any, Any]
 Arguments = tuple[Any, ...]
 
-FLOATS = ("float32", "float64")
+FLOATS = tuple(dtype.name for dtype in DTYPES)
 
 
 class Draw:
@@ -29,12 +31,13 @@ class Draw:
     def __init__(self, seed: int, dtype: str) -> None:
         self.rng = np.random.default_rng(seed)
         self.dtype = np.dtype(dtype)
+        self.state = accumulator(self.dtype)  # the dtype of statistics and of an optimizer's state
 
-    def normal(self, *shape: int) -> NDArray:
-        return np.asarray(self.rng.standard_normal(shape)).astype(self.dtype)
+    def normal(self, *shape: int, dtype: Any = None) -> NDArray:
+        return np.asarray(self.rng.standard_normal(shape)).astype(dtype or self.dtype)
 
-    def positive(self, *shape: int) -> NDArray:
-        return np.asarray(self.rng.random(shape) + 0.01).astype(self.dtype)
+    def positive(self, *shape: int, dtype: Any = None) -> NDArray:
+        return np.asarray(self.rng.random(shape) + 0.01).astype(dtype or self.dtype)
 
     def ids(self, high: int, *shape: int) -> NDArray:
         return self.rng.integers(0, high, shape)
@@ -60,6 +63,7 @@ class OpCase:
     options: dict[str, Any] = field(default_factory=dict)
     label: str = ""  # what sets it apart from other cases of the op
     dtypes: tuple[str, ...] = FLOATS
+    statistic: bool = False  # whether the result is of the dtype of statistics
     exception: str = ""  # the name under which tolerance.EXCEPTIONS lists `backward`
 
     @property
@@ -221,6 +225,7 @@ OP_CASES: tuple[OpCase, ...] = (
         reference.cross_entropy,
         ROWS,
         reference.cross_entropy_backward,
+        statistic=True,
     ),
     OpCase(
         "embedding",
@@ -244,7 +249,7 @@ OP_CASES: tuple[OpCase, ...] = (
     ),
     OpCase(
         "adam_step",
-        lambda d, n: (d.normal(n), d.normal(n), d.normal(n), d.positive(n)),
+        lambda d, n: (d.normal(n), d.normal(n), d.normal(n, dtype=d.state), d.positive(n, dtype=d.state)),
         _adam,
         lambda p, g, m, v, **options: reference.adam(p, g, m, v, v, **options),
         FLAT,
@@ -252,7 +257,7 @@ OP_CASES: tuple[OpCase, ...] = (
     ),
     OpCase(
         "sgd_step",
-        lambda d, n: (d.normal(n), d.normal(n), d.normal(n)),
+        lambda d, n: (d.normal(n), d.normal(n), d.normal(n, dtype=d.state)),
         _sgd,
         reference.sgd,
         FLAT,

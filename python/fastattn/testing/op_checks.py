@@ -65,7 +65,8 @@ def _sample(case: OpCase, dtype: str, size: tuple[int, ...]) -> _Sample:
     results = expect(case.reference, *arguments, case=case.name, **case.options)
     if case.backward is None:
         return _Sample(arguments, results)
-    dout = Draw(1, dtype).normal(*np.shape(results[0].naive))
+    draw = Draw(1, dtype)
+    dout = draw.normal(*np.shape(results[0].naive), dtype=draw.state if case.statistic else None)
     name = case.exception or f"gradient of {case.name}"
     return _Sample(arguments, results, dout, expect(case.backward, dout, *arguments, case=name, **case.options))
 
