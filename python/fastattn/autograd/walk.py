@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from fastattn._runtime import mode as runtime
 from fastattn.ops import _kinds
 
 from .hooks import Hooks
@@ -238,7 +239,10 @@ def seed_gradient(name: str, tensor: Base, gradient: Any) -> Array:
 def walk(
     starts: Sequence[tuple[Base, Array]], retain_graph: bool, wanted: dict[Any, Array | None] | None = None
 ) -> None:
-    """Sends gradients from some tensors back to the leaves, or to what is `wanted`."""
+    """Sends gradients from some tensors back to the leaves, or to what is `wanted`. Within explain() the gradients are
+    nothing's, and the graph stays to be walked."""
+    if runtime.explaining:
+        retain_graph, wanted = True, wanted or {}
     state = _Walk(retain_graph, wanted)
     # Gradients of inf and NaN are results like others, as they are in the kernels.
     with np.errstate(all="ignore"):

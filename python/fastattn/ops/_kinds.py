@@ -14,6 +14,7 @@ import numpy as np
 from numpy import ndarray
 
 from fastattn import _C
+from fastattn._runtime import mode
 
 if TYPE_CHECKING:
     from ._op import Array, Op
@@ -203,7 +204,10 @@ def raw_list(op: str, name: str, arrays: Sequence[Array] | None) -> list[Array] 
 
 
 def mutated(*lists: Sequence[Array] | None) -> None:
-    """Takes note that the arrays of these lists have been written to in place."""
+    """Takes note that the arrays of these lists have been written to in place: everything that an op writes to, but
+    what it has allocated itself, passes here. Within explain() nothing was written."""
+    if mode.explaining:
+        return
     for arrays in lists:
         for a in arrays or ():
             if type(a) is not ndarray:

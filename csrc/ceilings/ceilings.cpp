@@ -1,4 +1,4 @@
-// The machine's own limits, measured: what a kernel's rate is divided by. Compiled on demand by ceilings.py.
+// The machine's own limits, measured: what a kernel's rate is divided by. python/fastattn/_ceilings.py calls it.
 //
 // - fa_peak: FLOP/s of loops of multiply-adds that stay in registers, one loop for every thread.
 // - fa_bandwidth: bytes/s of reading, copying or updating in place memory that each thread has its own share of.

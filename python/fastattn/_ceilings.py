@@ -1,48 +1,34 @@
 """The machine's limits, measured: FLOP/s of multiply-adds in registers, and bandwidth of memory by kind of traffic.
 
-`ceilings.cpp` is compiled on first use with $CXX, c++ or g++, and kept in bench/build by the hash of its source.
+The loops are in csrc/ceilings, compiled into libfastattn_ceilings.so beside this file. `fa.explain` and the benchmarks
+divide by what they find.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
-import os
-import shutil
-import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-SOURCE = Path(__file__).with_name("ceilings.cpp")
-BUILD = Path(__file__).with_name("build")
-FLAGS = ("-O3", "-std=c++20", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread")
+LIBRARY = Path(__file__).with_name("libfastattn_ceilings.so")
 
 VECTOR_BYTES = {"xmm": 16, "ymm": 32, "zmm": 64}
 VECTORS = {"scalar": "xmm", "avx2": "ymm", "avx512": "zmm"}  # the widest registers that an instruction set has
 TRAFFIC = {"read": 0, "copy": 1, "stream": 2, "update": 3}  # stream: a copy with non-temporal stores
 GRAIN = 128 << 10  # a thread's share of the memory is a multiple of this many bytes
-
-
-class NoCompilerError(RuntimeError):
-    """There is no C++ compiler to build the loops with."""
+LARGE = 512 << 20  # more bytes than this are DRAM all the same
 
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
-    if compiler is None:
-        msg = "bench: no C++ compiler found to measure the machine's limits with; install g++ or set CXX"
-        raise NoCompilerError(msg)
-    key = hashlib.sha256(SOURCE.read_bytes() + " ".join((compiler, *FLAGS)).encode()).hexdigest()[:12]
-    path = BUILD / f"ceilings-{key}.so"
-    if not path.exists():
-        BUILD.mkdir(exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}")
-        subprocess.run([compiler, *FLAGS, "-o", str(unfinished), str(SOURCE)], check=True)
-        unfinished.replace(path)  # two runs at once both see a whole file
-    library = ctypes.CDLL(str(path))
+    try:
+        library = ctypes.CDLL(str(LIBRARY))
+    except OSError as error:
+        msg = f"fastattn: cannot load {LIBRARY}, which measures the machine's limits; reinstall fastattn ({error})"
+        raise ImportError(msg) from None
     library.fa_peak.restype = ctypes.c_double
     library.fa_peak.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_double)
     library.fa_bandwidth.restype = ctypes.c_double
@@ -57,12 +43,13 @@ def vectors_here() -> list[str]:
 
 
 def flops(vector: str, dtype: str, threads: int, seconds: float = 0.02) -> float:
-    """FLOP/s of independent multiply-adds on registers named `vector`, in float32 or float64."""
-    return float(_library().fa_peak(VECTOR_BYTES[vector], np.dtype(dtype).itemsize, threads, seconds))
+    """FLOP/s of independent multiply-adds on registers named `vector`: float64's, or float32's, in which the narrower
+    dtypes are summed too."""
+    return float(_library().fa_peak(VECTOR_BYTES[vector], 8 if dtype == "float64" else 4, threads, seconds))
 
 
 @functools.lru_cache(maxsize=2)
-def _memory(size: int) -> np.ndarray:
+def _memory(size: int) -> np.ndarray[Any, Any]:
     """`size` bytes aligned to 64, written once so that every page is there."""
     block = np.ones(size + 64, np.uint8)
     start = -block.ctypes.data % 64
@@ -74,15 +61,21 @@ def bandwidth(traffic: str, size: int, threads: int, seconds: float = 0.02) -> f
 
     A size below the caches' gives their bandwidth, which is the limit of an op on that much.
     """
-    share = max(1, size // (GRAIN * threads)) * GRAIN
+    share = max(1, min(size, LARGE) // (GRAIN * threads)) * GRAIN
     memory = _memory(share * threads)
     return float(
         _library().fa_bandwidth(TRAFFIC[traffic], memory.ctypes.data, share * threads, threads, seconds),
     )
 
 
+def best_bandwidth(traffic: str, size: int, threads: int, seconds: float = 0.02) -> float:
+    """`bandwidth`; of a copy, the better of both kinds of store: which of them wins depends on the size."""
+    kinds = ("copy", "stream") if traffic == "copy" else (traffic,)
+    return max(bandwidth(kind, size, threads, seconds) for kind in kinds)
+
+
 def survey(threads: int, seconds: float = 0.1, size: int = 256 << 20) -> dict[str, float]:
-    """Every limit, on one thread and on `threads`: what a run prints first."""
+    """Every limit, on one thread and on `threads`: what a benchmark prints first."""
     found: dict[str, float] = {}
     for n in sorted({1, threads}):
         for dtype in ("float32", "float64"):
@@ -92,3 +85,24 @@ def survey(threads: int, seconds: float = 0.1, size: int = 256 << 20) -> dict[st
         for traffic in TRAFFIC:
             found[f"{traffic} x{n}"] = bandwidth(traffic, size, n, seconds)
     return found
+
+
+# The roofline of one kernel -------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=64)
+def _peak(isa: str, dtype: str, threads: int) -> float:
+    return max(flops(VECTORS[isa], dtype, threads, 0.005) for _ in range(4))
+
+
+@functools.lru_cache(maxsize=64)
+def _bandwidth(size: int, threads: int) -> float:
+    return max(best_bandwidth("copy", size, threads, 0.005) for _ in range(4))
+
+
+def roofline(work: float, traffic: float, dtype: str, isa: str, threads: int) -> float:
+    """Seconds that `work` FLOPs over `traffic` bytes take at this machine's limits: the longer of the two. A limit is
+    measured when it is first asked for, in some 50 ms, and kept."""
+    compute = work / _peak(isa, dtype, threads) if work else 0.0
+    size = 1 << max(0, int(traffic) - 1).bit_length()  # powers of two, so that few sizes are measured
+    return max(compute, traffic / _bandwidth(size, threads) if traffic else 0.0)
