@@ -7,6 +7,7 @@ from .dropout import dropout
 from .embedding import embedding
 from .gelu import gelu
 from .grad_norm import grad_norm, grad_scale
+from .kv_cache import KVCache, attention_with_kv_cache
 from .layer_norm import layer_norm
 from .matmul import matmul
 from .random import normal_, uniform_
@@ -16,7 +17,9 @@ from .unary import erf, exp, log, tanh
 
 __all__ = [
     "AttentionResult",
+    "KVCache",
     "adam_step",
+    "attention_with_kv_cache",
     "cross_entropy",
     "dropout",
     "embedding",
