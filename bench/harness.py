@@ -271,14 +271,14 @@ class Limits:
     """The limits beside a case: one sample a round."""
 
     def __init__(self, case: Case, isa: str, threads: int) -> None:
-        self.case, self.vector, self.threads = case, _ceilings.VECTORS[isa], threads
+        self.case, self.isa, self.threads = case, isa, threads
         self.peaks: list[float] = []
         self.bandwidths: list[float] = []
 
     def sample(self) -> None:
         case = self.case
         if case.flops:
-            self.peaks.append(best_burst(lambda s: _ceilings.flops(self.vector, case.dtype, self.threads, s)))
+            self.peaks.append(best_burst(lambda s: _ceilings.peak(self.isa, case.dtype, self.threads, s)))
         if case.bytes:
             self.bandwidths.append(
                 best_burst(lambda s: _ceilings.best_bandwidth(case.traffic, int(case.bytes), self.threads, s))

@@ -16,7 +16,8 @@ import numpy as np
 LIBRARY = Path(__file__).with_name("libfastattn_ceilings.so")
 
 VECTOR_BYTES = {"xmm": 16, "ymm": 32, "zmm": 64}
-VECTORS = {"scalar": "xmm", "avx2": "ymm", "avx512": "zmm"}  # the widest registers that an instruction set has
+# The widest registers that an instruction set has.
+VECTORS = {"scalar": "xmm", "avx2": "ymm", "avx512": "zmm", "avx512_bf16": "zmm"}
 TRAFFIC = {"read": 0, "copy": 1, "stream": 2, "update": 3}  # stream: a copy with non-temporal stores
 GRAIN = 128 << 10  # a thread's share of the memory is a multiple of this many bytes
 LARGE = 512 << 20  # more bytes than this are DRAM all the same
@@ -43,9 +44,19 @@ def vectors_here() -> list[str]:
 
 
 def flops(vector: str, dtype: str, threads: int, seconds: float = 0.02) -> float:
-    """FLOP/s of independent multiply-adds on registers named `vector`: float64's, or float32's, in which the narrower
-    dtypes are summed too."""
-    return float(_library().fa_peak(VECTOR_BYTES[vector], 8 if dtype == "float64" else 4, threads, seconds))
+    """FLOP/s of independent multiply-adds on registers named `vector`, in float32 or float64, or with "bfloat16" of
+    those of pairs (VDPBF16PS, on zmm)."""
+    item = {"float64": 8, "float32": 4, "bfloat16": 2}[dtype]
+    return float(_library().fa_peak(VECTOR_BYTES[vector], item, threads, seconds))
+
+
+def peak(isa: str, dtype: str, threads: int, seconds: float = 0.02) -> float:
+    """FLOP/s that kernels of an instruction set can reach on a dtype: 16 bits are multiplied in float32, but for bfloat16
+    where the CPU multiplies pairs of it."""
+    pairs = isa == "avx512_bf16" and dtype == "bfloat16"
+    return flops(
+        VECTORS[isa], "bfloat16" if pairs else "float64" if dtype == "float64" else "float32", threads, seconds
+    )
 
 
 @functools.lru_cache(maxsize=2)
@@ -92,7 +103,7 @@ def survey(threads: int, seconds: float = 0.1, size: int = 256 << 20) -> dict[st
 
 @functools.lru_cache(maxsize=64)
 def _peak(isa: str, dtype: str, threads: int) -> float:
-    return max(flops(VECTORS[isa], dtype, threads, 0.005) for _ in range(4))
+    return max(peak(isa, dtype, threads, 0.005) for _ in range(4))
 
 
 @functools.lru_cache(maxsize=64)

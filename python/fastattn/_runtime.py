@@ -101,7 +101,7 @@ class _Mode(threading.local):
 
 mode = _Mode()
 
-ISAS = ("avx512", "avx2", "scalar")  # every variant that a build has
+ISAS = ("avx512_bf16", "avx512", "avx2", "scalar")  # every variant that a build has
 _DTYPES = {"f64": "float64", "f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 
 
@@ -126,16 +126,27 @@ class Explanation(NamedTuple):
         when first asked for."""
         from . import _ceilings
 
-        *_, dtype, isa = self.kernel.split("_")
+        isa = _isa_of(self.kernel)
+        dtype = self.kernel.removesuffix(f"_{isa}").rpartition("_")[2]
         return _ceilings.roofline(self.flops, self.bytes, _DTYPES[dtype], isa, get_num_threads())
 
 
-def _why_not_others() -> dict[str, str]:
-    """Of each variant that is not in use, why."""
+def _isa_of(kernel: str) -> str:
+    """The instruction set of a kernel, by its name: op_dtype_isa."""
+    return next((isa for isa in ISAS if kernel.endswith(f"_{isa}")), "")
+
+
+def _why_not_others(kernel: str) -> dict[str, str]:
+    """Of each variant but the kernel's own, why it would not run."""
     here, active = _C.isa_list().split(","), _C.isa_active()
     chosen = f"{active} is the best that this machine runs" if active == here[0] else f"{active} is forced"
-    reasons = {name: chosen if name in here else "this machine does not run it" for name in ISAS if name != active}
-    return {**reasons, "cuda": "not in this build"}
+
+    def why(name: str) -> str:
+        if name not in here:
+            return "this machine does not run it"
+        return f"it has no kernel of its own for this, and runs {kernel}" if name == active else chosen
+
+    return {**{name: why(name) for name in ISAS if name != _isa_of(kernel)}, "cuda": "not in this build"}
 
 
 def explain(op: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Explanation]:
@@ -168,5 +179,4 @@ def explain(op: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Explanati
     finally:
         mode.explaining = False
         records = _C.stop_recording()
-    others = _why_not_others()
-    return [Explanation(*record, others) for record in records]
+    return [Explanation(*record, _why_not_others(record[0])) for record in records]

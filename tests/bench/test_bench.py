@@ -75,8 +75,11 @@ def test_every_suite_is_listed() -> None:
 
 def test_limits_are_positive() -> None:
     for vector in _ceilings.vectors_here():
-        for dtype in ("float32", "float64", "bfloat16"):
+        for dtype in ("float32", "float64"):
             assert _ceilings.flops(vector, dtype, 1, 0.001) > 0
+    for isa in fa.build_info()["isas"]:
+        for dtype in ("float32", "float64", "bfloat16", "float16"):
+            assert _ceilings.peak(isa, dtype, 1, 0.001) > 0
     for traffic in _ceilings.TRAFFIC:
         assert _ceilings.bandwidth(traffic, 1 << 20, 2, 0.001) > 0
     assert _ceilings.bandwidth("copy", 0, 1, 0.001) > 0  # never less than a grain

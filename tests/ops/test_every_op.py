@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 import fastattn as fa
-from fastattn.testing import assert_same_bits, assert_same_for_any_threads, isas, unchanged
+from fastattn._runtime import ISAS
+from fastattn.testing import (
+    assert_same_bits,
+    assert_same_for_any_threads,
+    forced_isa,
+    isas,
+    unchanged,
+    variants,
+)
 from fastattn.testing.op_cases import OP_CASES, copies
 from fastattn.testing.op_checks import check_case
 
@@ -23,9 +31,11 @@ def test_every_op_has_a_case():
 @pytest.mark.smoke
 @pytest.mark.parametrize("case", CASES)
 def test_reference_and_finite_differences(case):
-    found = list(check_case(case, isas()))
+    found = list(check_case(case, [*isas(), *variants()]))
     assert [f for f in found if f.problem] == []
-    assert {(f.isa, f.dtype) for f in found} == {(isa, dtype) for isa in isas() for dtype in case.dtypes}
+    assert {(f.isa, f.dtype) for f in found if "_" not in f.isa} == {(i, d) for i in isas() for d in case.dtypes}
+    for f in found:  # a variant only where it has a kernel of its own
+        assert f.check == "backward" or not f.kernels or any(k.endswith(f"_{f.isa}") for k in f.kernels)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -44,7 +54,7 @@ def test_explain_answers_what_then_runs(isa, case):
     assert what.bytes > 0
     assert what.workspace >= 0
     assert what.roofline > 0
-    assert set(what.others) == {"avx512", "avx2", "scalar", "cuda"} - {isa}
+    assert set(what.others) == {*ISAS, "cuda"} - {isa}
     case.call(*arguments, **case.options)
     assert fa.last_kernel() == what.kernel
 
@@ -137,11 +147,34 @@ def test_explain_in_one_thread_leaves_others_alone():
 
 def test_explain_says_why_not_the_others(isa):
     others = fa.explain(fa.exp, np.ones(3))[0].others
-    best = fa.build_info()["isas"][0]
-    for name in fa.build_info()["isas"]:
-        if name != isa:
-            assert others[name] == (f"{isa} is the best that this machine runs" if isa == best else f"{isa} is forced")
+    here = fa.build_info()["isas"]
+    for name in {*ISAS} - {isa}:
+        best = f"{isa} is the best that this machine runs" if isa == here[0] else f"{isa} is forced"
+        assert others[name] == (best if name in here else "this machine does not run it")
     assert others["cuda"] == "not in this build"
+
+
+@pytest.mark.parametrize("name", variants())
+def test_explain_of_a_variant(name):
+    x, base = np.ones((4, 4), fa.bfloat16), name.partition("_")[0]
+    with forced_isa(name):
+        (own,), (shared,) = fa.explain(fa.matmul, x, x), fa.explain(fa.gelu, x)
+    assert own.kernel == f"matmul_bf16_{name}"
+    assert own.others[base].startswith(f"{name} is ")
+    assert shared.kernel == f"gelu_fwd_bf16_{base}"
+    assert shared.others[name] == f"it has no kernel of its own for this, and runs gelu_fwd_bf16_{base}"
+    assert own.roofline > 0 < shared.roofline
+
+
+def test_explain_leaves_a_cache_alone():
+    x, cache = np.ones((1, 2, 3, 4)), fa.KVCache()
+    cache.append(x, x)
+    (what,) = fa.explain(fa.attention_with_kv_cache, x, cache, x, x)
+    assert what.kernel.startswith("attention_fwd_f64_")
+    fa.explain(cache.append, x, x)
+    assert cache.length == 3
+    fa.attention_with_kv_cache(x, cache, x, x)
+    assert cache.length == 6
 
 
 def test_roofline_is_the_longer_of_both_limits(monkeypatch):

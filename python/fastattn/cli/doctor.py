@@ -12,7 +12,8 @@ from typing import Any
 
 import fastattn as fa
 from fastattn.io import atomic_write
-from fastattn.testing import isas
+from fastattn.testing import isas, variants
+from fastattn.testing.asserts import has_own_kernels
 from fastattn.testing.op_cases import OP_CASES
 from fastattn.testing.op_checks import BACKWARD, DIFFERENCES, FORWARD, Finding, blame, check_case
 
@@ -37,7 +38,7 @@ def run(receipt: Path | None) -> None:
     if receipt is not None and not receipt.parent.is_dir():
         msg = f"doctor: no folder {receipt.parent} to keep the receipt in"
         raise FileNotFoundError(msg)
-    names = isas()
+    names = [*isas(), *variants()]
     machine = info.collect()
     print(f"fastattn {machine['version']}, {machine['cpu']}, {machine['threads']['used']} threads\n")
     findings = _check_ops(names)
@@ -65,9 +66,12 @@ def _check_ops(names: Sequence[str]) -> list[Finding]:
     """Runs every check, a line for each case's results and one for its gradients. A line begins before its checks run:
     should a kernel end the process, the last line says which."""
     dtypes = list(dict.fromkeys(dtype for case in OP_CASES for dtype in case.dtypes))
-    columns = [(isa, dtype) for isa in names for dtype in dtypes]
+    columns = [
+        (isa, dtype) for isa in names for dtype in dtypes if any(has_own_kernels(isa, c.op, dtype) for c in OP_CASES)
+    ]
     short = {"float32": "f32", "float64": "f64", "float16": "f16", "bfloat16": "bf16"}
-    print(" " * NAME + "".join(f"{name:^{CELL * len(dtypes)}}" for name in names))
+    widths = {name: CELL * sum(isa == name for isa, _ in columns) for name in names}
+    print(" " * NAME + "".join(f"{name:^{max(width, len(name) + 2)}}" for name, width in widths.items()))
     title = "largest error, of the allowed one"
     print(f"{title:{NAME}}" + "".join(f"{short[dtype]:>{CELL}}" for _, dtype in columns) + "  finite differences")
     findings = []

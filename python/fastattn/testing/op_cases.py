@@ -143,6 +143,14 @@ def _attention(label: str, rows: int, dim: int, mask: str = "", kv_heads: int = 
     )
 
 
+def _with_cache(query: Any, key: Any, value: Any) -> Any:
+    """The tokens of the queries go behind the others, which are in the cache."""
+    before = key.shape[2] - query.shape[2]
+    cache = fa.KVCache()
+    cache.append(key[:, :, :before], value[:, :, :before])
+    return fa.attention_with_kv_cache(query, cache, key[:, :, before:], value[:, :, before:])
+
+
 def _unary(op: str, function: Any, slope: Callable[[NDArray], Any], make: Callable[..., Arguments]) -> OpCase:
     return OpCase(op, make, getattr(fa, op), function, FLAT, lambda dout, x: dout * slope(x))
 
@@ -179,10 +187,10 @@ OP_CASES: tuple[OpCase, ...] = (
     _attention("additive mask", 70, 16, "additive"),
     OpCase(
         "attention_with_kv_cache",
-        lambda d, rows, dim: (d.normal(1, 2, rows, dim), d.normal(1, 2, rows, dim), d.normal(1, 2, rows, dim)),
-        lambda query, key, value: fa.attention_with_kv_cache(query, fa.KVCache(), key, value),
-        lambda query, key, value: reference.attention(query, key, value, is_causal=True),
-        ((4, 3), (70, 16)),
+        lambda d, rows, dim: (d.normal(2, 2, rows, dim), d.normal(2, 2, 3 * rows, dim), d.normal(2, 2, 3 * rows, dim)),
+        _with_cache,
+        lambda q, k, v: reference.attention(q, k, v, is_causal=True, causal_align="bottom_right"),
+        ((4, 3), (1, 64), (37, 64)),
     ),
     OpCase("softmax", _normal, fa.softmax, reference.softmax, ROWS, reference.softmax_backward),
     OpCase(

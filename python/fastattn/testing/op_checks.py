@@ -10,6 +10,7 @@ import numpy as np
 
 import fastattn as fa
 
+from .asserts import has_own_kernels
 from .isa import forced_isa
 from .op_cases import Arguments, Draw, OpCase, copies
 from .tolerance import Deviation, Expected, expect
@@ -104,7 +105,8 @@ def _differences(case: OpCase, samples: Sequence[_Sample], finding: Finding) -> 
 
 
 def check_case(case: OpCase, isas: Sequence[str]) -> Iterator[Finding]:
-    """Every check of a case, in all its dtypes, on some instruction sets. An exception is a finding too."""
+    """Every check of a case, in all its dtypes, on some instruction sets; of a variant (testing.variants) those that it
+    has a kernel of its own for. An exception is a finding too."""
     for dtype in case.dtypes:
         samples = [_sample(case, dtype, size) for size in case.sizes]  # the reference, once for all
         checks = {FORWARD: _forward}
@@ -113,6 +115,8 @@ def check_case(case: OpCase, isas: Sequence[str]) -> Iterator[Finding]:
             if dtype == "float64":
                 checks[DIFFERENCES] = _differences
         for isa in isas:
+            if not has_own_kernels(isa, case.op, dtype):
+                continue
             for name, check in checks.items():
                 finding = Finding(case.name, name, dtype, isa)
                 try:
