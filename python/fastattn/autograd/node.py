@@ -20,6 +20,7 @@ import numpy as np
 from numpy import ndarray
 
 from fastattn.ops import _kinds
+from fastattn.ops.binary import binary
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -277,16 +278,24 @@ def _own(holder: Any, key: Any) -> Array:
 def _add(table: dict[Any, Array], key: Any, values: Sequence[Array], i: int) -> None:
     """table[key] += values[i], changing no array that others hold. The sum is the same whichever of them is reused."""
     if _exclusive(table, key):
-        table[key] += values[i]
+        _accumulate(table[key], values[i])
         return
     old = table[key]
     if _exclusive(values, i) and values[i].flags.c_contiguous:
-        array_module(old).add(old, values[i], out=values[i])
+        _accumulate(values[i], old)
         table[key] = values[i]
-    elif type(old) is ndarray and old.nbytes >= LARGE:
-        table[key] = np.add(old, values[i], out=_kinds.NUMPY.empty(old.shape, old.dtype, old))
+    elif type(old) is ndarray:
+        table[key] = np.asarray(binary(np.add, old, values[i]))
     else:
-        table[key] = array_module(old).asarray(old + values[i])
+        table[key] = old + values[i]
+
+
+def _accumulate(array: Array, values: Array) -> None:
+    """array += values"""
+    if type(array) is ndarray:
+        binary(np.add, array, values, array)
+    else:
+        array += values
 
 
 # The walk -----------------------------------------------------------------------------------------------------------
@@ -325,7 +334,7 @@ class _Walk:
             if edge.grad is None:
                 edge.grad = wrap(_own(values, i))
             else:
-                edge.grad._data[...] += values[i]
+                _accumulate(edge.grad._data, values[i])
                 edge.grad._version[0] += 1
         elif edge in self.wanted:
             if self.wanted[edge] is None:

@@ -10,15 +10,16 @@ from .layers import (
     Embedding,
     Flatten,
     Identity,
-    LayerNorm,
     Linear,
     LogSoftmax,
     ReLU,
     Sigmoid,
+    SiLU,
     Softmax,
     Tanh,
 )
 from .module import Module
+from .normalization import LayerNorm, RMSNorm
 from .parameter import Parameter
 
 __all__ = [
@@ -36,8 +37,10 @@ __all__ = [
     "ModuleList",
     "MultiheadAttention",
     "Parameter",
+    "RMSNorm",
     "ReLU",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Softmax",
     "Tanh",
