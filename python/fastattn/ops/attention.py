@@ -138,7 +138,7 @@ def scaled_dot_product_attention(
 
     Raises:
         ValueError: shapes that do not fit, named with their axes; an unknown `layout` or `causal_align`.
-        TypeError: dtypes other than float32 and float64, or mixed.
+        TypeError: dtypes that are not floating, or mixed.
         UnsupportedError: an option that this backend has no kernel for.
 
     Example:

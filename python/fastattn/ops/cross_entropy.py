@@ -26,8 +26,9 @@ class CrossEntropy(Op):
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:
         logits, target = arrays
         rows = tuple(target.shape)
-        loss = (rows if attrs[1] == REDUCTIONS["none"] else (), logits.dtype)
-        return loss, (rows, kind.accumulator(logits.dtype)) if saving else None
+        statistics = kind.accumulator(logits.dtype)
+        loss = (rows if attrs[1] == REDUCTIONS["none"] else (), statistics)
+        return loss, (rows, statistics) if saving else None
 
     def forward(self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]) -> None:
         _C.cross_entropy_fwd(*arrays, *outs, *attrs)
@@ -67,11 +68,12 @@ def cross_entropy(input: Array, target: Array, *, ignore_index: int = -100, redu
         reduction: "none", "sum", or "mean" over the targets that are not ignored (NaN if there are none).
 
     Returns:
-        A scalar, or losses of the shape of `target` for "none"; the kind and dtype of `input`.
+        A scalar, or losses of the shape of `target` for "none"; the kind of `input`, float64 for float64 and
+        float32 for the other dtypes.
 
     Raises:
         ValueError: shapes that do not fit; an unknown `reduction`.
-        TypeError: logits other than float32 and float64; targets other than int32 and int64.
+        TypeError: logits of no floating dtype; targets other than int32 and int64.
         IndexError: a target out of range.
 
     Example:

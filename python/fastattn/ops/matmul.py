@@ -109,7 +109,7 @@ def matmul(
 
     Raises:
         ValueError: shapes that do not fit, named with their axes; an unknown `activation`.
-        TypeError: dtypes other than float32 and float64, or mixed.
+        TypeError: dtypes that are not floating, or mixed.
 
     Example:
         >>> import numpy as np, fastattn as fa

@@ -98,7 +98,7 @@ def softmax(
 
     Raises:
         ValueError: `axis` out of range, `mask` not broadcastable, `out` of another shape.
-        TypeError: dtypes other than float32 and float64, or mixed.
+        TypeError: dtypes that are not floating, or mixed.
 
     Example:
         >>> import numpy as np, fastattn as fa
@@ -138,7 +138,7 @@ def log_softmax(
 
     Raises:
         ValueError: `axis` out of range, `mask` not broadcastable, `out` of another shape.
-        TypeError: dtypes other than float32 and float64, or mixed.
+        TypeError: dtypes that are not floating, or mixed.
 
     Example:
         >>> import numpy as np, fastattn as fa
