@@ -240,7 +240,7 @@ def rms_norm(
         input: (..., *normalized_shape).
         normalized_shape: the last axes.
         weight: normalized_shape, or None for 1.
-        eps: added to the mean square; None is the epsilon of the dtype.
+        eps: added to the mean square; None is the epsilon of the dtype computed in.
 
     Returns:
         A tensor of the shape of `input`.

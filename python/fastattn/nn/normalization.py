@@ -84,7 +84,7 @@ class RMSNorm(Module):
 
     Args:
         normalized_shape: the last axes of the input; an int is one axis.
-        eps: added to the mean square; None is the epsilon of the input's dtype.
+        eps: added to the mean square; None is the epsilon of the dtype computed in.
         elementwise_affine: whether there is a weight.
         device: only the CPU for now.
         dtype: of the weight, float32 by default.

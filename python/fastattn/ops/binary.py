@@ -26,7 +26,7 @@ def binary(ufunc: Any, x: Any, y: Any, out: ndarray[Any, Any] | None = None) -> 
     """ufunc(x, y) of ndarrays of one dtype, or of one and a number: on all threads where that is faster than NumPy.
 
     The bits are NumPy's for float32 and float64. 16-bit floats are computed in float32 and rounded once; a number beside
-    them is not rounded to 16 bits first, which is torch's arithmetic and not NumPy's.
+    them is not rounded to 16 bits first, as NumPy does, and torch only where it adds on the CPU.
 
     Args:
         ufunc: one of FUNCTIONS.
