@@ -30,6 +30,7 @@ class Attention(Op):
     arrays = ("query", "key", "value", "attn_mask", "alibi_slopes", "sinks")
     required = 3
     differentiable = ("query", "key", "value", "attn_mask", "alibi_slopes", "sinks")
+    autocast = "lower"
 
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:
         query, key, value = arrays[:3]

@@ -22,6 +22,7 @@ class CrossEntropy(Op):
     arrays = ("input", "target")
     required = 2
     differentiable = ("input",)
+    autocast = "float32"
 
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:
         logits, target = arrays

@@ -29,6 +29,7 @@ class Matmul(Op):
     arrays = ("a", "b", "bias", "residual")
     required = 2
     differentiable = ("a", "b", "bias", "residual")
+    autocast = "lower"
 
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:
         a, b = arrays[0], arrays[1]

@@ -17,6 +17,7 @@ class Softmax(Op):
 
     arrays = ("x", "mask")
     differentiable = ("x", "mask")
+    autocast = "float32"
 
     def __init__(self, name: str) -> None:
         self.name = name  # type: ignore[misc]  # softmax and log_softmax are one op with a flag
