@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import ml_dtypes
 import numpy as np
 
 from fastattn.testing.tolerance import widen
@@ -76,7 +77,7 @@ def check(case: Case, who: str, inputs: Arrays, result: Any) -> None:
         assert ours.shape == want.shape, f"{case.key}: {who}'s result {i} is {ours.shape}, not {want.shape}"
         if want.size == 0:
             continue
-        eps = np.finfo(case.dtype).eps
+        eps = float(ml_dtypes.finfo(case.dtype).eps)  # NumPy's has no bfloat16
         allowed = 2 * np.abs(plain - want).max() + 4 * eps * np.abs(want).max()
         error = np.abs(ours - want).max()
         assert error <= slack * allowed, (

@@ -79,6 +79,7 @@ def every_op():
     lists = [[np.ones(3)] for _ in range(4)]
     return {
         "adam_step": lambda: fa.adam_step(*lists, step=1, lr=0.1),
+        "cast": lambda: fa.cast(x, np.float32),
         "cross_entropy": lambda: fa.cross_entropy(x, np.zeros(2, int)),
         "dropout": lambda: fa.dropout(x, seed=0),
         "embedding": lambda: fa.embedding(np.zeros(2, int), x),
@@ -92,9 +93,15 @@ def every_op():
         "log_softmax": lambda: fa.log_softmax(x),
         "matmul": lambda: fa.matmul(x, x.T),
         "normal_": lambda: fa.normal_(x, seed=0),
+        "relu": lambda: fa.relu(x),
+        "rms_norm": lambda: fa.rms_norm(x, 3),
+        "rope": lambda: fa.rope(x, x[:, :1], x[:, :1]),
         "scaled_dot_product_attention": lambda: fa.scaled_dot_product_attention(square, square, square + 1),
         "sgd_step": lambda: fa.sgd_step(*lists[:2], lr=0.1),
+        "sigmoid": lambda: fa.sigmoid(x),
+        "silu": lambda: fa.silu(x),
         "softmax": lambda: fa.softmax(x),
+        "swiglu": lambda: fa.swiglu(x, x),
         "tanh": lambda: fa.tanh(x),
         "uniform_": lambda: fa.uniform_(x, seed=0),
     }
@@ -103,7 +110,7 @@ def every_op():
 def test_every_op_has_a_call():
     from fastattn import ops
 
-    assert {name for name in ops.__all__ if name != "AttentionResult"} == set(every_op())
+    assert {name for name in ops.__all__ if name not in ("AttentionResult", "rope_cos_sin")} == set(every_op())
 
 
 @pytest.mark.smoke

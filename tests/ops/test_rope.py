@@ -148,6 +148,13 @@ def test_gradient_is_the_inverse(isa, dtype, randn, interleaved):
     check(t.grad._data, reference.rope, expanded, cos[:, None], sin[:, None], interleaved, inverse=True)
 
 
+def test_autocast_keeps_the_dtype_of_x(randn):
+    x = fa.Tensor(randn(2, 5, 8, dtype=fa.bfloat16))
+    with fa.autocast(dtype=fa.bfloat16):
+        assert fa.rope(x, *fa.rope_cos_sin(5, 8)).dtype == fa.bfloat16
+        assert fa.rope(x.float(), *fa.rope_cos_sin(5, 8)).dtype == np.float32
+
+
 # The tables, and peers -----------------------------------------------------------------------------------------------
 
 

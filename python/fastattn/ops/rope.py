@@ -21,6 +21,7 @@ class Rope(Op):
     arrays = ("x", "cos", "sin")
     required = 3
     differentiable = ("x",)
+    autocast = "keep"  # float32 tables are right for an x of 16 bits
 
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:
         return ((arrays[0].shape, arrays[0].dtype),)

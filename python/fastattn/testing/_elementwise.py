@@ -64,18 +64,19 @@ def activate_backward(dout: NDArray, x: NDArray, name: str) -> NDArray:
     """dx."""
     if name.startswith("gelu"):
         return gelu_backward(dout, x, "tanh" if name == "gelu_tanh" else "none")
-    if name == "relu":
-        return dout * (x > 0)
     s = _sigmoid(x)
-    slope = s * (1 - s)
+    slope: NDArray = s * (1 - s)
     if name == "silu":
         slope = s + x * slope
+    elif name == "relu":
+        slope = (x > 0).astype(x.dtype)
     return dout * slope
 
 
 def swiglu(gate: NDArray, up: NDArray) -> NDArray:
     """silu(gate) up."""
-    return activate(gate, "silu") * up
+    out: NDArray = activate(gate, "silu") * up
+    return out
 
 
 def swiglu_backward(dout: NDArray, gate: NDArray, up: NDArray) -> tuple[NDArray, NDArray]:
