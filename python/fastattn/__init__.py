@@ -1,7 +1,7 @@
 """fastattn: hand-written kernels for attention, matmul, softmax and Adam, and a thin layer API that trains whole models.
 
 Functions take any array (NumPy, fastattn.Tensor, torch, DLPack) and return the same kind. The packages nn, optim, models,
-io, data and train are imported when first used.
+generation, io, data and train are imported when first used.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ._version import __version__
 from .autograd import *  # noqa: F403
 from .ops import *  # noqa: F403
 
-_LAZY = ("data", "io", "models", "nn", "optim", "testing", "train")
+_LAZY = ("data", "generation", "io", "models", "nn", "optim", "testing", "train")
 
 __all__ = [
     "Explanation",

@@ -1,5 +1,6 @@
 """Instruction sets: listed, forced by name and by environment, and said by every kernel."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastattn as fa
-from fastattn.testing import forced_isa, isas
+from fastattn.testing import forced_isa, isas, variants
 
 
 def run(code, **environment):
@@ -27,6 +28,20 @@ def test_list_ends_with_scalar():
     assert names[-1] == "scalar"
     assert set(names) <= {"avx512", "avx2", "scalar"}
     assert names == sorted(names, key=["avx512", "avx2", "scalar"].index)
+    assert set(variants()) <= {"avx512_bf16"}
+    assert fa.build_info()["isas"] == [*variants(), *names]
+
+
+@pytest.mark.parametrize("name", variants())
+def test_a_variant_has_the_other_kernels_of_its_instruction_set(name):
+    with forced_isa(name):
+        fa.gelu(np.ones(3))
+        assert fa.last_kernel() == f"gelu_fwd_f64_{name.split('_')[0]}"
+        x = np.ones((2, 2), fa.bfloat16)
+        fa.matmul(x, x)
+        assert fa.last_kernel() == f"matmul_bf16_{name}"
+        fa.matmul(x.astype(np.float32), x.astype(np.float32))
+        assert fa.last_kernel() == f"matmul_f32_{name.split('_')[0]}"
 
 
 def test_force_isa(isa):
@@ -45,7 +60,7 @@ def test_a_wrong_name_changes_nothing(isa, name):
 def test_none_is_the_best():
     with forced_isa("scalar"):
         fa.force_isa(None)
-        assert fa.build_info()["isa"] == isas()[0]
+        assert fa.build_info()["isa"] == fa.build_info()["isas"][0]
 
 
 @pytest.mark.smoke
@@ -70,7 +85,7 @@ def test_a_wrong_environment_says_what_there_is():
 
 def test_an_empty_environment_is_none():
     result = run("import fastattn as fa; print(fa.build_info()['isa'])", FASTATTN_ISA="")
-    assert result.stdout.strip() == isas()[0]
+    assert result.stdout.strip() == fa.build_info()["isas"][0]
 
 
 def every_op():
@@ -78,6 +93,7 @@ def every_op():
     x, square = np.ones((2, 3)), np.ones((1, 1, 4, 4))
     lists = [[np.ones(3)] for _ in range(4)]
     return {
+        "attention_with_kv_cache": lambda: fa.attention_with_kv_cache(square, fa.KVCache(), square, square),
         "adam_step": lambda: fa.adam_step(*lists, step=1, lr=0.1),
         "cast": lambda: fa.cast(x, np.float32),
         "cross_entropy": lambda: fa.cross_entropy(x, np.zeros(2, int)),
@@ -110,7 +126,8 @@ def every_op():
 def test_every_op_has_a_call():
     from fastattn import ops
 
-    assert {name for name in ops.__all__ if name not in ("AttentionResult", "rope_cos_sin")} == set(every_op())
+    functions = {name for name in ops.__all__ if inspect.isfunction(getattr(ops, name))}
+    assert functions == set(every_op()) | {"rope_cos_sin"}
 
 
 @pytest.mark.smoke

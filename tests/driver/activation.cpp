@@ -67,6 +67,7 @@ void all(Test& t) {
 FASTATTN_TEST(activation) {
   all<float>(t);
   all<double>(t);
+  all<Bf16>(t);
   Array<float> x(Shape{3}), out(Shape{3});
   std::string reason;
   const fa_activation_fwd_params unknown = {x, out, FA_ACT_NONE};

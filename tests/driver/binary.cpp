@@ -65,4 +65,5 @@ void all(Test& t) {
 FASTATTN_TEST(binary) {
   all<float>(t);
   all<double>(t);
+  all<Bf16>(t);
 }

@@ -34,4 +34,7 @@ FASTATTN_TEST(cast) {
   all<float, double>(t);
   all<double, float>(t);
   all<double, double>(t);
+  all<Bf16, float>(t);
+  all<float, Bf16>(t);
+  all<double, Bf16>(t);
 }

@@ -133,4 +133,5 @@ void matmul(Test& t) {
 FASTATTN_TEST(matmul) {
   matmul<float>(t);
   matmul<double>(t);
+  matmul<Bf16>(t);
 }

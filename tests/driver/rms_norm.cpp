@@ -8,7 +8,8 @@ template <class T>
 void rms_norm_case(Test& t, int64_t rows, int64_t n, Layout layout, bool affine) {
   const std::string what = "rms_norm " + text_of({rows, n});
   Random r(13);
-  Array<T> x(Shape{rows, n}, layout), out(Shape{rows, n}, Layout::kRowGap), weight(Shape{n}), rstd(Shape{rows});
+  Array<T> x(Shape{rows, n}, layout), out(Shape{rows, n}, Layout::kRowGap), weight(Shape{n});
+  Array<Accumulator<T>> rstd(Shape{rows});
   x.fill([&] { return 1 + r.symmetric(); });
   weight.fill(r);
   fa_rms_norm_fwd_params p = {};
@@ -24,7 +25,7 @@ void rms_norm_case(Test& t, int64_t rows, int64_t n, Layout layout, bool affine)
     double square = 0;
     for (int64_t c = 0; c < n; ++c) square += static_cast<double>(x(i, c)) * x(i, c) / count;
     rstds.push_back(1 / std::sqrt(square + p.eps));
-    for (int64_t c = 0; c < n; ++c) expected.push_back(x(i, c) * rstds.back() * (affine ? weight[c] : 1));
+    for (int64_t c = 0; c < n; ++c) expected.push_back(x(i, c) * rstds.back() * (affine ? double(weight[c]) : 1));
   }
   close(t, what, out, expected, 32);
   close(t, what + " rstd", rstd, rstds, 32);
@@ -36,12 +37,12 @@ void rms_norm_case(Test& t, int64_t rows, int64_t n, Layout layout, bool affine)
     const double s = rstd[i];
     double along = 0;
     for (int64_t c = 0; c < n; ++c) {
-      const double g = dout(i, c) * (affine ? weight[c] : 1), h = x(i, c) * s;
+      const double g = dout(i, c) * (affine ? double(weight[c]) : 1), h = x(i, c) * s;
       along += g * h / count;
       dws[static_cast<size_t>(c)] += dout(i, c) * h;
     }
     for (int64_t c = 0; c < n; ++c) {
-      const double g = dout(i, c) * (affine ? weight[c] : 1), h = x(i, c) * s;
+      const double g = dout(i, c) * (affine ? double(weight[c]) : 1), h = x(i, c) * s;
       dxs.push_back(s * (g - h * along));
     }
   }
@@ -77,4 +78,5 @@ void all(Test& t) {
 FASTATTN_TEST(rms_norm) {
   all<float>(t);
   all<double>(t);
+  all<Bf16>(t);
 }

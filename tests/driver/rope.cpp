@@ -47,4 +47,5 @@ void all(Test& t) {
 FASTATTN_TEST(rope) {
   all<float>(t);
   all<double>(t);
+  all<Bf16>(t);
 }

@@ -62,4 +62,5 @@ void all(Test& t) {
 FASTATTN_TEST(sum) {
   all<float>(t);
   all<double>(t);
+  all<Bf16>(t);
 }

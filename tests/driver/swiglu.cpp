@@ -44,4 +44,5 @@ void all(Test& t) {
 FASTATTN_TEST(swiglu) {
   all<float>(t);
   all<double>(t);
+  all<Bf16>(t);
 }

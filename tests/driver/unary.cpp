@@ -62,4 +62,5 @@ void all_unary(Test& t) {
 FASTATTN_TEST(unary) {
   all_unary<float>(t);
   all_unary<double>(t);
+  all_unary<Bf16>(t);
 }

@@ -119,7 +119,7 @@ def test_examples_run(name):
     fastattn.set_rng_state(state)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/training.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/training.md", "docs/generation.md"])
 def test_python_blocks_run(root, document, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", (root / document).read_text(), re.S | re.M)
@@ -135,7 +135,9 @@ def test_readme_shows_the_two_commands(root):
     assert "pip install '.[test]' && pytest" in text
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "csrc/README.md", "docs/training.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "csrc/README.md", "docs/training.md", "docs/generation.md"]
+)
 def test_links_and_paths_exist(root, document):
     text = (root / document).read_text()
     folder = (root / document).parent
@@ -147,12 +149,13 @@ def test_links_and_paths_exist(root, document):
 
 
 def test_flags_in_the_documents_exist(root):
-    from fastattn.cli.app import train
+    from fastattn.cli.app import generate, train
 
-    flags = {"--" + name.replace("_", "-") for name in inspect.signature(train).parameters}
-    for document in ("README.md", "docs/training.md"):
-        for line in re.findall(r"fastattn train[^\n`]*", (root / document).read_text()):
-            assert set(re.findall(r"--[\w-]+", line)) <= flags | {"--help"}, line
+    for command in (train, generate):
+        flags = {"--" + name.replace("_", "-") for name in inspect.signature(command).parameters}
+        for document in ("README.md", "docs/training.md", "docs/generation.md"):
+            for line in re.findall(rf"fastattn {command.__name__}[^\n`]*", (root / document).read_text()):
+                assert set(re.findall(r"--[\w-]+", line)) <= flags | {"--help"}, line
 
 
 def test_environment_variables_are_documented(root, package):

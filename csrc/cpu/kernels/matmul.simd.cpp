@@ -20,6 +20,12 @@
 #include "activation.h"
 #include "matmul_pack.h"
 
+#if defined(FASTATTN_ISA_BELOW)
+namespace fastattn::cpu::FASTATTN_ISA_BELOW {
+fa_status matmul(const fa_matmul_params&, fa_launch&);
+}
+#endif
+
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
 
@@ -265,30 +271,39 @@ FASTATTN_INLINE fa_status run(const Problem<S>& p, const Plan& plan, const fa_la
   return FA_OK;
 }
 
+template <class S>
+FASTATTN_INLINE fa_status call(const fa_matmul_params& params, fa_launch& launch) {
+  using T = compute_t<S>;
+  const Problem<S> p = make_problem<S>(params);
+  const bool empty = p.batch == 0 || p.M == 0 || p.N == 0;
+  Plan plan{};
+  if (!empty) plan = make_plan(p);
+  if (launch.query) {
+    const double batch = static_cast<double>(p.batch), m = p.M, n = p.N, k = empty ? 0 : p.num_runs * p.run_k;
+    const double outs = 1 + (p.residual != nullptr) + (p.preact != nullptr) + p.accumulate;
+    const int64_t elements = plan.shared_a + plan.shared_b + plan.partial + num_threads() * plan.worker_elements();
+    describe<"matmul", S>(launch, {.workspace = static_cast<size_t>(elements) * sizeof(T),
+                                   .flops = 2 * batch * m * n * k,
+                                   .bytes = sizeof(S) * batch * (m * k + k * n + outs * m * n)});
+    return FA_OK;
+  }
+  describe<"matmul", S>(launch);
+  if (empty) return FA_OK;
+  return run(p, plan, launch);
+}
+
 }  // namespace
 
+#if defined(FASTATTN_ISA_HAS_BF16)
+// The other dtypes have the kernels of the instruction set below.
+fa_status matmul(const fa_matmul_params& params, fa_launch& launch) {
+  return params.out.dtype == FA_BF16 ? call<bf16>(params, launch) : FASTATTN_ISA_BELOW::matmul(params, launch);
+}
+#else
 fa_status matmul(const fa_matmul_params& params, fa_launch& launch) {
   return visit_float(
-      params.out.dtype, launch, [&]<class S>() __attribute__((always_inline)) {
-        using T = compute_t<S>;
-        const Problem<S> p = make_problem<S>(params);
-        const bool empty = p.batch == 0 || p.M == 0 || p.N == 0;
-        Plan plan{};
-        if (!empty) plan = make_plan(p);
-        if (launch.query) {
-          const double batch = static_cast<double>(p.batch), m = p.M, n = p.N, k = empty ? 0 : p.K;
-          const double outs = 1 + (p.residual != nullptr) + (p.preact != nullptr) + p.accumulate;
-          const int64_t elements =
-              plan.shared_a + plan.shared_b + plan.partial + num_threads() * plan.worker_elements();
-          describe<"matmul", S>(launch, {.workspace = static_cast<size_t>(elements) * sizeof(T),
-                                         .flops = 2 * batch * m * n * k,
-                                         .bytes = sizeof(S) * batch * (m * k + k * n + outs * m * n)});
-          return FA_OK;
-        }
-        describe<"matmul", S>(launch);
-        if (empty) return FA_OK;
-        return run(p, plan, launch);
-      });
+      params.out.dtype, launch, [&]<class S>() __attribute__((always_inline)) { return call<S>(params, launch); });
 }
+#endif
 
 }  // namespace fastattn::cpu::FASTATTN_ISA

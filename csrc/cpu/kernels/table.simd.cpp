@@ -3,15 +3,26 @@
 #include "cpu/kernel_table.h"
 #include "kernel.h"
 
-namespace fastattn::cpu::FASTATTN_ISA {
-
 #define FA_DECLARE(op) fa_status op(const fa_##op##_params&, fa_launch&);
+#if defined(FASTATTN_ISA_BELOW)
+// A variant of another instruction set: what it has no kernel of its own for is found there.
+namespace fastattn::cpu::FASTATTN_ISA_BELOW {
 FA_OPS(FA_DECLARE)
+}
+namespace fastattn::cpu::FASTATTN_ISA {
+using namespace FASTATTN_ISA_BELOW;
+FA_DECLARE(matmul)
+#else
+namespace fastattn::cpu::FASTATTN_ISA {
+FA_OPS(FA_DECLARE)
+#endif
 #undef FA_DECLARE
 
 namespace {
 bool runs_here() {
-#if defined(FASTATTN_ISA_IS_AVX512)
+#if defined(FASTATTN_ISA_HAS_BF16)
+  return features().avx512_bf16;
+#elif defined(FASTATTN_ISA_IS_AVX512)
   return features().avx512;
 #elif defined(FASTATTN_ISA_IS_AVX2)
   return features().avx2;

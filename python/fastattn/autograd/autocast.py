@@ -102,4 +102,5 @@ def cast_arguments(op: Op, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _cast(array: Any, dtype: Any) -> Any:
-    return (array if isinstance(array, Base) else wrap(array)).to(dtype)
+    tensor: Any = array if isinstance(array, Base) else wrap(array)
+    return tensor.to(dtype)

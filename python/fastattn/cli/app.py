@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from . import UsageError
+from . import TEMPERATURE, UsageError
 
 app = typer.Typer(
     help="Hand-written kernels for attention, matmul, softmax and Adam, and models trained with them.",
@@ -46,6 +46,65 @@ def info(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fal
     from .info import print_info
 
     print_info(json)
+
+
+@dataclass(frozen=True)
+class GenerateArguments:
+    """The folder and the flags of `fastattn generate`."""
+
+    folder: Path
+    prompt: str | None
+    max_new_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    repetition_penalty: float
+    stop: list[str]
+    num_samples: int
+    seed: int
+    threads: int | None
+    quiet: bool
+
+
+@app.command()
+def generate(
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="What `fastattn train` wrote, or a GPT-2 of Hugging Face's form.")
+    ],
+    prompt: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="The text to continue; - reads it from standard input. [default: none]"),
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=0, help="Tokens to add, at most.")] = 300,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="Divides the logits, 0: the likeliest token.")
+    ] = TEMPERATURE,
+    top_k: Annotated[int, typer.Option(min=0, help="Draw from the k likeliest tokens, 0: all.")] = 0,
+    top_p: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Draw from the likeliest tokens of this probability.")
+    ] = 1.0,
+    repetition_penalty: Annotated[
+        float, typer.Option(min=0.0, help="Over 1: tokens that are there already become less likely.")
+    ] = 1.0,
+    stop: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="Stop before this text; may be given several times.")
+    ] = None,
+    num_samples: Annotated[int, typer.Option(min=1, help="Continuations, from seeds of their own.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; the text does not depend on it. [default: all cores]")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No statistics on standard error.")] = False,
+) -> None:
+    """Continue a text with a trained model; the text goes to standard output as it comes."""
+    from .generate import run
+
+    run(
+        GenerateArguments(
+            folder, prompt, max_new_tokens, temperature, top_k, top_p, repetition_penalty, stop or [], num_samples,
+            seed, threads, quiet,
+        )
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ class TorchKind(_kinds.Kind):
     def classes_last(self, array: Array) -> Array:
         return array.movedim(1, -1).contiguous()
 
+    def asarray(self, array: Any, like: Array) -> Array:
+        return torch.from_numpy(array).to(like.device)
+
     def mutated(self, array: Array) -> None:
         torch.autograd.graph.increment_version(array)
 

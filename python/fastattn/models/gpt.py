@@ -13,10 +13,12 @@ from fastattn import ops
 from fastattn.autograd import creation
 from fastattn.autograd.node import Base, wrap
 from fastattn.autograd.tensor import Tensor
+from fastattn.generation import GenerationMixin
 from fastattn.nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, Parameter, init
 from fastattn.nn import functional as F
 from fastattn.nn.layers import new_parameter
 from fastattn.nn.module import IncompatibleKeys
+from fastattn.ops import KVCache
 
 # Hugging Face's names of activations, and what they are in matmul's epilogue.
 ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
@@ -132,12 +134,14 @@ class Attention(Module):
         self.c_proj = Conv1D(config.n_embd, config.n_embd, std / math.sqrt(2 * config.n_layer))
         self.resid_dropout = Dropout(config.resid_pdrop)
 
-    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+    def forward(self, x: Tensor, residual: Tensor, cache: KVCache | None = None) -> Tensor:
         batch, length, width = x.shape
         heads = (batch, length, self.num_heads, width // self.num_heads)
         # Views of one product: the op reads queries, keys and values where they lie.
         q, k, v = [part.view(heads) for part in self.c_attn(x).split(width, -1)]  # (B, T, H, D)
-        if self.training and self.attn_pdrop:
+        if cache is not None:
+            y = ops.attention_with_kv_cache(q, cache, k, v, layout="bthd")
+        elif self.training and self.attn_pdrop:
             y = _attention_with_dropout(q, k, v, self.attn_pdrop)
         else:
             y = ops.scaled_dot_product_attention(q, k, v, is_causal=True, layout="bthd")
@@ -180,8 +184,8 @@ class Block(Module):
         self.ln_2 = LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.attn(self.ln_1(x), residual=x)
+    def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
+        x = self.attn(self.ln_1(x), residual=x, cache=cache)
         return self.mlp(self.ln_2(x), residual=x)  # type: ignore[no-any-return]
 
 
@@ -198,15 +202,23 @@ class Transformer(Module):
         for table in (self.wte, self.wpe):
             init.normal_(table.weight, 0.0, config.initializer_range)
 
-    def forward(self, input_ids: Tensor) -> Tensor:
-        positions = creation.arange(input_ids.shape[1])
-        x = self.drop(self.wte(input_ids) + self.wpe(positions))
-        for block in self.h:
-            x = block(x)
+    def forward(self, input_ids: Tensor, cache: list[KVCache] | None = None) -> Tensor:
+        x = self.drop(self.wte(input_ids) + self.positions(input_ids.shape[1], cache))
+        for i, block in enumerate(self.h):
+            x = block(x) if cache is None else block(x, cache[i])
         return self.ln_f(x)  # type: ignore[no-any-return]
 
+    def positions(self, length: int, cache: list[KVCache] | None) -> Tensor:
+        """Embeddings of the places of `length` new tokens: (T, C), or (B, T, C) where the rows of the cache differ."""
+        if cache is None:
+            return self.wpe(creation.arange(length))  # type: ignore[no-any-return]
+        held = cache[0]
+        if held.is_ragged:
+            return self.wpe(wrap(held.lengths[:, None] + np.arange(length)))  # type: ignore[no-any-return]
+        return self.wpe.weight[held.length : held.length + length]  # a view: without a gradient it does for a look-up
 
-class GPT(Module):
+
+class GPT(GenerationMixin, Module):
     r"""A causal language model: GPT-2's blocks, and Hugging Face's keys, so its checkpoints load as they are.
 
     .. math:: x = \mathrm{wte}_{ids} + \mathrm{wpe}, \quad x = x + \mathrm{attn}(\mathrm{ln_1}(x)), \quad
@@ -236,33 +248,32 @@ class GPT(Module):
             init.normal_(self.lm_head.weight, 0.0, config.initializer_range)
 
     @overload
-    def __call__(self, input_ids: Any, labels: None = None) -> Tensor: ...
+    def __call__(self, input_ids: Any, labels: None = None, *, cache: list[KVCache] | None = None) -> Tensor: ...
 
     @overload
     def __call__(self, input_ids: Any, labels: Any) -> tuple[Tensor, Tensor]: ...
 
-    def __call__(self, input_ids: Any, labels: Any = None) -> Any:
-        return self.forward(input_ids, labels)
+    def __call__(self, input_ids: Any, labels: Any = None, *, cache: list[KVCache] | None = None) -> Any:
+        return self.forward(input_ids, labels, cache)
 
-    def forward(self, input_ids: Any, labels: Any = None) -> Any:
+    def forward(self, input_ids: Any, labels: Any = None, cache: list[KVCache] | None = None) -> Any:
         """Logits of the next token at every position, and the loss where labels are given.
 
         Args:
             input_ids: (B, T) token ids, a Tensor or an array of int32 or int64.
             labels: (B, T) token ids, usually `input_ids` themselves: as in transformers, the logits at t are scored
                 against the label at t + 1; -100 counts for nothing.
+            cache: from `new_cache`: the tokens go on those that it holds, and are added to it.
 
         Returns:
             logits (B, T, V), or (logits, loss) with labels.
 
         Raises:
-            ValueError: `input_ids` is not (B, T), or T exceeds n_positions.
+            ValueError: `input_ids` is not (B, T), or T and what the cache holds exceed n_positions.
         """
         ids, names = _ids("input_ids", input_ids), _ids("labels", labels)
-        if ids.ndim != 2 or ids.shape[1] > self.config.n_positions:
-            msg = f"GPT: input_ids has shape {ids.shape}; expected (B, T) with T at most {self.config.n_positions}"
-            raise ValueError(msg)
-        logits = self.lm_head(self.transformer(ids))
+        self._check_ids(ids, cache)
+        logits = self.lm_head(self.transformer(ids, cache))
         if labels is None:
             return logits
         if names.shape != ids.shape:
@@ -273,6 +284,35 @@ class GPT(Module):
         targets[:, :-1] = names._data[:, 1:]
         loss = F.cross_entropy(logits.view(-1, self.config.vocab_size), wrap(targets.reshape(-1)))
         return logits, loss
+
+    @property
+    def context_length(self) -> int:
+        """The longest sequence that the model reads."""
+        return self.config.n_positions
+
+    def new_cache(self, capacity: int = 0) -> list[KVCache]:
+        """An empty cache for each block, with room for `capacity` tokens a row at first."""
+        return [KVCache(capacity) for _ in self.transformer.h]
+
+    def next_logits(self, input_ids: Any, cache: list[KVCache] | None = None) -> Tensor:
+        """Logits (B, V) after the last token of each row; see `GenerationMixin`."""
+        ids = _ids("input_ids", input_ids)
+        self._check_ids(ids, cache)
+        return self.lm_head(self.transformer(ids, cache)[:, -1])  # type: ignore[no-any-return]
+
+    def _check_ids(self, ids: Tensor, cache: list[KVCache] | None) -> None:
+        limit = self.config.n_positions
+        if ids.ndim != 2 or ids.shape[1] > limit:
+            msg = f"GPT: input_ids has shape {ids.shape}; expected (B, T) with T at most {limit}"
+            raise ValueError(msg)
+        if cache is None:
+            return
+        if len(cache) != len(self.transformer.h):
+            msg = f"GPT: cache has {len(cache)} layers; expected {len(self.transformer.h)}, from new_cache()"
+            raise ValueError(msg)
+        if cache[0].length + ids.shape[1] > limit:
+            msg = f"GPT: input_ids adds {ids.shape[1]} tokens to the {cache[0].length} of the cache; expected at most {limit}"
+            raise ValueError(msg)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copies a state into the model; see `nn.Module`.

@@ -1,9 +1,11 @@
-"""What training does to gradients and parameters between the backward pass and the step."""
+"""What is done to a module from outside: to its gradients before the step, and to its mode to use it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +13,10 @@ from fastattn import ops
 from fastattn.autograd.node import Base, no_grad
 from fastattn.autograd.tensor import Tensor
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_"]
+if TYPE_CHECKING:
+    from .module import Module
+
+__all__ = ["clip_grad_norm_", "clip_grad_value_", "evaluation"]
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
@@ -91,3 +96,29 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     """
     for g in _gradients(parameters):
         g.clamp_(-clip_value, clip_value)
+
+
+@contextmanager
+def evaluation(module: Module) -> Iterator[None]:
+    """Eval mode within a with block; every module below is put back into the mode it was in.
+
+    Args:
+        module: the module, with those below it.
+
+    Example:
+        >>> import fastattn as fa
+        >>> model = fa.nn.Dropout()
+        >>> with fa.nn.utils.evaluation(model):
+        ...     model.training
+        False
+        >>> model.training
+        True
+    """
+    training = [m for m in module.modules() if m.training]
+    try:
+        for m in training:
+            m.training = False
+        yield
+    finally:
+        for m in training:
+            m.training = True

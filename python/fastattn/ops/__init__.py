@@ -9,6 +9,7 @@ from .cross_entropy import cross_entropy
 from .dropout import dropout
 from .embedding import embedding
 from .grad_norm import grad_norm, grad_scale
+from .kv_cache import KVCache, attention_with_kv_cache
 from .layer_norm import layer_norm
 from .matmul import matmul
 from .random import normal_, uniform_
@@ -22,7 +23,9 @@ from .unary import erf, exp, log, tanh
 
 __all__ = [
     "AttentionResult",
+    "KVCache",
     "adam_step",
+    "attention_with_kv_cache",
     "cast",
     "cross_entropy",
     "dropout",

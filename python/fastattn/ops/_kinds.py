@@ -57,6 +57,10 @@ class Kind:
         """(N, C, d1, ...) as a contiguous (N, d1, ..., C)."""
         raise TypeError(self.name)
 
+    def asarray(self, array: ndarray[Any, Any], like: Array) -> Array:
+        """A mask or an index made in NumPy, as it goes with `like`."""
+        return array
+
     def raw(self, array: Array) -> Array:
         """What `_C` reads for `array`."""
         return array
