@@ -48,9 +48,9 @@ void sum_case(Test& t, const Shape& shape, Layout layout, int summed) {
 
 template <class T>
 void all(Test& t) {
-  for (const Shape& s : {Shape{0, 3}, Shape{1, 1}, Shape{1, 17}, Shape{5, 16}, Shape{37, 33}, Shape{2, 3, 65}, Shape{1},
-                         Shape{3, 0, 7}, Shape{2, 2, 5, 131}, Shape{700, 19}, Shape{3, 2000}, Shape{4, 0}, Shape{5000},
-                         Shape{130, 7, 3}}) {
+  for (const Shape& s :
+       {Shape{0, 3}, Shape{1, 1}, Shape{1, 17}, Shape{5, 16}, Shape{37, 33}, Shape{2, 3, 65}, Shape{1}, Shape{3, 0, 7},
+        Shape{2, 2, 5, 131}, Shape{700, 19}, Shape{3, 2000}, Shape{4, 0}, Shape{5000}, Shape{130, 7, 3}}) {
     for (Layout l : kLayouts) {
       for (int summed = 1; summed < 1 << s.size(); ++summed) sum_case<T>(t, s, l, summed);
     }

@@ -1,8 +1,8 @@
 // activation forward and backward: out = f(x), dx = dout f'(x), element by element, any strides.
 //
-// Traffic: forward reads x and writes out, backward reads x and dout and writes dx, each once. In float with AVX-512 gelu
-// takes about 25 operations an element, silu 20, which is what a core has time for at half of DRAM's bandwidth: both
-// limits are near. The arithmetic, and why the left tails keep their digits, is in simd/math.h.
+// Traffic: forward reads x and writes out, backward reads x and dout and writes dx, each once. In float with AVX-512
+// gelu takes about 25 operations an element, silu 20, which is what a core has time for at half of DRAM's bandwidth:
+// both limits are near. The arithmetic, and why the left tails keep their digits, is in simd/math.h.
 //
 // Source: Hendrycks and Gimpel, "Gaussian Error Linear Units" (2016), section 2.
 #include "activation.h"
@@ -39,7 +39,8 @@ fa_status activation_bwd(const fa_activation_bwd_params& p, fa_launch& launch) {
       if (launch.query) return;
       elementwise<T>(launch, {&p.x, &p.dout}, {&p.dx}, AxisOrder::kAny,
                      [&](const T* const* in, T* const* out, int64_t, int64_t count) {
-                       map_run(in[0], in[1], out[0], count, [](auto x, auto dout) { return dout * Function::slope(x); });
+                       map_run(in[0], in[1], out[0], count,
+                               [](auto x, auto dout) { return dout * Function::slope(x); });
                      });
     });
     return known ? FA_OK : fail(launch, FA_UNSUPPORTED, kUnknown);

@@ -3,11 +3,11 @@
 //   elementwise<float>(launch, {&p.x}, {&p.out}, AxisOrder::kAny, [](const float* const* in, float* const* out,
 //                                                                   int64_t first, int64_t n) { ... });
 //
-// The function gets runs of at most kElementwiseBlock elements that are contiguous in every view; first is the row-major
-// index of the run's first element (with AxisOrder::kRowMajor). A view whose innermost axis is contiguous, and long
-// enough, is passed as it is; others go through a small buffer. Inputs may be broadcast (stride 0). An output may be one
-// of the inputs; otherwise they do not overlap. An element's result may depend on its inputs and its index only: where
-// runs begin is not promised.
+// The function gets runs of at most kElementwiseBlock elements that are contiguous in every view; first is the
+// row-major index of the run's first element (with AxisOrder::kRowMajor). A view whose innermost axis is contiguous,
+// and long enough, is passed as it is; others go through a small buffer. Inputs may be broadcast (stride 0). An output
+// may be one of the inputs; otherwise they do not overlap. An element's result may depend on its inputs and its index
+// only: where runs begin is not promised.
 #pragma once
 
 #include "kernel.h"

@@ -13,8 +13,8 @@ namespace fastattn::cpu::FASTATTN_ISA {
 fa_status layer_norm_fwd(const fa_layer_norm_fwd_params& p, fa_launch& launch) {
   return visit_float(p.x.dtype, launch, [&]<class T>() {
     const double n = static_cast<double>(num_elements(p.x));
-    describe<"layer_norm_fwd", T>(
-        launch, {.workspace = norm_workspace<T>(p), .flops = 7 * n, .bytes = 2 * sizeof(T) * n});
+    describe<"layer_norm_fwd", T>(launch,
+                                  {.workspace = norm_workspace<T>(p), .flops = 7 * n, .bytes = 2 * sizeof(T) * n});
     if (!launch.query) norm_forward<T, true>(p, launch);
     return FA_OK;
   });

@@ -3,9 +3,9 @@
 //
 // A row belongs to one thread and stays in cache between passes: forward takes three (the variance about the mean, not
 // from the sum of squares, which cancels), or two without a mean; backward two. Backward's items are blocks of a fixed
-// number of rows; each sums its dweight and dbias into its own part of the workspace, four rows at a time, and the parts
-// are added in block order.
-// Traffic: forward reads x and writes out, backward reads x and dout and writes dx, each once.
+// number of rows; each sums its dweight and dbias into its own part of the workspace, four rows at a time, and the
+// parts are added in block order. Traffic: forward reads x and writes out, backward reads x and dout and writes dx,
+// each once.
 #pragma once
 
 #include "row_blocks.h"
@@ -119,7 +119,7 @@ FASTATTN_INLINE void finish_rows(const NormRow<T> (&rows)[kRows], const T* weigh
 // nullptr.
 template <class T, bool kCentred, bool kWeight>
 FASTATTN_INLINE void norm_backward_rows(const fa_layer_norm_bwd_params& p, const T* weight, int64_t begin, int64_t end,
-                                   compute_t<T>* dweight, compute_t<T>* dbias) {
+                                        compute_t<T>* dweight, compute_t<T>* dbias) {
   using A = compute_t<T>;
   using V = Vec<A>;
   constexpr int kLanes = V::kLanes;
@@ -132,12 +132,12 @@ FASTATTN_INLINE void norm_backward_rows(const fa_layer_norm_bwd_params& p, const
   }
   auto start_row = [&](int64_t r) {
     NormRow<T> row{data<T>(p.x) + row_offset(p.x, 1, r),
-               data<T>(p.dout) + row_offset(p.dout, 1, r),
-               p.dx.data == nullptr ? nullptr : data<T>(p.dx) + row_offset(p.dx, 1, r),
-               V::set(kCentred ? data<A>(p.mean)[r * p.mean.strides[0]] : A(0)),
-               V::set(data<A>(p.rstd)[r * p.rstd.strides[0]]),
-               V::zero(),
-               V::zero()};
+                   data<T>(p.dout) + row_offset(p.dout, 1, r),
+                   p.dx.data == nullptr ? nullptr : data<T>(p.dx) + row_offset(p.dx, 1, r),
+                   V::set(kCentred ? data<A>(p.mean)[r * p.mean.strides[0]] : A(0)),
+                   V::set(data<A>(p.rstd)[r * p.rstd.strides[0]]),
+                   V::zero(),
+                   V::zero()};
     if (row.dx == nullptr) return row;
     V sum_g[2] = {V::zero(), V::zero()}, sum_gn[2] = {V::zero(), V::zero()};
     auto add = [&](int64_t i, int n, int k) {

@@ -15,8 +15,8 @@ fa_status rms_norm_fwd(const fa_rms_norm_fwd_params& p, fa_launch& launch) {
     const fa_layer_norm_fwd_params q = {
         .x = p.x, .weight = p.weight, .bias = {}, .out = p.out, .mean = {}, .rstd = p.rstd, .eps = p.eps};
     const double n = static_cast<double>(num_elements(p.x));
-    describe<"rms_norm_fwd", T>(
-        launch, {.workspace = norm_workspace<T>(q), .flops = 4 * n, .bytes = 2 * sizeof(T) * n});
+    describe<"rms_norm_fwd", T>(launch,
+                                {.workspace = norm_workspace<T>(q), .flops = 4 * n, .bytes = 2 * sizeof(T) * n});
     if (!launch.query) norm_forward<T, false>(q, launch);
     return FA_OK;
   });

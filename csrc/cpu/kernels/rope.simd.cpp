@@ -3,9 +3,9 @@
 //   x, out (rows, D)   cos, sin (rows, R / 2), rows = all axes but the last, with whatever strides
 //
 // An item is a fixed number of rows. Halves that lie in order are read where they are; interleaved pairs and other
-// strides go through two small buffers, one for each side of the pairs, so that the arithmetic, and its rounding, is the
-// same for all. The inverse rotation is the same with -sin.
-// Traffic: x read once, out written once; the tables come from cache (a head's serve the next head).
+// strides go through two small buffers, one for each side of the pairs, so that the arithmetic, and its rounding, is
+// the same for all. The inverse rotation is the same with -sin. Traffic: x read once, out written once; the tables come
+// from cache (a head's serve the next head).
 //
 // Source: Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding" (2021), section 3.4.2.
 #include "elementwise.h"
@@ -114,8 +114,8 @@ fa_status rope(const fa_rope_params& p, fa_launch& launch) {
       const int64_t begin = item * per_item, end = min_of(rows.size, begin + per_item);
       StridedCursor<4> at(rows, begin);
       for (int64_t row = begin; row < end; ++row) {
-        rotation.turn_row(data<T>(p.x) + at.offset[0], data<T>(p.out) + at.offset[3],
-                          data<A>(p.cos) + at.offset[1], data<A>(p.sin) + at.offset[2]);
+        rotation.turn_row(data<T>(p.x) + at.offset[0], data<T>(p.out) + at.offset[3], data<A>(p.cos) + at.offset[1],
+                          data<A>(p.sin) + at.offset[2]);
         at.advance(1);
       }
     });

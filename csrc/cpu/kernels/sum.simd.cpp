@@ -1,12 +1,12 @@
 // sum: out = scale * the sum of x over some axes, in an order that is a function of the logical shape alone.
 //
-//   x as (outer, R) where its last axis is summed, as (outer, R, C) where it is kept: R elements, in row-major order, are
-//   added to one
+//   x as (outer, R) where its last axis is summed, as (outer, R, C) where it is kept: R elements, in row-major order,
+//   are added to one
 //
-// Rows (the last axis is summed): an output's R elements are cut into chunks of kChunk. A chunk is summed as row.h sums a
-// row, and so are the sums of the chunks, which go through the workspace. An item is one chunk, or several short rows.
-// Columns (the last axis is kept): R is cut into blocks (row_blocks.h). An item is a block of a tile of columns, walks its
-// rows in order and keeps kTile vectors of column sums in registers; blocks are added in order.
+// Rows (the last axis is summed): an output's R elements are cut into chunks of kChunk. A chunk is summed as row.h sums
+// a row, and so are the sums of the chunks, which go through the workspace. An item is one chunk, or several short
+// rows. Columns (the last axis is kept): R is cut into blocks (row_blocks.h). An item is a block of a tile of columns,
+// walks its rows in order and keeps kTile vectors of column sums in registers; blocks are added in order.
 //
 // Traffic: x once. A vector reads what is contiguous along the last axis; other strides are gathered, to the same bits.
 #include "elementwise.h"
