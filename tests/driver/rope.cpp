@@ -12,7 +12,7 @@ void rope_case(Test& t, const Shape& shape, int64_t pairs, Layout layout, bool i
   const bool in_place = layout == Layout::kRowGap;
   // The tables have the rows of x, repeated along batch and heads.
   Array<T> x(shape, layout), out = in_place ? x : Array<T>(shape, Layout::kStep);
-  Array<T> cos(Shape{B, H, L, pairs}, layout, {0, 1}), sin(Shape{B, H, L, pairs}, layout, {0, 1});
+  Array<Accumulator<T>> cos(Shape{B, H, L, pairs}, layout, {0, 1}), sin(Shape{B, H, L, pairs}, layout, {0, 1});
   x.fill(r);
   cos.fill(r, 0.5);
   sin.fill(r, 0.5);
