@@ -11,8 +11,8 @@ import numpy as np
 
 import fastattn as fa
 
+from .bench_activation import gelu
 from .bench_attention import causal_attention
-from .bench_gelu import gelu
 from .bench_layer_norm import EPS, layer_norm
 from .harness import Arrays, Call, Case, normal, with_pytest
 from .parameters import Shapes, count, cut, gpt_shapes

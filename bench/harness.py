@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import ml_dtypes
 import numpy as np
 
 from fastattn import _ceilings
@@ -82,7 +83,7 @@ class Answer:
             assert ours.shape == want.shape, f"{key}: {who}'s result {i} is {ours.shape}, not {want.shape}"
             if want.size == 0:
                 continue
-            eps = np.finfo(self.case.dtype).eps
+            eps = float(ml_dtypes.finfo(self.case.dtype).eps)  # NumPy's has no bfloat16
             allowed = 2 * np.abs(plain - want).max() + 4 * eps * np.abs(want).max()
             error = np.abs(ours - want).max()
             assert error <= slack * allowed, f"{key}: {who}'s result {i} is wrong by {error:.3g}, allowed {allowed:.3g}"

@@ -17,7 +17,7 @@
 //
 // Reference: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008); Van Zee and van de
 // Geijn, "BLIS" (2015).
-#include "cpu/simd/math.h"
+#include "activation.h"
 #include "matmul_pack.h"
 
 #if defined(FASTATTN_ISA_BELOW)
@@ -51,8 +51,7 @@ __attribute__((noinline)) void finish_tile(const Problem<S>& p, const compute_t<
       const int64_t at = col + n, m = row + r;
       if (p.bias != nullptr) x = x + load_bias(p, at, lanes);
       if (p.preact != nullptr) x.store(p.preact + m * p.preact_m + at, lanes);
-      if (p.activation == FA_ACT_GELU) x = gelu(x);
-      if (p.activation == FA_ACT_GELU_TANH) x = gelu_tanh(x);
+      visit_activation(p.activation, [&](auto f) { x = f.value(x); });
       if (p.residual != nullptr) x = x + V::load(p.residual + m * p.residual_m + at, lanes);
       S* out = p.out + m * p.out_m + at;
       if (p.accumulate) x = V::load(out, lanes) + x;

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from . import TEMPERATURE, UsageError
+
+Dtype = Literal["float32", "bfloat16", "float64"]
 
 app = typer.Typer(
     help="Hand-written kernels for attention, matmul, softmax and Adam, and models trained with them.",
@@ -214,7 +216,8 @@ def train(
         int | None, typer.Option(min=0, help="Steps between checkpoints, 0: at the end only. [default: 250]")
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 (masters in float32) or float64. [default: float32]")
+        Dtype | None,
+        typer.Option(help="Of weights and activations; with bfloat16, masters are float32. [default: float32]"),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of weights, batches and dropout. [default: 0]")] = None,
     sample: Annotated[int, typer.Option(min=0, help="Characters of the sample, 0: none. [default: 300]")] = 300,

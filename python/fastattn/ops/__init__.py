@@ -1,18 +1,24 @@
 """The ops: functions on arrays of any kind, one module each."""
 
+from .activation import gelu, relu, sigmoid, silu
 from .adam import adam_step
 from .attention import AttentionResult, scaled_dot_product_attention
+from .binary import binary as binary
+from .cast import cast
 from .cross_entropy import cross_entropy
 from .dropout import dropout
 from .embedding import embedding
-from .gelu import gelu
 from .grad_norm import grad_norm, grad_scale
 from .kv_cache import KVCache, attention_with_kv_cache
 from .layer_norm import layer_norm
 from .matmul import matmul
 from .random import normal_, uniform_
+from .rms_norm import rms_norm
+from .rope import rope, rope_cos_sin
 from .sgd import sgd_step
 from .softmax import log_softmax, softmax
+from .sum import sum_over as sum_over
+from .swiglu import swiglu
 from .unary import erf, exp, log, tanh
 
 __all__ = [
@@ -20,6 +26,7 @@ __all__ = [
     "KVCache",
     "adam_step",
     "attention_with_kv_cache",
+    "cast",
     "cross_entropy",
     "dropout",
     "embedding",
@@ -33,9 +40,16 @@ __all__ = [
     "log_softmax",
     "matmul",
     "normal_",
+    "relu",
+    "rms_norm",
+    "rope",
+    "rope_cos_sin",
     "scaled_dot_product_attention",
     "sgd_step",
+    "sigmoid",
+    "silu",
     "softmax",
+    "swiglu",
     "tanh",
     "uniform_",
 ]

@@ -16,6 +16,8 @@ from numpy import ndarray
 from fastattn import _C
 from fastattn._runtime import mode
 
+from .sum import sum_over
+
 if TYPE_CHECKING:
     from ._op import Array, Op
 
@@ -105,7 +107,7 @@ class NumpyKind(Kind):
         return array
 
     def sum(self, array: Array, axes: tuple[int, ...]) -> Array:
-        return array.sum(axes, dtype=self.accumulator(array.dtype)).astype(array.dtype, copy=False)
+        return sum_over(array, axes)
 
     def contiguous(self, array: Array) -> Array:
         return np.asarray(array, order="C")

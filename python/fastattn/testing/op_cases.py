@@ -233,6 +233,51 @@ OP_CASES: tuple[OpCase, ...] = (
         )
         for form, label in (("none", "erf"), ("tanh", "tanh"))
     ),
+    *(
+        OpCase(
+            op,
+            _normal,
+            getattr(fa, op),
+            lambda x, op=op: reference.activate(x, op),
+            FLAT,
+            lambda dout, x, op=op: reference.activate_backward(dout, x, op),
+        )
+        for op in ("silu", "relu", "sigmoid")
+    ),
+    OpCase(
+        "swiglu",
+        lambda d, n: (d.normal(n), d.normal(n)),
+        fa.swiglu,
+        reference.swiglu,
+        FLAT,
+        reference.swiglu_backward,
+        (0, 1),
+    ),
+    OpCase(
+        "rms_norm",
+        lambda d, rows, n: (d.normal(rows, n), d.normal(n)),
+        lambda x, weight: fa.rms_norm(x, x.shape[-1], weight, eps=1e-5),
+        lambda x, weight: reference.rms_norm(x, 1, weight),
+        ROWS,
+        lambda dout, x, weight: reference.rms_norm_backward(dout, x, 1, weight),
+        (0, 1),
+    ),
+    OpCase(
+        "rope",
+        lambda d, rows, pairs: (d.normal(2, rows, 2 * pairs), *fa.rope_cos_sin(rows, 2 * pairs, dtype=d.state)),
+        fa.rope,
+        reference.rope,
+        ((3, 2), (37, 33)),
+        lambda dout, x, cos, sin: reference.rope(dout, cos, sin, inverse=True),
+    ),
+    OpCase(
+        "cast",
+        _normal,
+        lambda x: fa.cast(fa.cast(x, np.float64), x.dtype),
+        lambda x: x,
+        FLAT,
+        lambda dout, x: dout,
+    ),
     OpCase(
         "cross_entropy",
         lambda d, rows, n: (d.normal(rows, n), d.ids(n, rows)),
