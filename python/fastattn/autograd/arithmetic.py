@@ -32,8 +32,6 @@ def sum_to(array: Array, shape: tuple[int, ...]) -> Array:
 
 def compute(ufunc: Any, x: Array, y: Array) -> Array:
     """ufunc(x, y), of arrays of one dtype or an array and a number; a large result in memory that is kept warm."""
-    if ufunc in FUNCTIONS and (type(x) is ndarray or type(y) is ndarray):
-        return binary(ufunc, x, y)
     if type(x) is ndarray:
         large = x.nbytes >= LARGE
         like = x
@@ -44,6 +42,10 @@ def compute(ufunc: Any, x: Array, y: Array) -> Array:
     else:
         like = x if hasattr(x, "__array_namespace__") else y
         return getattr(array_module(like), ufunc.__name__)(x, y)
+    if not large and like.itemsize != 2:
+        return ufunc(x, y)
+    if ufunc in FUNCTIONS:
+        return binary(ufunc, x, y)
     if not large or like.dtype.kind != "f":
         return ufunc(x, y)
     shape = like.shape

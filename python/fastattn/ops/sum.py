@@ -26,11 +26,13 @@ def sum_over(x: ndarray[Any, Any], axes: tuple[int, ...], keepdims: bool = False
         keepdims: whether they stay, with length 1.
         mean: divide by the number of elements; NaN of none.
     """
-    count = math.prod([x.shape[i] for i in axes]) if mean else 1
-    scale = 1.0 / count if count else math.nan
-    if not axes or not preferred(x, LEAST):
+    scale = 1.0
+    if mean:
+        count = math.prod([x.shape[i] for i in axes])
+        scale = 1.0 / count if count else math.nan
+    if not preferred(x, LEAST) or not axes:
         out = x.sum(axes, keepdims=keepdims)
-        return out * out.dtype.type(scale) if mean else out
+        return out * scale if mean else out
     out = _C.empty(tuple([n for i, n in enumerate(x.shape) if i not in axes]), x.dtype)
     _C.sum(x, out, axes, scale)
     return out.reshape([1 if i in axes else n for i, n in enumerate(x.shape)]) if keepdims else out
