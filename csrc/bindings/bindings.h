@@ -13,6 +13,7 @@ void bind_embedding(pybind11::module_& m);
 void bind_gelu(pybind11::module_& m);
 void bind_grad_norm(pybind11::module_& m);
 void bind_layer_norm(pybind11::module_& m);
+void bind_linear_cross_entropy(pybind11::module_& m);
 void bind_matmul(pybind11::module_& m);
 void bind_random(pybind11::module_& m);
 void bind_sgd(pybind11::module_& m);

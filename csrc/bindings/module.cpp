@@ -57,6 +57,7 @@ PYBIND11_MODULE(_C, m) {
   bind_gelu(m);
   bind_grad_norm(m);
   bind_layer_norm(m);
+  bind_linear_cross_entropy(m);
   bind_matmul(m);
   bind_random(m);
   bind_sgd(m);

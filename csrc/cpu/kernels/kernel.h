@@ -22,6 +22,11 @@
 
 namespace fastattn::cpu::FASTATTN_ISA {
 
+// The kernels of this instruction set; one may be made of others.
+#define FA_DECLARE(op) fa_status op(const fa_##op##_params&, fa_launch&);
+FA_OPS(FA_DECLARE)
+#undef FA_DECLARE
+
 // f(item, worker) for every item, on launch.num_threads threads.
 template <class F>
 FASTATTN_INLINE void parallel_for(const fa_launch& launch, int64_t num_items, F&& f) {
@@ -116,5 +121,17 @@ template <class T>
 FASTATTN_INLINE T* data(const fa_tensor& t) {
   return static_cast<T*>(t.data);
 }
+
+// Hands out 64-byte aligned pieces of a workspace. With base = nullptr it only counts.
+struct Carver {
+  char* base;
+  size_t bytes = 0;
+  template <class T>
+  FASTATTN_INLINE T* take(int64_t n) {
+    T* piece = base == nullptr ? nullptr : reinterpret_cast<T*>(base + bytes);
+    bytes += (static_cast<size_t>(n) * sizeof(T) + 63) / 64 * 64;
+    return piece;
+  }
+};
 
 }  // namespace fastattn::cpu::FASTATTN_ISA

@@ -48,9 +48,15 @@ __attribute__((noinline)) void finish_tile(const Problem<S>& p, const compute_t<
       if (p.activation == FA_ACT_GELU) x = gelu(x);
       if (p.activation == FA_ACT_GELU_TANH) x = gelu_tanh(x);
       if (p.residual != nullptr) x = x + V::load(p.residual + m * p.residual_m + at, lanes);
-      S* out = p.out + m * p.out_m + at;
-      if (p.accumulate) x = V::load(out, lanes) + x;
-      x.store(out, lanes);
+      auto write = [&](auto* out) __attribute__((always_inline)) {
+        if (p.accumulate) x = V::load(out, lanes) + x;
+        x.store(out, lanes);
+      };
+      if (kIsHalf<S> && p.wide_out != nullptr) {
+        write(p.wide_out + m * p.out_m + at);
+      } else {
+        write(p.out + m * p.out_m + at);
+      }
     }
   }
 }
@@ -270,7 +276,7 @@ FASTATTN_INLINE fa_status run(const Problem<S>& p, const Plan& plan, const fa_la
 
 fa_status matmul(const fa_matmul_params& params, fa_launch& launch) {
   return visit_float(
-      params.out.dtype, launch, [&]<class S>() __attribute__((always_inline)) {
+      params.a.dtype, launch, [&]<class S>() __attribute__((always_inline)) {
         using T = compute_t<S>;
         const Problem<S> p = make_problem<S>(params);
         const bool empty = p.batch == 0 || p.M == 0 || p.N == 0;

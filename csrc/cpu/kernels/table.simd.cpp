@@ -5,10 +5,6 @@
 
 namespace fastattn::cpu::FASTATTN_ISA {
 
-#define FA_DECLARE(op) fa_status op(const fa_##op##_params&, fa_launch&);
-FA_OPS(FA_DECLARE)
-#undef FA_DECLARE
-
 namespace {
 bool runs_here() {
 #if defined(FASTATTN_ISA_IS_AVX512)

@@ -137,21 +137,9 @@ class Attention(Module):
         heads = (batch, length, self.num_heads, width // self.num_heads)
         # Views of one product: the op reads queries, keys and values where they lie.
         q, k, v = [part.view(heads) for part in self.c_attn(x).split(width, -1)]  # (B, T, H, D)
-        if self.training and self.attn_pdrop:
-            y = _attention_with_dropout(q, k, v, self.attn_pdrop)
-        else:
-            y = ops.scaled_dot_product_attention(q, k, v, is_causal=True, layout="bthd")
+        p = self.attn_pdrop if self.training else 0.0
+        y = ops.scaled_dot_product_attention(q, k, v, None, p, is_causal=True, layout="bthd")
         return _project(self.c_proj, y.reshape(batch, length, width), residual, self.resid_dropout)
-
-
-def _attention_with_dropout(q: Tensor, k: Tensor, v: Tensor, p: float) -> Tensor:
-    """Causal attention with dropout of the weights, op by op: (B, T, H, D) to the same."""
-    q, k, v = [x.transpose(1, 2) for x in (q, k, v)]
-    sees = creation.ones(q.shape[2], k.shape[2], dtype=np.bool_).tril()
-    scores = ops.matmul(q, k, transpose_b=True)  # (B, H, T, T)
-    weights = ops.dropout(ops.softmax(scores, mask=sees, scale=1 / math.sqrt(q.shape[-1])), p)
-    out: Tensor = ops.matmul(weights, v)
-    return out.transpose(1, 2)
 
 
 class MLP(Module):
@@ -258,10 +246,7 @@ class GPT(Module):
         Raises:
             ValueError: `input_ids` is not (B, T), or T exceeds n_positions.
         """
-        ids, names = _ids("input_ids", input_ids), _ids("labels", labels)
-        if ids.ndim != 2 or ids.shape[1] > self.config.n_positions:
-            msg = f"GPT: input_ids has shape {ids.shape}; expected (B, T) with T at most {self.config.n_positions}"
-            raise ValueError(msg)
+        ids, names = self._checked(input_ids), _ids("labels", labels)
         logits = self.lm_head(self.transformer(ids))
         if labels is None:
             return logits
@@ -273,6 +258,35 @@ class GPT(Module):
         targets[:, :-1] = names._data[:, 1:]
         loss = F.cross_entropy(logits.view(-1, self.config.vocab_size), wrap(targets.reshape(-1)))
         return logits, loss
+
+    def loss(self, input_ids: Any, targets: Any) -> Tensor:
+        """The mean loss of a batch alone: the logits are never held as a whole.
+
+        Args:
+            input_ids: (B, T) token ids, a Tensor or an array of int32 or int64.
+            targets: (B, T) token ids: what follows each position, so that nothing is shifted here; -100 counts for
+                nothing.
+
+        Returns:
+            A scalar, nats per token.
+
+        Raises:
+            ValueError: `input_ids` is not (B, T), or T exceeds n_positions; `targets` of another shape.
+        """
+        ids, names = self._checked(input_ids), _ids("targets", targets)
+        if type(self.lm_head) is not Linear:  # an adapter or the like: its logits are its own
+            logits = self.lm_head(self.transformer(ids))
+            return F.cross_entropy(logits.view(-1, self.config.vocab_size), names.reshape(-1))
+        hidden = self.transformer(ids)
+        loss: Tensor = ops.linear_cross_entropy(hidden, self.lm_head.weight, names, self.lm_head.bias)
+        return loss
+
+    def _checked(self, input_ids: Any) -> Tensor:
+        ids = _ids("input_ids", input_ids)
+        if ids.ndim != 2 or ids.shape[1] > self.config.n_positions:
+            msg = f"GPT: input_ids has shape {ids.shape}; expected (B, T) with T at most {self.config.n_positions}"
+            raise ValueError(msg)
+        return ids
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copies a state into the model; see `nn.Module`.

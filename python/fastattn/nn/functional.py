@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastattn import ops
-from fastattn.autograd.node import Base
 from fastattn.autograd.tensor import Tensor
 from fastattn.ops import scaled_dot_product_attention
 
@@ -277,33 +276,28 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Cross-entropy of logits against class ids; see `fa.cross_entropy`.
+    """Cross-entropy of logits against class ids or probabilities; see `fa.cross_entropy`.
 
     Args:
         input: logits, (N, C), (C,) or (N, C, d1, ...).
-        target: class ids, (N,), () or (N, d1, ...); int32 or int64.
-        weight: not supported.
-        ignore_index: a target of this value counts for nothing.
+        target: class ids, (N,), () or (N, d1, ...), int32 or int64; or probabilities, the shape of `input`.
+        weight: (C,), what a class counts for.
+        ignore_index: a class id of this value counts for nothing.
         reduction: "mean", "sum" or "none".
-        label_smoothing: not supported.
+        label_smoothing: the share, 0 to 1, of a target that is spread over all classes.
 
     Returns:
-        A scalar, or losses of the shape of `target` for "none".
+        A scalar, or losses, one a row, for "none".
 
     Raises:
         ValueError: shapes that do not fit.
         IndexError: a target out of range.
-        NotImplementedError: `weight`, `label_smoothing`, or a target of probabilities.
 
     Example:
         >>> import fastattn as fa
         >>> round(fa.nn.functional.cross_entropy(fa.zeros(2, 4), fa.tensor([0, 3])).item(), 4)
         1.3863
     """
-    if weight is not None or label_smoothing:
-        msg = "cross_entropy: weight and label_smoothing are not supported; leave them out"
-        raise NotImplementedError(msg)
-    if isinstance(target, Base) and target._data.dtype.kind == "f":
-        msg = "cross_entropy: a target of probabilities is not supported; pass class ids (int64)"
-        raise NotImplementedError(msg)
-    return ops.cross_entropy(input, target, ignore_index=ignore_index, reduction=reduction)  # type: ignore[no-any-return]
+    return ops.cross_entropy(  # type: ignore[no-any-return]
+        input, target, weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
+    )

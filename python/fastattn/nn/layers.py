@@ -397,21 +397,18 @@ class Flatten(Module):
 
 
 class CrossEntropyLoss(Module):
-    r"""Cross-entropy of logits against class ids.
+    r"""Cross-entropy of logits against class ids or probabilities.
 
-    .. math:: \ell_i = -\log \mathrm{softmax}(x_i)_{t_i}
+    .. math:: \ell_i = -\sum_c w_c \left( (1 - \epsilon) y_{ic} + \epsilon / C \right) \log \mathrm{softmax}(x_i)_c
 
     Args:
-        weight: not supported.
-        ignore_index: a target of this value counts for nothing.
-        reduction: "mean" over the targets that count, "sum" or "none".
-        label_smoothing: not supported.
+        weight: w, (C,), what a class counts for; part of the state_dict where it is given.
+        ignore_index: a class id of this value counts for nothing.
+        reduction: "mean" over the weights of the targets that count, "sum" or "none".
+        label_smoothing: epsilon, the share of a target that is spread over all classes.
 
     Shape:
-        logits (N, C), (C,) or (N, C, d1, ...); targets (N,), () or (N, d1, ...).
-
-    Raises:
-        NotImplementedError: `weight` or `label_smoothing`.
+        logits (N, C), (C,) or (N, C, d1, ...); class ids (N,), () or (N, d1, ...), or probabilities like the logits.
 
     Example:
         >>> import fastattn as fa
@@ -429,11 +426,12 @@ class CrossEntropyLoss(Module):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        if weight is not None or label_smoothing:
-            msg = "CrossEntropyLoss: weight and label_smoothing are not supported; leave them out"
-            raise NotImplementedError(msg)
+        self.register_buffer("weight", weight)
         self.ignore_index = ignore_index
         self.reduction = reduction
+        self.label_smoothing = label_smoothing
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(input, target, None, self.ignore_index, self.reduction)
+        return F.cross_entropy(
+            input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
+        )

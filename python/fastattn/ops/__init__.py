@@ -8,6 +8,7 @@ from .embedding import embedding
 from .gelu import gelu
 from .grad_norm import grad_norm, grad_scale
 from .layer_norm import layer_norm
+from .linear_cross_entropy import linear_cross_entropy
 from .matmul import matmul
 from .random import normal_, uniform_
 from .sgd import sgd_step
@@ -26,6 +27,7 @@ __all__ = [
     "grad_norm",
     "grad_scale",
     "layer_norm",
+    "linear_cross_entropy",
     "log",
     "log_softmax",
     "matmul",
