@@ -30,9 +30,9 @@ def isa(request):
         yield request.param
 
 
-@pytest.fixture(params=["float32", "float64"])
+@pytest.fixture(params=["float32", "float64", "bfloat16", "float16"])
 def dtype(request):
-    return np.dtype(request.param)
+    return np.dtype(request.param)  # ml_dtypes, which fastattn imports, has registered bfloat16
 
 
 @pytest.fixture

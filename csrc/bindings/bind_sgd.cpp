@@ -6,9 +6,9 @@ namespace {
 
 constexpr const char* kOp = "sgd_step";
 
-void sgd_step(py::handle params, py::handle grads, py::handle momentum_buffers, py::handle masters, double lr, double momentum,
-              double dampening, double weight_decay, double grad_scale, bool nesterov, bool maximize, bool first_step,
-              bool zero_grads) {
+void sgd_step(py::handle params, py::handle grads, py::handle momentum_buffers, py::handle masters, double lr,
+              double momentum, double dampening, double weight_decay, double grad_scale, bool nesterov, bool maximize,
+              bool first_step, bool zero_grads) {
   Call call(kOp);
   TensorLists lists(kOp);
   fa_sgd_step_params p;

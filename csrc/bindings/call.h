@@ -34,7 +34,7 @@ class Call {
   // Checks. Absent arguments pass.
   // One floating dtype for all of names, and its accumulator's for the statistics; returns the former.
   int32_t same_float(std::initializer_list<const char*> names, std::initializer_list<const char*> statistics = {});
-  void expect_index(const char* name);                           // i32 or i64
+  void expect_index(const char* name);  // i32 or i64
   void expect_dtype(const char* name, int32_t dtype);
   void expect_shape(const char* name, std::initializer_list<int64_t> shape);
   void expect_shape(const char* name, const fa_tensor& like);

@@ -6,10 +6,10 @@
  *
  * params[i], grads[i], exp_avgs[i], exp_avg_sqs[i] (and max_exp_avg_sqs[i]) have one shape, each contiguous, of one
  * dtype, f32 or f64; or params and grads are bf16 or f16 and the rest is f32. masters, for 16-bit params, are f32
- * copies of them, which are updated in their place and rounded into them; NULL: the params themselves are updated. zero_grads sets the gradients to 0 in the same
- * pass. found_inf, where not NULL, points to one float: nothing changes where it is not 0. Source: Kingma and Ba,
- * "Adam" (2015), algorithm 1; Loshchilov and Hutter, "Decoupled Weight Decay" (2019), algorithm 2; Reddi, Kale and
- * Kumar, "On the Convergence of Adam" (2018), algorithm 2 (amsgrad).
+ * copies of them, which are updated in their place and rounded into them; NULL: the params themselves are updated.
+ * zero_grads sets the gradients to 0 in the same pass. found_inf, where not NULL, points to one float: nothing changes
+ * where it is not 0. Source: Kingma and Ba, "Adam" (2015), algorithm 1; Loshchilov and Hutter, "Decoupled Weight Decay"
+ * (2019), algorithm 2; Reddi, Kale and Kumar, "On the Convergence of Adam" (2018), algorithm 2 (amsgrad).
  */
 #ifndef FASTATTN_OPS_ADAM_H
 #define FASTATTN_OPS_ADAM_H

@@ -11,8 +11,8 @@
  * inf: it is skipped, not multiplied by 0. lse = log(sum(exp(scores))), natural, in the accumulator's dtype (f32 for
  * f16, bf16 and f32; f64 for f64).
  *
- * dtypes: query, key, value and out are of one floating dtype; lse and dlse of its accumulator's. Any strides for inputs; out, dquery, dkey, dvalue
- * contiguous along the last axis.
+ * dtypes: query, key, value and out are of one floating dtype; lse and dlse of its accumulator's. Any strides for
+ * inputs; out, dquery, dkey, dvalue contiguous along the last axis.
  *
  * Backward: from query, key, value, out, lse, dout (and dlse, dweights) to dquery, dkey, dvalue, dmask. dmask has the
  * strides of mask: where it has stride 0 along an axis the gradient is summed over it.

@@ -1,7 +1,7 @@
 /* grad_norm: total (), f64 = sqrt(sum over all elements of all tensors of g^2), and grad_scale: g *= scale in place.
  *
- * Squares are summed in f64, in blocks of a fixed number of elements, in order. Tensors are contiguous, of one floating dtype.
- * A scale call reads no norm: clipping is grad_norm, a division in the caller, grad_scale.
+ * Squares are summed in f64, in blocks of a fixed number of elements, in order. Tensors are contiguous, of one floating
+ * dtype. A scale call reads no norm: clipping is grad_norm, a division in the caller, grad_scale.
  */
 #ifndef FASTATTN_OPS_GRAD_NORM_H
 #define FASTATTN_OPS_GRAD_NORM_H

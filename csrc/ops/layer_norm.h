@@ -8,9 +8,9 @@
  * Backward: dx, dweight, dbias from dout, x, mean, rstd; each absent where it is not wanted. dweight and dbias are
  * summed over rows in blocks of a fixed number of rows, in order.
  *
- * dtypes: one floating dtype, mean and rstd its accumulator's (f64 for f64, else f32). x, out, dout and dx are contiguous along C, with any strides of
- * the other axes, which may be split differently in each argument.
- * Source: Ba, Kiros and Hinton, "Layer Normalization" (2016), section 3.
+ * dtypes: one floating dtype, mean and rstd its accumulator's (f64 for f64, else f32). x, out, dout and dx are
+ * contiguous along C, with any strides of the other axes, which may be split differently in each argument. Source: Ba,
+ * Kiros and Hinton, "Layer Normalization" (2016), section 3.
  */
 #ifndef FASTATTN_OPS_LAYER_NORM_H
 #define FASTATTN_OPS_LAYER_NORM_H

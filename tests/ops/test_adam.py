@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 import fastattn as fa
-from fastattn.testing import assert_ran, assert_same_bits, assert_same_for_any_threads, check, reference, unchanged
+from fastattn.testing import (
+    accumulator,
+    assert_ran,
+    assert_same_bits,
+    assert_same_for_any_threads,
+    check,
+    reference,
+    unchanged,
+)
 
 OPTIONS = [
     {},
@@ -28,8 +36,9 @@ OPTIONS = [
 def lists(rng):
     def make(shapes, dtype):
         """params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs."""
-        signed = [[np.asarray(rng.standard_normal(s)).astype(dtype) for s in shapes] for _ in range(3)]
-        squares = [[np.asarray(rng.random(s) + 0.01).astype(dtype) for s in shapes] for _ in range(2)]
+        state = accumulator(dtype)
+        signed = [[np.asarray(rng.standard_normal(s)).astype(d) for s in shapes] for d in (dtype, dtype, state)]
+        squares = [[np.asarray(rng.random(s) + 0.01).astype(state) for s in shapes] for _ in range(2)]
         return [*signed, *squares]
 
     return make
@@ -53,7 +62,7 @@ def test_oracle(isa, dtype, lists, options):
 
 
 def test_many_steps(isa, dtype, lists, rng):
-    """Errors do not build up: 100 steps stay within the tolerance of 100 naive ones."""
+    """Errors do not build up: 100 steps stay within the tolerance of 100 naive ones; of 16-bit params, their masters'."""
     ((p,), _, (m,), (v,), (top,)) = lists([(257,)], dtype)
     m[:], v[:] = 0, 0
     gradients = rng.standard_normal((100, 257)).astype(dtype)
@@ -63,10 +72,14 @@ def test_many_steps(isa, dtype, lists, rng):
             p, m, v, top = reference.adam(p, g, m, v, top, step=step, lr=0.01, weight_decay=0.1, decoupled=True)
         return p, m, v, top
 
-    start = p.copy(), m.copy(), v.copy(), top.copy()
+    half = accumulator(dtype) != dtype
+    master = p.astype(accumulator(dtype))
+    start = master.copy(), m.copy(), v.copy(), top.copy()
+    options = {"lr": 0.01, "weight_decay": 0.1, "decoupled": True, "masters": [master] if half else None}
     for step, g in enumerate(gradients, 1):
-        fa.adam_step([p], [g], [m], [v], step=step, lr=0.01, weight_decay=0.1, decoupled=True)
-    check((p, m, v, top), run, *start, gradients)
+        fa.adam_step([p], [g], [m], [v], step=step, **options)
+    check((master if half else p, m, v, top), run, *start, gradients)
+    assert_same_bits(p, (master if half else p).astype(dtype))
 
 
 def test_zero_grads(isa, dtype, lists):

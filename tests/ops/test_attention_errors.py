@@ -127,9 +127,9 @@ ERRORS = [
         "query is float64 and value is float32; they must have one dtype",
     ),
     (
-        lambda o: ATTENTION(*(x.astype(np.float16) for x in (Q, K, K))),
+        lambda o: ATTENTION(*(x.astype(np.int16) for x in (Q, K, K))),
         TypeError,
-        "query has dtype float16; expected float32, float64, bfloat16 or float16",
+        "query has dtype int16; expected float32, float64, bfloat16 or float16",
     ),
     (lambda o: ATTENTION(Q, None, K, out=o), TypeError, "key is None; expected an array"),
     (

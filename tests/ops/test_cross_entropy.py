@@ -8,6 +8,7 @@ import pytest
 import fastattn as fa
 from fastattn.testing import (
     LAYOUTS,
+    accumulator,
     assert_ran,
     assert_same_bits,
     assert_same_for_any_threads,
@@ -50,7 +51,7 @@ def test_shapes_are_those_of_torch(isa, dtype, randn, rng, reduction, shape):
     t = fa.Tensor(x, requires_grad=True)
     again = fa.cross_entropy(t, target, reduction=reduction)
     assert_same_bits(again._data, out)
-    dout = randn(*out.shape, dtype=dtype)
+    dout = randn(*out.shape, dtype=out.dtype)
     again.backward(fa.Tensor(dout))
     check(t.grad._data, reference_losses.cross_entropy_backward, dout, x, target, reduction=reduction)
 
@@ -64,7 +65,7 @@ def test_ignore_index(isa, dtype, randn, rng, reduction, ignore_index):
     check(fa.cross_entropy(x, target, **options), reference_losses.cross_entropy, x, target, **options)
     t = fa.Tensor(x, requires_grad=True)
     out = fa.cross_entropy(t, target, **options)
-    dout = randn(*out.shape, dtype=dtype)
+    dout = randn(*out.shape, dtype=out.dtype)
     out.backward(fa.Tensor(dout))
     assert (t.grad._data[target == ignore_index] == 0).all()
     check(t.grad._data, reference_losses.cross_entropy_backward, dout, x, target, **options)
@@ -74,7 +75,7 @@ def test_nothing_counts(isa, dtype, randn):
     x, target = randn(4, 5, dtype=dtype), np.full(4, -100)
     assert np.isnan(fa.cross_entropy(x, target))
     assert fa.cross_entropy(x, target, reduction="sum") == 0
-    assert_same_bits(fa.cross_entropy(x, target, reduction="none"), np.zeros(4, dtype))
+    assert_same_bits(fa.cross_entropy(x, target, reduction="none"), np.zeros(4, accumulator(dtype)))
     assert np.isnan(fa.cross_entropy(x[:0], target[:0]))
     t = fa.Tensor(x, requires_grad=True)
     fa.cross_entropy(t, target, reduction="sum").backward()
@@ -94,7 +95,7 @@ def test_extreme_logits(isa, dtype):
     target = np.array([0, 1, 2])
     check(fa.cross_entropy(x, target, reduction="none"), reference_losses.cross_entropy, x, target, reduction="none")
     assert fa.cross_entropy(x[1:2], np.array([0])) == np.inf
-    assert fa.cross_entropy(x[:1], np.array([2])) == 2e4
+    assert fa.cross_entropy(x[:1], np.array([2])) == 2 * float(x[0, 0])
     t = fa.Tensor(x, requires_grad=True)
     fa.cross_entropy(t, target, reduction="sum").backward()
     assert np.isfinite(t.grad._data).all()
@@ -134,7 +135,7 @@ def test_large_gradients_against_the_oracle(isa, dtype, randn, rng, reduction):
         x, target = randn(rows, classes, dtype=dtype), rng.integers(0, classes, rows)
         t = fa.Tensor(x, requires_grad=True)
         out = fa.cross_entropy(t, target, reduction=reduction)
-        dout = randn(*out.shape, dtype=dtype)
+        dout = randn(*out.shape, dtype=out.dtype)
         out.backward(fa.Tensor(dout))
         assert_ran("cross_entropy_bwd", dtype, isa)
         check(t.grad._data, reference_losses.cross_entropy_backward, dout, x, target, reduction=reduction)
@@ -337,7 +338,8 @@ def test_a_target_out_of_range_changes_nothing(isa, dtype, reduction, bad):
         fa.cross_entropy(x, target, reduction=reduction)
     shape = (300,) if reduction == "none" else ()
     code = REDUCTIONS.index(reduction)
-    loss, lse, dx = np.full(shape, 7, dtype), np.full(300, 7, dtype), np.full((300, 5), 7, dtype)
+    loss, lse = np.full(shape, 7, accumulator(dtype)), np.full(300, 7, accumulator(dtype))
+    dx = np.full((300, 5), 7, dtype)
     with unchanged(loss, lse, dx):
         with pytest.raises(IndexError, match="cross_entropy: target"):
             _C.cross_entropy_fwd(x, target, None, loss, lse, -100, code, 0.0)

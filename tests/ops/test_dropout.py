@@ -8,6 +8,7 @@ import pytest
 import fastattn as fa
 from fastattn.testing import (
     LAYOUTS,
+    accumulator,
     assert_ran,
     assert_same_bits,
     assert_same_for_any_threads,
@@ -19,7 +20,8 @@ from fastattn.testing import (
 
 def expected(x, p, seed):
     keep = reference.dropout_keep(x.shape, p, seed)
-    return np.where(keep, x * x.dtype.type(1 / (1 - p) if p < 1 else 0), 0).astype(x.dtype)
+    scale = accumulator(x.dtype).type(1 / (1 - p) if p < 1 else 0)
+    return np.where(keep, x * scale, 0).astype(x.dtype)
 
 
 def test_known_answers():
@@ -134,7 +136,11 @@ ERRORS = [
     (lambda o: fa.dropout(X, float("nan"), out=o), ValueError, "dropout: p is nan; expected a probability, 0 to 1"),
     (lambda o: fa.dropout(np.zeros((2, 4)), out=o), ValueError, "dropout: out has shape (2, 5); expected (2, 4)"),
     (lambda o: fa.dropout(X.astype(np.float32), out=o), TypeError, "dropout: x is float32 and out is float64"),
-    (lambda o: fa.dropout(X.astype(int)), TypeError, "dropout: x has dtype int64; expected float32, float64, bfloat16 or float16"),
+    (
+        lambda o: fa.dropout(X.astype(int)),
+        TypeError,
+        "dropout: x has dtype int64; expected float32, float64, bfloat16 or float16",
+    ),
     (lambda o: fa.dropout([1.0]), TypeError, "dropout: x is a list; expected an array"),
     (lambda o: fa.dropout(o[:, :4], out=o[:, 1:]), ValueError, "dropout: out overlaps x in memory"),
 ]

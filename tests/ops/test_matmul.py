@@ -327,12 +327,12 @@ ERRORS = [
     (
         lambda o: fa.matmul(F((2, 3), np.float16), F((3, 5), np.float16), out=o),
         TypeError,
-        "a has dtype float16; expected float32, float64, bfloat16 or float16",
+        "a is float16 and out is float64; they must have one dtype",
     ),
     (
         lambda o: fa.matmul(F((2, 3), fa.bfloat16), F((3, 5)), out=o),
         TypeError,
-        "a has dtype bfloat16; expected float32, float64, bfloat16 or float16",
+        "a is bfloat16 and b is float64; they must have one dtype",
     ),
     (
         lambda o: fa.matmul(F((2, 3), complex), F((3, 5)), out=o),

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 import fastattn as fa
-from fastattn.testing import assert_ran, assert_same_bits, assert_same_for_any_threads, check, reference, unchanged
+from fastattn.testing import (
+    accumulator,
+    assert_ran,
+    assert_same_bits,
+    assert_same_for_any_threads,
+    check,
+    reference,
+    unchanged,
+)
 
 SHAPES = [(), (0,), (7,), (8,), (17, 3), (255,), (1031,), (70001,)]
 OPTIONS = [
@@ -25,7 +33,12 @@ OPTIONS = [
 @pytest.fixture
 def lists(rng):
     """params, grads, momentum_buffers."""
-    return lambda dtype: [[np.asarray(rng.standard_normal(s)).astype(dtype) for s in SHAPES] for _ in range(3)]
+
+    def make(dtype):
+        dtypes = (dtype, dtype, accumulator(dtype))
+        return [[np.asarray(rng.standard_normal(s)).astype(d) for s in SHAPES] for d in dtypes]
+
+    return make
 
 
 @pytest.mark.smoke

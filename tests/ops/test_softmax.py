@@ -2,6 +2,7 @@
 
 import re
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -115,7 +116,7 @@ def test_extreme_logits(isa, dtype, op):
     x = np.array([[1e4, 0, -1e4, 1e4], [-1e4, -1e4, -1e4, -1e4], [0, -np.inf, 1, -np.inf]], dtype)
     for axis in (0, 1):
         check(op[0](x, axis), op[1], x, axis)
-    largest = np.finfo(dtype).max
+    largest = ml_dtypes.finfo(dtype).max
     out = fa.softmax(np.array([[largest, largest, -largest]], dtype))
     assert out.tolist() == [[0.5, 0.5, 0]]
 
@@ -245,7 +246,11 @@ ERRORS = [
         TypeError,
         "x is float32 and out is float64; they must have one dtype",
     ),
-    (lambda f, o: f(X.astype(int), out=o), TypeError, "x has dtype int64; expected float32, float64, bfloat16 or float16"),
+    (
+        lambda f, o: f(X.astype(int), out=o),
+        TypeError,
+        "x has dtype int64; expected float32, float64, bfloat16 or float16",
+    ),
     (lambda f, o: f([1.0]), TypeError, "x is a list; expected an array"),
 ]
 

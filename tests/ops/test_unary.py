@@ -2,12 +2,14 @@
 
 import re
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 import fastattn as fa
 from fastattn.testing import (
     LAYOUTS,
+    assert_ran,
     assert_same_bits,
     assert_same_for_any_threads,
     check,
@@ -34,10 +36,10 @@ def case(request):
 def test_oracle(isa, dtype, rng, case):
     function, expected, intervals = case
     for low, high in intervals:
-        x = rng.uniform(low, high, 1001).astype(dtype)
+        with np.errstate(over="ignore"):
+            x = rng.uniform(low, high, 1001).astype(dtype)
         out = function(x)
-        short = {"float32": "f32", "float64": "f64"}[dtype.name]
-        assert re.fullmatch(rf"({function.__name__}|unary)_{short}_{isa}", fa.last_kernel())
+        assert_ran("unary", dtype, isa)
         check(out, expected, x, case=function.__name__)
 
 
@@ -56,15 +58,18 @@ def test_sizes_and_strides(isa, dtype, rng, case, n, layout):
 
 
 def test_special_values(isa, dtype):
+    def same(found, expected):
+        np.testing.assert_array_equal(found.astype(np.float64), expected)
+
     x = np.array([0, np.inf, -np.inf, np.nan, 1000, -1000], dtype)
     with np.errstate(all="ignore"):
-        np.testing.assert_array_equal(fa.exp(x), [1, np.inf, 0, np.nan, np.inf, 0])
-        np.testing.assert_array_equal(fa.tanh(x), [0, 1, -1, np.nan, 1, -1])
-        np.testing.assert_array_equal(fa.erf(x), [0, 1, -1, np.nan, 1, -1])
+        same(fa.exp(x), [1, np.inf, 0, np.nan, np.inf, 0])
+        same(fa.tanh(x), [0, 1, -1, np.nan, 1, -1])
+        same(fa.erf(x), [0, 1, -1, np.nan, 1, -1])
         x = np.array([0, -0.0, np.inf, -np.inf, np.nan, -1, 1], dtype)
-        np.testing.assert_array_equal(fa.log(x), [-np.inf, -np.inf, np.inf, np.nan, np.nan, np.nan, 0])
-        tiny = np.array([np.finfo(dtype).smallest_subnormal, np.finfo(dtype).tiny], dtype)
-        np.testing.assert_allclose(fa.log(tiny), np.log(tiny), rtol=4 * np.finfo(dtype).eps)
+        same(fa.log(x), [-np.inf, -np.inf, np.inf, np.nan, np.nan, np.nan, 0])
+        tiny = np.array([ml_dtypes.finfo(dtype).smallest_subnormal, ml_dtypes.finfo(dtype).tiny], dtype)
+        np.testing.assert_allclose(fa.log(tiny), np.log(tiny), rtol=4 * float(ml_dtypes.finfo(dtype).eps))
 
 
 def test_same_bits_for_any_threads(isa, dtype, rng, case):
@@ -87,7 +92,11 @@ def test_errors(case):
     errors = [
         (lambda: function(np.zeros((2, 4)), out=out), ValueError, "out has shape (2, 5); expected (2, 4)"),
         (lambda: function(X.astype(np.float32), out=out), TypeError, "x is float32 and out is float64"),
-        (lambda: function(X.astype(int)), TypeError, "x has dtype int64; expected float32, float64, bfloat16 or float16"),
+        (
+            lambda: function(X.astype(int)),
+            TypeError,
+            "x has dtype int64; expected float32, float64, bfloat16 or float16",
+        ),
         (lambda: function(None), TypeError, "x is None; expected an array"),
         (lambda: function(out[:, :4], out=out[:, 1:]), ValueError, "out overlaps x in memory"),
     ]

@@ -87,8 +87,8 @@ void update_item(const fa_adam_step_params& p, const Constants<compute_t<T>>& c,
   for_each_run(p.params, start, p.num_tensors, item, [&](int64_t t, int64_t begin, int64_t end) {
     update_run<T, kAmsgrad, kCoupled>(c, data<T>(p.params[t]), data<T>(p.grads[t]), data<A>(p.exp_avgs[t]),
                                       data<A>(p.exp_avg_sqs[t]), kAmsgrad ? data<A>(p.max_exp_avg_sqs[t]) : nullptr,
-                                      p.masters != nullptr ? data<A>(p.masters[t]) : nullptr, p.zero_grads != 0,
-                                      begin, end);
+                                      p.masters != nullptr ? data<A>(p.masters[t]) : nullptr, p.zero_grads != 0, begin,
+                                      end);
   });
 }
 

@@ -362,7 +362,8 @@ struct Backward {
     const int64_t part_bytes = max_of<int64_t>(1, part_elements() * static_cast<int64_t>(sizeof(T)));
     return min_of(items, max_of(threads, static_cast<int64_t>(kWaveBytes) / part_bytes));
   }
-  // Sums of dQ that wait for the next wave: of the head that a wave ends in, while it finishes the one that it began in.
+  // Sums of dQ that wait for the next wave: of the head that a wave ends in, while it finishes the one that it began
+  // in.
   int64_t kept_elements() const { return kIsHalf<S> && needs_parts() ? 2 * part_elements() : 0; }
   size_t workspace(int64_t threads) const {
     const int64_t parts = needs_parts() ? wave_items(threads) * part_elements() : 0;

@@ -15,8 +15,7 @@ namespace {
 // A dropped element is 0 whatever x is, NaN included. ivdep: out may be x itself, and then each element is read before
 // it is written.
 template <class T>
-FASTATTN_INLINE void drop(const T* x, T* out, const uint32_t* word, int64_t n, uint32_t threshold,
-                          compute_t<T> scale) {
+FASTATTN_INLINE void drop(const T* x, T* out, const uint32_t* word, int64_t n, uint32_t threshold, compute_t<T> scale) {
 #pragma GCC ivdep
   for (int64_t j = 0; j < n; ++j) {
     out[j] = philox_fraction(word[j]) >= threshold ? narrow<T>(widen(x[j]) * scale) : T{0};

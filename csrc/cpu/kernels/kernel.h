@@ -39,10 +39,10 @@ FASTATTN_INLINE void parallel_for(const fa_launch& launch, int64_t num_items, F&
 
 template <class T>
 struct Name {
-  static constexpr const char* kText = sizeof(T) == 8                ? "f64"
-                                       : sizeof(T) == 4              ? "f32"
+  static constexpr const char* kText = sizeof(T) == 8            ? "f64"
+                                       : sizeof(T) == 4          ? "f32"
                                        : std::is_same_v<T, bf16> ? "bf16"
-                                                                     : "f16";
+                                                                 : "f16";
 };
 
 // The parts of a kernel's name, joined at compile time: op_dtype_isa.

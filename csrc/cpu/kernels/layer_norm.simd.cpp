@@ -168,10 +168,10 @@ fa_status layer_norm_fwd(const fa_layer_norm_fwd_params& p, fa_launch& launch) {
   return visit_float(p.x.dtype, launch, [&]<class T>() {
     const int64_t C = row_length(p.x);
     const double n = static_cast<double>(num_elements(p.x));
-    describe<"layer_norm_fwd", T>(launch,
-                                  {.workspace = (needs_copy(p.weight) + needs_copy(p.bias)) * padded(C) * sizeof(compute_t<T>),
-                                   .flops = 7 * n,
-                                   .bytes = 2 * sizeof(T) * n});
+    describe<"layer_norm_fwd", T>(
+        launch, {.workspace = (needs_copy(p.weight) + needs_copy(p.bias)) * padded(C) * sizeof(compute_t<T>),
+                 .flops = 7 * n,
+                 .bytes = 2 * sizeof(T) * n});
     if (launch.query) return FA_OK;
     auto* buffer = static_cast<compute_t<T>*>(launch.workspace);
     const T* weight = contiguous<T>(p.weight, buffer);

@@ -1,8 +1,9 @@
 // random_fill: out_i = low + (high - low) * uniform_i, or mean + std * normal_i, from the Philox stream (seed, offset).
 //
-//   out (n), contiguous; 16-bit elements are roundings of the f32 ones
+//   out (n), contiguous
 //
-//   uniform_k   f32: word k as a 24-bit fraction;   f64: words 2k (low) and 2k + 1 (high) as a 53-bit fraction
+//   uniform_k   f32, f16, bf16: the upper 24, 11, 8 bits of word k as a fraction
+//               f64: words 2k (low) and 2k + 1 (high) as a 53-bit fraction
 //   normal_i    sqrt(-2 log(1 - uniform_2i)) * cos(2 pi uniform_(2i+1));   1 - uniform is in (0, 1], so log is finite
 //
 // Items are runs of kItem elements. A worker makes words by the window, in L1. Traffic: one write; uniform in f32 is
@@ -35,6 +36,16 @@ template <>
 FASTATTN_INLINE double uniform<double>(const uint32_t* word, int64_t k) {
   const uint64_t bits = static_cast<uint64_t>(word[2 * k + 1]) << 32 | word[2 * k];
   return static_cast<double>(static_cast<int64_t>(bits >> 11)) * 0x1p-53;
+}
+
+// Of 16-bit elements the upper bits of the word, as many as keep it below 1.
+template <>
+FASTATTN_INLINE f16 uniform<f16>(const uint32_t* word, int64_t k) {
+  return narrow<f16>(static_cast<float>(static_cast<int32_t>(word[k] >> 21)) * 0x1p-11f);
+}
+template <>
+FASTATTN_INLINE bf16 uniform<bf16>(const uint32_t* word, int64_t k) {
+  return narrow<bf16>(static_cast<float>(static_cast<int32_t>(word[k] >> 24)) * 0x1p-8f);
 }
 
 // cos(2 pi u), 0 <= u < 1, as sin(2 pi y), y = |u - 1/2| - 1/4: both differences are exact, |y| <= 1/4, and one odd
@@ -74,7 +85,7 @@ void fill_uniform(const fa_random_fill_params& p, int64_t begin, int64_t end) {
     window.fill(p.seed, p.offset, e * kWordsPerUniform<A>, end * kWordsPerUniform<A>);
     T* out = data<T>(p.out) + e;
     const int64_t n = min_of(end - e, kUniformsPerWindow<A>);
-    for (int64_t k = 0; k < n; ++k) out[k] = narrow<T>(low + span * uniform<A>(window.word, k));
+    for (int64_t k = 0; k < n; ++k) out[k] = narrow<T>(low + span * widen(uniform<T>(window.word, k)));
   }
 }
 

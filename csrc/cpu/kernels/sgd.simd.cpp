@@ -2,8 +2,8 @@
 //
 // Items are runs of kListItem elements over all tensors (tensor_list.h); elements are independent, so cuts change no
 // bit. Traffic, f32: 12 bytes an element without momentum, 20 with it (16 on the first step, which writes the buffer
-// without reading it), 4 more for zero_grads. DRAM's limit is the roofline. 16-bit params: arithmetic and momentum are in
-// f32; with masters the params are only written, as roundings of them. Source: Sutskever et al. (2013), in
+// without reading it), 4 more for zero_grads. DRAM's limit is the roofline. 16-bit params: arithmetic and momentum are
+// in f32; with masters the params are only written, as roundings of them. Source: Sutskever et al. (2013), in
 // torch.optim.SGD's form.
 #include "tensor_list.h"
 
@@ -86,7 +86,10 @@ fa_status sgd_step(const fa_sgd_step_params& p, fa_launch& launch) {
                                               : Momentum::kPlain;
     const bool masters = p.masters != nullptr;
     const double storage = (masters ? 2 : 3) + (p.zero_grads ? 1 : 0);  // streams of params and grads
-    const double state = (momentum == Momentum::kNone ? 0 : momentum == Momentum::kFirstStep ? 1 : 2) + (masters ? 2 : 0);
+    const double state = (momentum == Momentum::kNone        ? 0
+                          : momentum == Momentum::kFirstStep ? 1
+                                                             : 2) +
+                         (masters ? 2 : 0);
     describe<"sgd_step", T>(launch, {.workspace = list_workspace(p.num_tensors),
                                      .flops = 6 * n,
                                      .bytes = n * (storage * sizeof(T) + state * sizeof(compute_t<T>))});

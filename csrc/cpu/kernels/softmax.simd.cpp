@@ -87,9 +87,7 @@ FASTATTN_INLINE void row_along(const Logits<T, kMask>& s, T* out, compute_t<T>* 
   if (log_form) {
     const V lse = V::set(m + log_of(l));
     const bool empty = l == 0;
-    map_row<A>(C, [&](int64_t i, int n) {
-      store_lanes(empty ? V::set(-kInf<A>) : logits(i, n) - lse, out + i, n);
-    });
+    map_row<A>(C, [&](int64_t i, int n) { store_lanes(empty ? V::set(-kInf<A>) : logits(i, n) - lse, out + i, n); });
   } else {
     const V inverse = V::set(l == 0 ? A(0) : 1 / l);
     map_row<A>(C, [&](int64_t i, int n) { store_lanes(load_lanes(exps + i, n) * inverse, out + i, n); });

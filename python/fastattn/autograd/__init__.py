@@ -1,6 +1,7 @@
 """Tensors and reverse-mode gradients."""
 
 from .arithmetic import maximum, minimum, where
+from .autocast import autocast, is_autocast_enabled
 from .creation import (
     arange,
     as_tensor,
@@ -32,6 +33,7 @@ __all__ = [
     "Tensor",
     "arange",
     "as_tensor",
+    "autocast",
     "cat",
     "empty",
     "empty_like",
@@ -42,6 +44,7 @@ __all__ = [
     "full_like",
     "grad",
     "gradcheck",
+    "is_autocast_enabled",
     "is_grad_enabled",
     "linspace",
     "maximum",

@@ -8,6 +8,7 @@ from numpy import ndarray
 
 from fastattn.ops import _kinds
 
+from .autocast import cast_arguments
 from .node import Array, Base, Edge, Node, Slot, mode, wrap
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class TensorKind(_kinds.Kind):
         array._version[0] += 1
 
     def run(self, op: Op, arrays: tuple[Array, ...], attrs: tuple[Any, ...], out: Array | None) -> Any:
+        if mode.autocast is not None:
+            arrays = cast_arguments(op, arrays)
         # One pass: what is below each tensor, and where its gradient will go.
         enabled, recording = mode.enabled, False
         below_arrays: list[Array] = []

@@ -89,6 +89,7 @@ def kind_of(array: Array) -> _kinds.Kind:
 
 class _Mode(threading.local):
     enabled = True
+    autocast: Any = None  # the dtype of products, within autocast
 
 
 mode = _Mode()

@@ -69,6 +69,7 @@ class TrainArguments:
     grad_clip: float | None = None
     eval_every: int | None = None
     checkpoint_every: int | None = None
+    dtype: str | None = None
     seed: int | None = None
     sample: int = 300
     threads: int | None = None
@@ -105,6 +106,9 @@ def train(
     checkpoint_every: Annotated[
         int | None, typer.Option(min=0, help="Steps between checkpoints, 0: at the end only. [default: 250]")
     ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 (masters in float32) or float64. [default: float32]")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of weights, batches and dropout. [default: 0]")] = None,
     sample: Annotated[int, typer.Option(min=0, help="Characters of the sample, 0: none. [default: 300]")] = 300,
     threads: Annotated[
@@ -120,7 +124,7 @@ def train(
 
     arguments = TrainArguments(
         text, resume, out, steps, tokens, batch_size, context, layers, width, heads, dropout, lr, warmup,
-        weight_decay, grad_clip, eval_every, checkpoint_every, seed, sample, threads, quiet, json,
+        weight_decay, grad_clip, eval_every, checkpoint_every, dtype, seed, sample, threads, quiet, json,
     )  # fmt: skip
     problem = _problem(arguments)
     if problem:

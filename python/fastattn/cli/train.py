@@ -200,7 +200,7 @@ def introduce(
     say(f"model    GPT, {settings.layers} layers x {settings.width}, {settings.heads} heads, {parameters:,} parameters")
     say(
         f"training {config.steps:,} steps x {config.tokens_per_step:,} tokens ({config.batch_size} windows of "
-        f"{config.context}) = {config.tokens:,} tokens, learning rate {config.lr:g}, seed {config.seed}"
+        f"{config.context}) = {config.tokens:,} tokens, {config.dtype}, learning rate {config.lr:g}, seed {config.seed}"
     )
     say(f"folder   {trainer.folder}")
     if trainer.step:

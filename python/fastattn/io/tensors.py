@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastattn.autograd.convert import is_float
+
 from ._atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -177,7 +179,7 @@ def compare(state: Mapping[str, Any], tensors: Mapping[str, np.ndarray[Any, Any]
         want, got = as_array(state[name]), tensors[name]
         if want.shape != got.shape:
             problems.append(f"{name} has shape {_shape(got.shape)}, the model's is {_shape(want.shape)}")
-        elif want.dtype != got.dtype and not (want.dtype.kind == got.dtype.kind == "f"):
+        elif want.dtype != got.dtype and not (is_float(want.dtype) and is_float(got.dtype)):
             problems.append(f"{name} is {got.dtype}, the model's is {want.dtype}")
         elif (other := values.setdefault(tied[name], name)) != name and not _same(got, tensors[other]):
             problems.append(f"{name} differs from {other}, which is the same tensor in the model")

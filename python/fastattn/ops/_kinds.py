@@ -42,7 +42,10 @@ class Kind:
         """The gradient of a broadcast: sums `array` over the axes that broadcasting `shape` to it has repeated."""
         extra = array.ndim - len(shape)
         axes = (*range(extra), *(i + extra for i, n in enumerate(shape) if n == 1 and array.shape[i + extra] != 1))
-        return (array.sum(axes) if axes else array).reshape(shape)
+        return (self.sum(array, axes) if axes else array).reshape(shape)
+
+    def sum(self, array: Array, axes: tuple[int, ...]) -> Array:
+        return array.sum(axes)
 
     def contiguous(self, array: Array) -> Array:
         """`array`, or a row-major copy of the same shape: gradients come as broadcast views too."""
@@ -95,6 +98,9 @@ class NumpyKind(Kind):
         array = _C.empty(shape, dtype)
         array.fill(0)
         return array
+
+    def sum(self, array: Array, axes: tuple[int, ...]) -> Array:
+        return array.sum(axes, dtype=self.accumulator(array.dtype)).astype(array.dtype, copy=False)
 
     def contiguous(self, array: Array) -> Array:
         return np.asarray(array, order="C")

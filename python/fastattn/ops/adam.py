@@ -38,7 +38,7 @@ def adam_step(
     Args:
         params: parameters, contiguous, any floating dtype, changed in place.
         grads: their gradients, same shapes and dtypes.
-        exp_avgs: m, same shapes and dtypes, changed in place.
+        exp_avgs: m, same shapes, changed in place; float32 for 16-bit params, else of their dtype.
         exp_avg_sqs: v, likewise.
         step: t, 1 for the first step.
         lr: learning rate.
@@ -51,12 +51,12 @@ def adam_step(
         maximize: step along the gradient.
         grad_scale: gradients are multiplied by it first, for example the factor of a clip by norm.
         found_inf: an array of one float32; nothing changes where it is not 0.
-        masters: float32 copies of 16-bit parameters.
+        masters: for 16-bit params: float32 copies that are updated in their place, and rounded into them.
         zero_grads: set the gradients to 0 in the same pass.
 
     Raises:
         ValueError: lists of different lengths, shapes that differ, arrays that are not contiguous; nothing changes.
-        TypeError: dtypes other than float32 and float64, or mixed.
+        TypeError: dtypes that are not floating, or mixed.
 
     Example:
         >>> import numpy as np, fastattn as fa

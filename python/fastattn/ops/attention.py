@@ -30,6 +30,7 @@ class Attention(Op):
     arrays = ("query", "key", "value", "attn_mask", "alibi_slopes", "sinks")
     required = 3
     differentiable = ("query", "key", "value", "attn_mask", "alibi_slopes", "sinks")
+    autocast = "lower"
 
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:
         query, key, value = arrays[:3]
@@ -139,7 +140,7 @@ def scaled_dot_product_attention(
 
     Raises:
         ValueError: shapes that do not fit, named with their axes; an unknown `layout` or `causal_align`.
-        TypeError: dtypes other than float32 and float64, or mixed.
+        TypeError: dtypes that are not floating, or mixed.
         UnsupportedError: an option that this backend has no kernel for.
 
     Example:

@@ -28,6 +28,7 @@ class CrossEntropy(Op):
     arrays = ("input", "target", "weight")
     required = 2
     differentiable = ("input", "target")
+    autocast = "float32"
 
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:
         logits, target = arrays[:2]

@@ -64,7 +64,7 @@ def dropout(x: Array, p: float = 0.5, *, seed: int | None = None, out: Array | N
 
     Raises:
         ValueError: `p` outside 0 to 1, or `out` of another shape.
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa

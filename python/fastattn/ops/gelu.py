@@ -65,7 +65,7 @@ def gelu(x: Array, approximate: str = "none", *, out: Array | None = None) -> Ar
 
     Raises:
         ValueError: an unknown `approximate`, or `out` of another shape.
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa

@@ -23,7 +23,7 @@ def grad_norm(grads: Sequence[Array]) -> float:
 
     Raises:
         ValueError: an array that is not contiguous.
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa
@@ -45,7 +45,7 @@ def grad_scale(grads: Sequence[Array], scale: float) -> None:
 
     Raises:
         ValueError: an array that is not contiguous or not writeable; nothing changes.
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa

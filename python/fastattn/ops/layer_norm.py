@@ -84,7 +84,7 @@ def layer_norm(
 
     Raises:
         ValueError: the last axes of `x`, or `weight` or `bias`, are not `normalized_shape`.
-        TypeError: dtypes other than float32 and float64, or mixed.
+        TypeError: dtypes that are not floating, or mixed.
 
     Example:
         >>> import numpy as np, fastattn as fa

@@ -28,6 +28,7 @@ class Matmul(Op):
     arrays = ("a", "b", "bias", "residual")
     required = 2
     differentiable = ("a", "b", "bias", "residual")
+    autocast = "lower"
 
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:
         a, b = arrays[0], arrays[1]
@@ -108,7 +109,7 @@ def matmul(
 
     Raises:
         ValueError: shapes that do not fit, named with their axes; an unknown `activation`.
-        TypeError: dtypes other than float32 and float64, or mixed.
+        TypeError: dtypes that are not floating, or mixed.
 
     Example:
         >>> import numpy as np, fastattn as fa

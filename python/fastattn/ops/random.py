@@ -33,7 +33,7 @@ def uniform_(array: Array, low: float = 0.0, high: float = 1.0, *, seed: int | N
 
     Raises:
         ValueError: `array` is not contiguous, or not writeable.
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa
@@ -60,7 +60,7 @@ def normal_(array: Array, mean: float = 0.0, std: float = 1.0, *, seed: int | No
 
     Raises:
         ValueError: `array` is not contiguous, or not writeable.
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa

@@ -22,6 +22,7 @@ def sgd_step(
     nesterov: bool = False,
     maximize: bool = False,
     first_step: bool = False,
+    masters: Sequence[Array] | None = None,
     grad_scale: float | None = None,
     zero_grads: bool = False,
 ) -> None:
@@ -32,7 +33,8 @@ def sgd_step(
     Args:
         params: parameters, contiguous, any floating dtype, changed in place.
         grads: their gradients, same shapes and dtypes.
-        momentum_buffers: b, same shapes and dtypes, changed in place; needed where `momentum` is not 0.
+        momentum_buffers: b, same shapes, changed in place; float32 for 16-bit params, else of their dtype. Needed where
+            `momentum` is not 0.
         lr: learning rate.
         momentum: mu.
         dampening: tau.
@@ -40,12 +42,13 @@ def sgd_step(
         nesterov: step along g + momentum * b.
         maximize: step along the gradient.
         first_step: b holds nothing yet and becomes g.
+        masters: for 16-bit params: float32 copies that are updated in their place, and rounded into them.
         grad_scale: gradients are multiplied by it first.
         zero_grads: set the gradients to 0 in the same pass.
 
     Raises:
         ValueError: lists of different lengths, shapes that differ, arrays that are not contiguous; nothing changes.
-        TypeError: dtypes other than float32 and float64, or mixed.
+        TypeError: dtypes that are not floating, or mixed.
 
     Example:
         >>> import numpy as np, fastattn as fa
@@ -60,8 +63,13 @@ def sgd_step(
     name = "sgd_step"
     lists = [
         _kinds.raw_list(name, argument, arrays)
-        for argument, arrays in (("params", params), ("grads", grads), ("momentum_buffers", momentum_buffers))
+        for argument, arrays in (
+            ("params", params),
+            ("grads", grads),
+            ("momentum_buffers", momentum_buffers),
+            ("masters", masters),
+        )
     ]
     scale = 1.0 if grad_scale is None else grad_scale
     _C.sgd_step(*lists, lr, momentum, dampening, weight_decay, scale, nesterov, maximize, first_step, zero_grads)
-    _kinds.mutated(params, momentum_buffers, grads if zero_grads else None)
+    _kinds.mutated(params, momentum_buffers, masters, grads if zero_grads else None)

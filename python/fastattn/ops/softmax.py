@@ -17,6 +17,7 @@ class Softmax(Op):
 
     arrays = ("x", "mask")
     differentiable = ("x", "mask")
+    autocast = "float32"
 
     def __init__(self, name: str) -> None:
         self.name = name  # type: ignore[misc]  # softmax and log_softmax are one op with a flag
@@ -98,7 +99,7 @@ def softmax(
 
     Raises:
         ValueError: `axis` out of range, `mask` not broadcastable, `out` of another shape.
-        TypeError: dtypes other than float32 and float64, or mixed.
+        TypeError: dtypes that are not floating, or mixed.
 
     Example:
         >>> import numpy as np, fastattn as fa
@@ -138,7 +139,7 @@ def log_softmax(
 
     Raises:
         ValueError: `axis` out of range, `mask` not broadcastable, `out` of another shape.
-        TypeError: dtypes other than float32 and float64, or mixed.
+        TypeError: dtypes that are not floating, or mixed.
 
     Example:
         >>> import numpy as np, fastattn as fa

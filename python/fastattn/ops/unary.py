@@ -75,7 +75,7 @@ def exp(x: Array, *, out: Array | None = None) -> Array:
         An array of the kind, shape and dtype of `x`. docs/numerics.md has the largest error.
 
     Raises:
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa
@@ -98,7 +98,7 @@ def log(x: Array, *, out: Array | None = None) -> Array:
         An array of the kind, shape and dtype of `x`. docs/numerics.md has the largest error.
 
     Raises:
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa
@@ -121,7 +121,7 @@ def tanh(x: Array, *, out: Array | None = None) -> Array:
         An array of the kind, shape and dtype of `x`. docs/numerics.md has the largest error.
 
     Raises:
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa
@@ -146,7 +146,7 @@ def erf(x: Array, *, out: Array | None = None) -> Array:
         An array of the kind, shape and dtype of `x`. docs/numerics.md has the largest error.
 
     Raises:
-        TypeError: a dtype other than float32 and float64.
+        TypeError: a dtype that is not floating.
 
     Example:
         >>> import numpy as np, fastattn as fa

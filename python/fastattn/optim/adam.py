@@ -107,11 +107,12 @@ class Adam(Optimizer):
                 raise ValueError(msg)
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
+        masters = self._masters(params)
         # One call for the parameters that have made the same number of steps: normally for all of them.
         by_step: dict[int, list[int]] = {}
         for i, p in enumerate(params):
             state = self.state[p]
-            if not state:
+            if "step" not in state:
                 state["step"] = 0
                 state["exp_avg"], state["exp_avg_sq"] = zeros_like(p), zeros_like(p)
                 if group["amsgrad"]:
@@ -133,6 +134,7 @@ class Adam(Optimizer):
                 amsgrad=group["amsgrad"],
                 max_exp_avg_sqs=[s["max_exp_avg_sq"] for s in states] if group["amsgrad"] else None,
                 maximize=group["maximize"],
+                masters=None if masters is None else [masters[i] for i in chosen],
             )
             for s in states:
                 s["step"] = steps + 1

@@ -20,7 +20,9 @@ class Optimizer:
     """Changes parameters by their gradients.
 
     A subclass gives its options as `defaults` and defines `_update(group, params, grads)`, which gets the parameters of
-    a group that have a gradient.
+    a group that have a gradient, those of one dtype at a time. State is kept in the accumulator's dtype: of bfloat16
+    and float16 parameters in float32, and with it a float32 master of the parameter (state "master"), so that updates
+    smaller than its rounding add up.
 
     Args:
         params: parameters, or dicts {"params": [...], option: value} for groups with options of their own.
@@ -50,6 +52,7 @@ class Optimizer:
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self._synced: dict[int, int] = {}  # by id: the version of a parameter that its master agrees with
         self.param_groups: list[dict[str, Any]] = []
         if isinstance(params, Base):
             msg = f"{type(self).__name__}: params is one tensor; expected a list. Pass [tensor]"
@@ -114,13 +117,36 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if params:
-                self._update(group, params, [_contiguous(p.grad) for p in params])
+            by_dtype: dict[Any, list[Tensor]] = {}
+            for p in group["params"]:
+                if p.grad is not None:
+                    by_dtype.setdefault(p._data.dtype, []).append(p)
+            for params in by_dtype.values():
+                self._update(group, params, [_contiguous(p.grad) for p in params if p.grad is not None])
+                for p in params:
+                    if "master" in self.state[p]:
+                        self._synced[id(p)] = p._version[0]
         return loss
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         raise TypeError(type(self).__name__)
+
+    def _masters(self, params: list[Tensor]) -> list[Tensor] | None:
+        """The float32 masters of 16-bit parameters, made on their first step; None for other dtypes. A parameter that
+        somebody else has changed since the last step, or since the state was loaded, gets its master anew."""
+        if kind_of(params[0]._data).accumulator(params[0].dtype) == params[0].dtype:
+            return None
+        masters = []
+        for p in params:
+            master = self.state[p].get("master")
+            if master is None:
+                master = self.state[p]["master"] = zeros_like(p)
+                master._data[...] = p._data
+            elif self._synced.get(id(p)) != p._version[0]:
+                changed = master._data.astype(p.dtype) != p._data
+                np.copyto(master._data, p._data, where=changed)
+            masters.append(master)
+        return masters
 
     # On disk --------------------------------------------------------------------------------------------------------
 
@@ -140,7 +166,7 @@ class Optimizer:
         return {"state": dict(sorted(state.items())), "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes over a state of the same groups; tensors are copied, and cast to the dtype of their parameter.
+        """Takes over a state of the same groups; tensors are copied, and cast to the dtype of the state.
 
         Raises:
             ValueError: groups of other sizes, or tensors of other shapes; nothing has been changed.
@@ -172,6 +198,7 @@ class Optimizer:
             options = {key: copy.deepcopy(value) for key, value in theirs.items() if key != "params"}
             groups.append({**group, **options, "params": group["params"]})
         self.state = state
+        self._synced.clear()
         self.param_groups[:] = groups
 
     def _loaded(self, where: str, p: Tensor, field: str, value: Any) -> Any:
@@ -196,8 +223,9 @@ class Optimizer:
 
 
 def zeros_like(p: Tensor) -> Tensor:
-    """State of the shape and dtype of a parameter."""
-    return wrap(kind_of(p._data).zeros(p.shape, p.dtype, p._data))
+    """State of the shape of a parameter, in the accumulator's dtype."""
+    kind = kind_of(p._data)
+    return wrap(kind.zeros(p.shape, kind.accumulator(p.dtype), p._data))
 
 
 def _contiguous(grad: Tensor) -> Tensor:

@@ -78,6 +78,7 @@ class SGD(Optimizer):
             raise ValueError(msg)
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
+        masters = self._masters(params)
         # Parameters whose momentum starts now, and those that have some, are two calls.
         first = [i for i, p in enumerate(params) if group["momentum"] and "momentum_buffer" not in self.state[p]]
         steps = group.get("_steps", 0)
@@ -100,6 +101,7 @@ class SGD(Optimizer):
                 nesterov=group["nesterov"],
                 maximize=group["maximize"],
                 first_step=is_first,
+                masters=None if masters is None else [masters[i] for i in chosen],
             )
         if group["decay"]:
             group["_steps"] = steps + 1

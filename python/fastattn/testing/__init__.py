@@ -1,20 +1,25 @@
 """What tests compare with: reference implementations, the derived tolerance, awkward layouts, forced variants."""
 
-from .asserts import assert_ran, assert_same_bits, assert_same_for_any_threads, unchanged
+from .asserts import assert_ran, assert_same_bits, assert_same_for_any_threads, kernel_name, unchanged
 from .isa import forced_isa, isas, threads
 from .layouts import LAYOUTS, padded, reverse, strided, transposed
-from .tolerance import EXCEPTIONS, assert_within, check
+from .tolerance import DTYPES, EXCEPTIONS, accumulator, assert_within, check, computed, is_float
 
 __all__ = [
+    "DTYPES",
     "EXCEPTIONS",
     "LAYOUTS",
+    "accumulator",
     "assert_ran",
     "assert_same_bits",
     "assert_same_for_any_threads",
     "assert_within",
     "check",
+    "computed",
     "forced_isa",
+    "is_float",
     "isas",
+    "kernel_name",
     "padded",
     "reverse",
     "strided",

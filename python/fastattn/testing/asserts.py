@@ -11,13 +11,19 @@ import numpy as np
 from fastattn._runtime import last_kernel
 
 from .isa import threads
+from .tolerance import is_float
 
-_SHORT = {"float32": "f32", "float64": "f64"}
+_SHORT = {"float32": "f32", "float64": "f64", "bfloat16": "bf16", "float16": "f16"}
 
 
 def assert_ran(op: str, dtype: Any, isa: str) -> None:
     """The last kernel of this thread was that of `op`, `dtype` and `isa`."""
-    assert last_kernel() == f"{op}_{_SHORT[np.dtype(dtype).name]}_{isa}"
+    assert last_kernel() == kernel_name(op, dtype, isa)
+
+
+def kernel_name(op: str, dtype: Any, isa: str) -> str:
+    """What `fa.last_kernel()` says."""
+    return f"{op}_{_SHORT[np.dtype(dtype).name]}_{isa}"
 
 
 def assert_same_bits(actual: Any, expected: Any) -> None:
@@ -32,7 +38,7 @@ def assert_same_bits(actual: Any, expected: Any) -> None:
         actual, expected = np.asarray(actual), np.asarray(expected)
         assert actual.dtype == expected.dtype
         np.testing.assert_array_equal(actual, expected)
-        if actual.dtype.kind == "f":
+        if is_float(actual.dtype):
             signs = [np.where(x == 0, np.signbit(x), False) for x in (actual, expected)]
             np.testing.assert_array_equal(signs[0], signs[1], "signs of zeros")
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from .tolerance import is_float
+
 NDArray = np.ndarray[Any, Any]
 
 
 def _poisoned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray:
-    if dtype.kind == "f":
+    if is_float(dtype):
         return np.full(shape, np.nan, dtype)
     return np.full(shape, True if dtype.kind == "b" else np.iinfo(dtype).max, dtype)
 

@@ -422,15 +422,17 @@ def dropout_keep(shape: tuple[int, ...], p: float, seed: int, offset: int = 0) -
 
 
 def uniform(n: int, dtype: Any, seed: int, offset: int = 0) -> NDArray:
-    """n uniform numbers of [0, 1): 24 bits from a word for float32, 53 bits from two for float64."""
-    if np.dtype(dtype) == np.float32:
-        return ((words(n, seed, offset) >> 8) * 2.0**-24).astype(np.float32)
+    """n uniform numbers of [0, 1): as many upper bits of a word as the dtype's numbers below 1 are apart; for float64
+    53 bits of two words."""
+    bits = {"float32": 24, "float16": 11, "bfloat16": 8}.get(np.dtype(dtype).name)
+    if bits is not None:
+        return ((words(n, seed, offset) >> (32 - bits)) * 2.0**-bits).astype(dtype)
     w = words(2 * n, seed, offset).astype(np.uint64)
     return ((w[1::2] << np.uint64(32) | w[::2]) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def normal(n: int, dtype: Any, seed: int, offset: int = 0) -> NDArray:
-    """n normal numbers by Box and Muller, in float64, from the uniform numbers of `dtype`."""
-    u = uniform(2 * n, dtype, seed, offset).astype(np.float64)
+    """n normal numbers by Box and Muller, in float64, from the uniform numbers that `dtype` is computed in."""
+    u = uniform(2 * n, np.float64 if dtype == np.float64 else np.float32, seed, offset).astype(np.float64)
     z: NDArray = np.sqrt(-2 * np.log(1 - u[::2])) * np.cos(2 * np.pi * u[1::2])
     return z

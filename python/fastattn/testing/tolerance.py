@@ -2,8 +2,9 @@ r"""The tolerance, derived and never tuned.
 
 .. math:: \mathrm{err(ours)} \le 2 \, \mathrm{err(naive)} + 4 \, \epsilon \max |\mathrm{oracle}|
 
-err(x) is the largest difference from the oracle. Oracle and naive are one function of `reference`: in twice the storage
-precision (float64 for float32, long double for float64) and in the storage dtype.
+err(x) is the largest difference from the oracle. Oracle and naive are one function of `reference`: the oracle in twice
+the precision (long double for float64, float64 for the others), the naive in the storage dtype, for 16-bit dtypes in
+float32 with each result rounded once. eps is that of the result's dtype.
 """
 
 from __future__ import annotations
@@ -12,13 +13,22 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 
 from . import reference
 
 NDArray = np.ndarray[Any, Any]
+_finfo: Any = ml_dtypes.finfo  # NumPy's has no bfloat16
 
-_WIDE: dict[Any, Any] = {np.dtype(np.float32): np.float64, np.dtype(np.float64): np.longdouble}
+HALVES = (np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16))
+_WIDE: dict[Any, Any] = {
+    np.dtype(np.float32): np.float64,
+    np.dtype(np.float64): np.longdouble,
+    **dict.fromkeys(HALVES, np.float64),
+}
+DTYPES = tuple(_WIDE)  # what the kernels take
+_NAIVE: dict[Any, Any] = dict.fromkeys(HALVES, np.float32)
 
 
 class Exempt(NamedTuple):
@@ -45,12 +55,31 @@ EXCEPTIONS: dict[str, Exempt] = {
 }
 
 
-def widen(value: Any) -> Any:
-    """Float arrays in twice their precision; anything else as it is."""
+def is_float(dtype: Any) -> bool:
+    """Whether kernels compute on `dtype`; NumPy itself does not count bfloat16 among its floats."""
+    return np.dtype(dtype) in _WIDE
+
+
+def accumulator(dtype: Any) -> np.dtype[Any]:
+    """The dtype of statistics and optimizer state for data of `dtype`: float64 for float64, else float32."""
+    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+
+
+def _convert(value: Any, dtypes: dict[Any, Any]) -> Any:
     if isinstance(value, (list, tuple)):
-        return type(value)(widen(v) for v in value)
-    wide = _WIDE.get(getattr(value, "dtype", None))
-    return value if wide is None else value.astype(wide)
+        return type(value)(_convert(v, dtypes) for v in value)
+    dtype = dtypes.get(getattr(value, "dtype", None))
+    return value if dtype is None else value.astype(dtype)
+
+
+def widen(value: Any) -> Any:
+    """Float arrays in the oracle's precision; anything else as it is."""
+    return _convert(value, _WIDE)
+
+
+def computed(value: Any) -> Any:
+    """16-bit float arrays in float32, which is what they are computed in; anything else as it is."""
+    return _convert(value, _NAIVE)
 
 
 def error(actual: NDArray, oracle: NDArray) -> float:
@@ -64,7 +93,7 @@ def error(actual: NDArray, oracle: NDArray) -> float:
 def bound(oracle: NDArray, naive: NDArray, dtype: Any, magnitude: float = 0.0) -> float:
     """How far from the oracle a result of `dtype` may be."""
     largest = max(magnitude, float(np.abs(oracle[np.isfinite(oracle)]).max(initial=0)))
-    return 2 * error(naive, oracle) + 4 * float(np.finfo(dtype).eps) * largest
+    return 2 * error(naive, oracle) + 4 * float(_finfo(dtype).eps) * largest
 
 
 def assert_within(actual: Any, oracle: Any, naive: Any, case: str = "", magnitude: Any = None) -> None:
@@ -81,6 +110,8 @@ def assert_within(actual: Any, oracle: Any, naive: Any, case: str = "", magnitud
         AssertionError: says by how much and where.
     """
     actual, oracle, naive = np.asarray(actual), np.asarray(oracle), np.asarray(naive)
+    if actual.dtype in HALVES and naive.dtype == np.float32:
+        naive = naive.astype(actual.dtype)
     assert actual.shape == oracle.shape, f"{case}: shape {actual.shape}, expected {oracle.shape}"
     assert naive.dtype == actual.dtype, f"{case}: dtype {actual.dtype}, expected {naive.dtype}"
     narrowed = oracle.astype(actual.dtype)  # what overflows the storage dtype is inf
@@ -113,15 +144,17 @@ def check(actual: Any, function: Callable[..., Any], *args: Any, case: str = "",
     """
     case = case or function.__name__
     magnitude = EXCEPTIONS[case].magnitude if case in EXCEPTIONS else None
-    wide = [widen(a) for a in args], {k: widen(v) for k, v in options.items()}
+    wide, narrow = (
+        (tuple(map(convert, args)), {k: convert(v) for k, v in options.items()}) for convert in (widen, computed)
+    )
     with np.errstate(all="ignore"):
         oracle = function(*wide[0], **wide[1])
-        naive = function(*args, **options)
+        naive = function(*narrow[0], **narrow[1])
         largest = None if magnitude is None else magnitude(*wide[0], **wide[1])
     if not isinstance(oracle, (tuple, list)):
         assert_within(actual, oracle, naive, case, largest)
         return
     results: Sequence[Any] = actual
-    for i, (result, expected, narrow) in enumerate(zip(results, oracle, naive, strict=True)):
+    for i, (result, expected, plain) in enumerate(zip(results, oracle, naive, strict=True)):
         if result is not None:
-            assert_within(result, expected, narrow, case, None if largest is None else largest[i])
+            assert_within(result, expected, plain, case, None if largest is None else largest[i])

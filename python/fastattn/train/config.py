@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+# float16 has too little range for gradients that nothing scales.
+DTYPES = ("float32", "bfloat16", "float64")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -24,6 +27,8 @@ class TrainConfig:
         eval_every: steps between evaluations; 0 for the one at the end.
         eval_tokens: held-out tokens that an evaluation before the end looks at, at most, evenly spread.
         checkpoint_every: steps between checkpoints; 0 for the one at the end.
+        dtype: what the model is trained in: "float32", "bfloat16" or "float64". With bfloat16, weights, activations and
+            gradients have 16 bits; statistics, the optimizer's state and its masters of the weights have 32.
         seed: of the initial weights, the batches and dropout; 0 to 2^64 - 1.
 
     Raises:
@@ -52,6 +57,7 @@ class TrainConfig:
     eval_every: int = 250
     eval_tokens: int = 65536
     checkpoint_every: int = 250
+    dtype: str = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -70,6 +76,8 @@ class TrainConfig:
         for name in ("beta1", "beta2"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 self._refuse(name, "a number of at least 0 and under 1")
+        if self.dtype not in DTYPES:
+            self._refuse("dtype", f"one of {', '.join(DTYPES)}")
         if not 0.0 <= self.min_lr <= 1.0:
             self._refuse("min_lr", "a part of lr, 0 to 1")
 

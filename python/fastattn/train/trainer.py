@@ -9,6 +9,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastattn import _random
 from fastattn.data import BatchSampler
 from fastattn.io import Checkpoint, load_checkpoint, save_checkpoint, save_pretrained
@@ -32,7 +34,7 @@ class Trainer:
     having been stopped and resumed.
 
     Args:
-        model: from (B, T) token ids to (B, T, vocabulary) logits.
+        model: from (B, T) token ids to (B, T, vocabulary) logits; cast to the config's dtype, in place.
         train_ids: (N,) integers, the tokens to train on.
         val_ids: (M,) integers, the tokens held out.
         config: the settings.
@@ -68,7 +70,7 @@ class Trainer:
         if config.context > model.config.n_positions:
             msg = f"Trainer: context {config.context} exceeds the model's n_positions {model.config.n_positions}"
             raise ValueError(msg)
-        self.model, self.config, self.val_ids = model, config, val_ids
+        self.model, self.config, self.val_ids = model.to(np.dtype(config.dtype)), config, val_ids
         self.sampler = BatchSampler(train_ids, config.batch_size, config.context, config.seed)
         self.optimizer = make_optimizer(model, config)
         self.folder = None if folder is None else Path(folder)
