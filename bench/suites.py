@@ -13,6 +13,7 @@ OPS = (
     "layer_norm",
     "gelu",
     "cross_entropy",
+    "linear_cross_entropy",
     "embedding",
     "adam",
     "sgd",

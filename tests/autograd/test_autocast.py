@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastattn as fa
-from fastattn.nn import functional as F  # noqa: N812
+from fastattn.nn import functional as F
 from fastattn.testing import assert_same_bits
 
 

@@ -58,7 +58,13 @@ def test_masks_and_grouped_heads(isa, dtype, case, randn, rng, kind, shape):
     keep = np.asarray(rng.random(shape) < 0.7)
     mask = keep if kind == "bool" else np.where(keep, randn(*shape, dtype=dtype), -np.inf).astype(dtype)
     options = {"enable_gqa": True, "window": (40, 9), "dropout_p": 0.4, "seed": 3}
-    check(ATTENTION(*args[1:], mask, **options), lambda *a, **o: reference.attention(*a, **o)[0], *args[1:], mask, **options)
+    check(
+        ATTENTION(*args[1:], mask, **options),
+        lambda *a, **o: reference.attention(*a, **o)[0],
+        *args[1:],
+        mask,
+        **options,
+    )
     found = gradients(*args, mask, 0.4, False, None, True, window=(40, 9), seed=3)
     check(found, reference.attention_backward, *args, mask, **options)
 

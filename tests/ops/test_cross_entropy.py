@@ -38,7 +38,9 @@ def test_oracle(isa, dtype, randn, rng, reduction, classes):
 @pytest.mark.parametrize("rows", [0, 1, 63, 64, 65, 300, 1100])
 def test_rows(isa, dtype, randn, rng, reduction, rows):
     x, target = randn(rows, 11, dtype=dtype), rng.integers(0, 11, rows)
-    check(fa.cross_entropy(x, target, reduction=reduction), reference_losses.cross_entropy, x, target, reduction=reduction)
+    check(
+        fa.cross_entropy(x, target, reduction=reduction), reference_losses.cross_entropy, x, target, reduction=reduction
+    )
 
 
 @pytest.mark.parametrize("shape", [(7,), (5, 7), (3, 7, 4), (2, 7, 3, 5), (2, 7, 1, 3, 2)])
@@ -171,9 +173,7 @@ def test_weight_and_smoothing(isa, dtype, randn, rng, reduction, labels, weighte
     classes = shape[min(1, len(shape) - 1)]
     weight = (0.1 + rng.random(classes)).astype(dtype) if weighted else None
     options = {"reduction": reduction, "label_smoothing": smoothing}
-    check(
-        fa.cross_entropy(x, target, weight, **options), reference_losses.cross_entropy, x, target, weight, **options
-    )
+    check(fa.cross_entropy(x, target, weight, **options), reference_losses.cross_entropy, x, target, weight, **options)
     t = fa.Tensor(x, requires_grad=True)
     y = fa.Tensor(target, requires_grad=True) if target.ndim == x.ndim else target
     out = fa.cross_entropy(t, y, weight, **options)
@@ -198,7 +198,9 @@ def test_a_class_of_weight_zero_is_not_looked_at(isa, dtype, randn):
 def test_extreme_logits_with_smoothing(isa, dtype):
     x = np.array([[1e4, 0, -1e4], [1e4, 1e4, 9e3]], dtype)
     options = {"reduction": "none", "label_smoothing": 0.2}
-    check(fa.cross_entropy(x, np.array([0, 2]), **options), reference_losses.cross_entropy, x, np.array([0, 2]), **options)
+    check(
+        fa.cross_entropy(x, np.array([0, 2]), **options), reference_losses.cross_entropy, x, np.array([0, 2]), **options
+    )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -8,6 +8,7 @@ import pytest
 import fastattn as fa
 from fastattn.testing import (
     LAYOUTS,
+    accumulator,
     assert_ran,
     assert_same_bits,
     assert_same_for_any_threads,
@@ -79,7 +80,7 @@ def test_ignored_rows_are_not_read(isa, dtype, case, randn, reduction, ignore_in
     clean = x.copy()
     x[::3], clean[::3] = np.nan, 0
     options = {"reduction": reduction, "ignore_index": ignore_index}
-    dout = randn(*(() if reduction != "none" else (50,)), dtype=np.float64 if dtype == np.float64 else np.float32)
+    dout = randn(*(() if reduction != "none" else (50,)), dtype=accumulator(dtype))
     loss, *grads = gradients(dout, x, weight, target, bias, **options)
     check(loss, reference_losses.linear_cross_entropy, clean, weight, target, bias, **options)
     check(grads, reference_losses.linear_cross_entropy_backward, dout, clean, weight, target, bias, **options)
@@ -115,7 +116,7 @@ def test_any_number_of_axes(isa, dtype, randn, rng, reduction, shape):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_strides_do_not_change_bits(isa, dtype, case, randn, reduction, layout):
     args = case(30, 12, 33, dtype)
-    dout = randn(*(() if reduction != "none" else (30,)), dtype=np.float64 if dtype == np.float64 else np.float32)
+    dout = randn(*(() if reduction != "none" else (30,)), dtype=accumulator(dtype))
     expected = gradients(dout, *args, reduction=reduction)
     assert_same_bits(gradients(LAYOUTS[layout](dout), *map(LAYOUTS[layout], args), reduction=reduction), expected)
     x = args[0].reshape(5, 6, 12)
@@ -131,7 +132,9 @@ def test_one_chunk_is_the_composition(isa, case, reduction):
         args = case(70, 24, 40, dtype)
         if reduction == "none":
             dout = np.linspace(0.5, 2, 70).astype(dtype)
-            assert_same_bits(gradients(dout, *args, reduction=reduction)[1:3], composed(dout, *args, reduction=reduction)[1:3])
+            assert_same_bits(
+                gradients(dout, *args, reduction=reduction)[1:3], composed(dout, *args, reduction=reduction)[1:3]
+            )
         else:
             found, expected = gradients(None, *args, reduction=reduction), composed(None, *args, reduction=reduction)
             assert_same_bits(found[0], expected[0])
@@ -145,7 +148,7 @@ def test_several_chunks(dtype, case, randn, reduction, ignored):
     rows, classes = 57, CHUNK // 4 // 20
     x, weight, target, bias = case(rows, 4, classes, dtype)
     target[:ignored] = -100
-    dout = randn(*(() if reduction != "none" else (rows,)), dtype=np.float64 if dtype == np.float64 else np.float32)
+    dout = randn(*(() if reduction != "none" else (rows,)), dtype=accumulator(dtype))
     loss, *grads = gradients(dout, x, weight, target, bias, reduction=reduction)
     wide = [a.astype(np.float64) for a in (x, weight, bias)]
     expected = composed(dout.astype(np.float64), wide[0], wide[1], target, wide[2], reduction=reduction)
@@ -157,7 +160,7 @@ def test_several_chunks(dtype, case, randn, reduction, ignored):
 
 def test_same_bits_for_any_threads(isa, dtype, case, randn, reduction):
     args = case(101, 20, 70, dtype)
-    dout = randn(*(() if reduction != "none" else (101,)), dtype=np.float64 if dtype == np.float64 else np.float32)
+    dout = randn(*(() if reduction != "none" else (101,)), dtype=accumulator(dtype))
     assert_same_for_any_threads(lambda: gradients(dout, *args, reduction=reduction))
 
 
@@ -287,12 +290,13 @@ def test_a_target_out_of_range_changes_nothing(isa, dtype, bad):
 
     x, weight, target = np.zeros((30, 4), dtype), np.zeros((5, 4), dtype), np.zeros(30, np.int64)
     target[17] = bad
-    statistics = np.float64 if dtype == np.float64 else np.float32
-    outs = [np.full(shape, 7, statistics) for shape in ((), (30, 4), (5, 4), (5,))]
+    outs = [np.full(shape, 7, accumulator(dtype)) for shape in ((), (30, 4), (5, 4), (5,))]
     with unchanged(*outs), pytest.raises(IndexError, match=f"target {bad} at position 17"):
         _C.linear_cross_entropy(x, weight, target, None, None, *outs, -100, 2, 0.0)
 
 
 def test_explain(isa):
-    (what,) = fa.explain(fa.linear_cross_entropy, np.ones((4, 8), np.float32), np.ones((9, 8), np.float32), np.zeros(4, int))
+    (what,) = fa.explain(
+        fa.linear_cross_entropy, np.ones((4, 8), np.float32), np.ones((9, 8), np.float32), np.zeros(4, int)
+    )
     assert (what.kernel, what.flops) == (f"linear_cross_entropy_f32_{isa}", 2 * 4 * 8 * 9)

@@ -1,6 +1,6 @@
 """The ops: functions on arrays of any kind, one module each."""
 
-from .adam import adam_step
+from .adam import AdamPlan, adam_step
 from .attention import AttentionResult, scaled_dot_product_attention
 from .cross_entropy import cross_entropy
 from .dropout import dropout
@@ -12,10 +12,11 @@ from .linear_cross_entropy import linear_cross_entropy
 from .matmul import matmul
 from .random import normal_, uniform_
 from .sgd import sgd_step
-from .softmax import log_softmax, softmax
+from .softmax import log_softmax, logsumexp, softmax
 from .unary import erf, exp, log, tanh
 
 __all__ = [
+    "AdamPlan",
     "AttentionResult",
     "adam_step",
     "cross_entropy",
@@ -30,6 +31,7 @@ __all__ = [
     "linear_cross_entropy",
     "log",
     "log_softmax",
+    "logsumexp",
     "matmul",
     "normal_",
     "scaled_dot_product_attention",

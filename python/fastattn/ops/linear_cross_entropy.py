@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class LinearCrossEntropy(Op):
     """attrs: options (what `_C` takes: ignore_index, reduction, label_smoothing), needs (which of the arrays will want
-    a gradient), dtype of the arrays.
+    a gradient).
 
     A reduced loss has its gradients made in the forward, in the accumulator's dtype, while the logits are there; the
     backward multiplies them by dloss. Losses of rows ("none") are computed again in the backward, with dloss.
@@ -25,9 +25,10 @@ class LinearCrossEntropy(Op):
     arrays = ("input", "weight", "target", "bias")
     required = 3
     differentiable = ("input", "weight", "bias")
+    autocast = "lower"
 
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:
-        (_, reduction, _), needs, _ = attrs
+        (_, reduction, _), needs = attrs
         statistics = kind.accumulator(arrays[0].dtype)
         none = reduction == REDUCTIONS["none"]
         loss = (tuple(arrays[2].shape) if none else (), statistics)
@@ -35,15 +36,16 @@ class LinearCrossEntropy(Op):
             (tuple(x.shape), statistics) if saving and not none and x is not None and need else None
             for x, need in zip(arrays, needs, strict=True)
         )
-        return loss, made[0], made[1], made[3]
+        # The last is empty: the dtype that gradients are due in.
+        return loss, made[0], made[1], made[3], ((0,), arrays[0].dtype) if saving else None
 
     def forward(self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]) -> None:
-        _C.linear_cross_entropy(*arrays, None, *outs, *attrs[0])
+        _C.linear_cross_entropy(*arrays, None, *outs[:4], *attrs[0])
 
     def saved(
         self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]
     ) -> tuple[Array | None, ...]:
-        return arrays if attrs[0][1] == REDUCTIONS["none"] else outs[1:]
+        return (*arrays, outs[4]) if attrs[0][1] == REDUCTIONS["none"] else outs[1:]
 
     def backward(
         self,
@@ -53,18 +55,21 @@ class LinearCrossEntropy(Op):
         grads: tuple[Array | None, ...],
         needs: tuple[bool, ...],
     ) -> tuple[Array | None, ...]:
-        options, _, dtype = attrs
+        options, _ = attrs
         dloss = grads[0]
-        made = saved
+        *made, like = saved
         if options[1] == REDUCTIONS["none"]:
-            made = tuple(
-                kind.empty(x.shape, kind.accumulator(dtype), x) if x is not None and need else None
-                for x, need in ((saved[i], needs[i]) for i in (0, 1, 3))
-            )
-            _C.linear_cross_entropy(*saved, dloss, None, *made, *options)
+            arrays = saved[:4]
+            made = [
+                kind.empty(x.shape, kind.accumulator(x.dtype), x) if x is not None and need else None
+                for x, need in ((arrays[i], needs[i]) for i in (0, 1, 3))
+            ]
+            _C.linear_cross_entropy(*arrays, dloss, None, *made, *options)
             dloss = None
+        assert like is not None
         dinput, dweight, dbias = (
-            _scaled(kind, made[k], dloss, dtype) if needs[i] else None for k, i in enumerate((0, 1, 3))
+            _scaled(kind, grad, dloss, like.dtype) if needs[i] else None
+            for grad, i in zip(made, (0, 1, 3), strict=True)
         )
         return dinput, dweight, None, dbias
 
@@ -130,5 +135,4 @@ def linear_cross_entropy(
     code = reduction_code(LINEAR_CROSS_ENTROPY.name, reduction)
     arrays = (input, weight, target, bias)
     needs = tuple(getattr(a, "requires_grad", False) for a in arrays)
-    options = (ignore_index, code, label_smoothing)
-    return LINEAR_CROSS_ENTROPY(arrays, (options, needs, getattr(input, "dtype", None)))
+    return LINEAR_CROSS_ENTROPY(arrays, ((ignore_index, code, label_smoothing), needs))

@@ -227,6 +227,19 @@ def log_softmax(x: NDArray, axis: int = -1, **options: Any) -> NDArray:
     return softmax(x, axis, log=True, **options)
 
 
+def logsumexp(x: NDArray, axis: int = -1, keepdim: bool = False) -> NDArray:
+    """log(sum(exp(x))): -inf of nothing, inf of inf."""
+    highest = x.max(axis=axis, keepdims=True, initial=-np.inf)
+    shift = np.where(np.isinf(highest), 0, highest).astype(x.dtype)
+    out: NDArray = shift + np.log(total(np.exp(x - shift), axis, keepdims=True))
+    return out if keepdim else out.squeeze(axis)
+
+
+def logsumexp_backward(dout: NDArray, x: NDArray, axis: int = -1, keepdim: bool = False) -> NDArray:
+    """dx."""
+    return softmax(x, axis) * (dout if keepdim else np.expand_dims(dout, axis))
+
+
 def softmax_backward(
     dout: NDArray, x: NDArray, axis: int = -1, *, mask: NDArray | None = None, scale: float = 1.0, log: bool = False
 ) -> NDArray:
