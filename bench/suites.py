@@ -16,6 +16,7 @@ OPS = (
     "swiglu",
     "rope",
     "cross_entropy",
+    "linear_cross_entropy",
     "embedding",
     "adam",
     "sgd",

@@ -15,6 +15,7 @@ void bind_dropout(pybind11::module_& m);
 void bind_embedding(pybind11::module_& m);
 void bind_grad_norm(pybind11::module_& m);
 void bind_layer_norm(pybind11::module_& m);
+void bind_linear_cross_entropy(pybind11::module_& m);
 void bind_matmul(pybind11::module_& m);
 void bind_random(pybind11::module_& m);
 void bind_rms_norm(pybind11::module_& m);

@@ -59,6 +59,7 @@ PYBIND11_MODULE(_C, m) {
   bind_embedding(m);
   bind_grad_norm(m);
   bind_layer_norm(m);
+  bind_linear_cross_entropy(m);
   bind_matmul(m);
   bind_random(m);
   bind_rms_norm(m);

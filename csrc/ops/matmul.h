@@ -7,8 +7,8 @@
  * it (that is the gradient of a broadcast operand). a and b take any strides, so a transpose is a view; out, preact and
  * residual are contiguous along N.
  *
- * dtypes: a, b, bias, residual, out and preact are of one floating dtype. 16-bit products are summed in f32 and rounded
- * once; preact is the rounding of what the activation gets.
+ * dtypes: a, b, bias, residual, out and preact are of one floating dtype; of 16-bit a and b, out may be f32. 16-bit
+ * products are summed in f32 and rounded once; preact is the rounding of what the activation gets.
  * K == 0 gives activation(bias) + residual. accumulate adds the result to what out holds.
  * preact, where given, receives a @ b + bias (what the backward of the activation needs).
  *

@@ -16,7 +16,7 @@ import numpy as np
 
 import fastattn as fa
 
-from . import reference
+from . import reference, reference_losses
 from .tolerance import DTYPES, accumulator
 
 NDArray = np.ndarray[Any, Any]
@@ -282,10 +282,28 @@ OP_CASES: tuple[OpCase, ...] = (
         "cross_entropy",
         lambda d, rows, n: (d.normal(rows, n), d.ids(n, rows)),
         fa.cross_entropy,
-        reference.cross_entropy,
+        reference_losses.cross_entropy,
         ROWS,
-        reference.cross_entropy_backward,
+        reference_losses.cross_entropy_backward,
         statistic=True,
+    ),
+    OpCase(
+        "linear_cross_entropy",
+        lambda d, rows, n: (d.normal(rows, 9), d.normal(n, 9), d.ids(n, rows), d.normal(n)),
+        fa.linear_cross_entropy,
+        reference_losses.linear_cross_entropy,
+        ROWS,
+        reference_losses.linear_cross_entropy_backward,
+        (0, 1, 3),
+        statistic=True,
+    ),
+    OpCase(
+        "logsumexp",
+        _normal,
+        fa.logsumexp,
+        lambda x: np.log(reference.total(np.exp(x))),
+        ROWS,
+        lambda dout, x: dout[..., None] * reference.softmax(x),
     ),
     OpCase(
         "embedding",
