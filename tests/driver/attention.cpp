@@ -45,7 +45,8 @@ void attention_case(Test& t, const Case& c) {
   Random r(31);
   const auto B = c.batch, H = c.heads, L = c.queries, S = c.keys, D = c.dim, V = c.value_dim;
   Array<T> q(Shape{B, H, L, D}, c.layout), k(Shape{B, c.kv_heads, S, D}, c.layout);
-  Array<T> v(Shape{B, c.kv_heads, S, V}, c.layout), out(Shape{B, H, L, V}, Layout::kRowGap), lse(Shape{B, H, L});
+  Array<T> v(Shape{B, c.kv_heads, S, V}, c.layout), out(Shape{B, H, L, V}, Layout::kRowGap);
+  Array<Accumulator<T>> lse(Shape{B, H, L});
   for (Array<T>* a : {&q, &k, &v}) a->fill(r, 0.7);
   Array<uint8_t> keep;
   Array<T> added;
@@ -78,11 +79,12 @@ void attention_case(Test& t, const Case& c) {
   p.window_left = c.left;
   p.window_right = c.right;
 
-  Array<T> dout(Shape{B, H, L, V}, c.layout), dlse(Shape{B, H, L});
+  Array<T> dout(Shape{B, H, L, V}, c.layout);
+  Array<Accumulator<T>> dlse(Shape{B, H, L});
   dout.fill(r);
   dlse.fill(r);
   Array<T> dq(q.shape()), dk(k.shape()), dv(v.shape()), dmask;
-  const auto size = [](const Array<T>& a) { return static_cast<size_t>(a.size()); };
+  const auto size = [](const auto& a) { return static_cast<size_t>(a.size()); };
   std::vector<double> outs(size(out)), lses(size(lse)), dqs(size(dq)), dks(size(dk)), dvs(size(dv));
   std::vector<double> dmasks(static_cast<size_t>(B * H * L * S));
   for (int64_t b = 0; b < B; ++b) {
@@ -233,4 +235,5 @@ void attention(Test& t) {
 FASTATTN_TEST(attention) {
   attention<float>(t);
   attention<double>(t);
+  attention<Bf16>(t);
 }

@@ -153,8 +153,10 @@ void bias_grad(Test& t) {
 FASTATTN_TEST(matmul) {
   matmul<float>(t);
   matmul<double>(t);
+  matmul<Bf16>(t);
 }
 FASTATTN_TEST(bias_grad) {
   bias_grad<float>(t);
   bias_grad<double>(t);
+  bias_grad<Bf16>(t);
 }

@@ -119,4 +119,5 @@ void softmax(Test& t) {
 FASTATTN_TEST(softmax) {
   softmax<float>(t);
   softmax<double>(t);
+  softmax<Bf16>(t);
 }

@@ -102,8 +102,10 @@ void all_gelu(Test& t) {
 FASTATTN_TEST(unary) {
   all_unary<float>(t);
   all_unary<double>(t);
+  all_unary<Bf16>(t);
 }
 FASTATTN_TEST(gelu) {
   all_gelu<float>(t);
   all_gelu<double>(t);
+  all_gelu<Bf16>(t);
 }

@@ -22,6 +22,7 @@ PACKAGES = [
     "fastattn.nn.functional",
     "fastattn.nn.init",
     "fastattn.nn.utils",
+    "fastattn.nn.utils.rnn",
     "fastattn.optim.lr_scheduler",
     "fastattn.cli",
 ]
@@ -119,7 +120,7 @@ def test_examples_run(name):
     fastattn.set_rng_state(state)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/training.md", "docs/generation.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/torch.md", "docs/training.md", "docs/generation.md"])
 def test_python_blocks_run(root, document, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", (root / document).read_text(), re.S | re.M)
@@ -136,7 +137,8 @@ def test_readme_shows_the_two_commands(root):
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "CONTRIBUTING.md", "csrc/README.md", "docs/training.md", "docs/generation.md"]
+    "document",
+    ["README.md", "CONTRIBUTING.md", "csrc/README.md", "docs/torch.md", "docs/training.md", "docs/generation.md"],
 )
 def test_links_and_paths_exist(root, document):
     text = (root / document).read_text()

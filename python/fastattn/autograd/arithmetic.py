@@ -121,13 +121,21 @@ class Binary:
     __slots__ = ("as_float", "backward", "name", "quiet", "shapes", "ufunc")
 
     def __init__(
-        self, name: str, ufunc: Any, backward: tape.Backward, *, shapes: bool = False, as_float: bool = False
+        self,
+        name: str,
+        ufunc: Any,
+        backward: tape.Backward,
+        *,
+        shapes: bool = False,
+        as_float: bool = False,
+        quiet: bool = False,
     ) -> None:
         self.name = name
         self.ufunc = ufunc
         self.backward = backward
         self.shapes = shapes  # the backward needs only the shapes
-        self.as_float = as_float  # integers become float32; and inf and NaN are results, not warnings
+        self.as_float = as_float  # integers become float32
+        self.quiet = quiet or as_float  # inf and NaN are results, not warnings
 
     def __call__(self, a: Operand, b: Operand) -> Tensor:
         found = pair(self.name, a, b, as_float=self.as_float)
@@ -135,7 +143,7 @@ class Binary:
             return NotImplemented  # type: ignore[no-any-return]  # an operator's answer, not a result
         ta, tb, x, y = found
         try:
-            if self.as_float:
+            if self.quiet:
                 with np.errstate(all="ignore"):
                     out = compute(self.ufunc, x, y)
             else:
@@ -217,6 +225,17 @@ def _choose_backward(larger: bool) -> tape.Backward:
     return backward
 
 
+def _remainder_backward(round_: Any) -> tape.Backward:
+    def backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
+        (ea, eb), (x, y) = node.edges, node.saved
+        return (
+            None if ea is None else sum_to(dout, _shape(x)),
+            None if eb is None else sum_to(-dout * round_(x / y), _shape(y)),
+        )
+
+    return backward
+
+
 ADD = Binary("add", np.add, _add_backward, shapes=True)
 SUB = Binary("sub", np.subtract, _sub_backward, shapes=True)
 MUL = Binary("mul", np.multiply, _mul_backward)
@@ -224,6 +243,19 @@ DIV = Binary("div", np.true_divide, _div_backward, as_float=True)
 POW = Binary("pow", np.power, _pow_backward)
 MAXIMUM = Binary("maximum", np.maximum, _choose_backward(True))
 MINIMUM = Binary("minimum", np.minimum, _choose_backward(False))
+
+
+REMAINDER = Binary("remainder", np.remainder, _remainder_backward(np.floor), quiet=True)
+FMOD = Binary("fmod", np.fmod, _remainder_backward(np.trunc), quiet=True)
+
+
+def both(name: str, a: Operand, b: Operand) -> tuple[Operand, Operand, Array, Array]:
+    """`pair`, which must find that both are something to compute with."""
+    found = pair(name, a, b)
+    if found is None:
+        msg = f"{name}: {type(a).__name__} and {type(b).__name__}; expected tensors, arrays or numbers"
+        raise TypeError(msg)
+    return found
 
 
 def constant(name: str, ufunc: Any, a: Operand, b: Operand) -> Tensor:
@@ -320,13 +352,15 @@ def _clamp_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
     return (dout * inside,)
 
 
-def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
-    """Elements of `a` where `condition` is true, of `b` elsewhere; gradients go where the elements came from.
+def where(condition: Operand, input: Operand = None, other: Operand = None) -> Any:
+    """Elements of `input` where `condition` is true, of `other` elsewhere; gradients go where the elements came from.
+
+    Of a condition alone it says where that is not 0, as `nonzero(as_tuple=True)`.
 
     Args:
         condition: a bool tensor or array.
-        a: a tensor, array or number that broadcasts with it.
-        b: likewise.
+        input: a tensor, array or number that broadcasts with it.
+        other: likewise.
 
     Returns:
         A tensor of the broadcast shape.
@@ -341,16 +375,14 @@ def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
         tensor([1., 0.])
     """
     keep = condition._data if isinstance(condition, Base) else condition
+    if input is None and other is None:
+        return tuple([wrap(axis) for axis in array_module(keep).nonzero(keep)])
     if getattr(keep, "dtype", None) != np.bool_:
         msg = f"where: condition has dtype {getattr(keep, 'dtype', type(keep).__name__)}; expected bool. Compare first"
         raise TypeError(msg)
-    if not isinstance(a, Base) and not isinstance(b, Base):
-        a = wrap(array_module(keep).asarray(a, dtype=FLOAT32 if isinstance(a, float) else None))
-    found = pair("where", a, b)
-    if found is None:
-        msg = f"where: {type(a).__name__} and {type(b).__name__}; expected tensors, arrays or numbers"
-        raise TypeError(msg)
-    ta, tb, x, y = found
+    if not isinstance(input, Base) and not isinstance(other, Base):
+        input = wrap(array_module(keep).asarray(input, dtype=FLOAT32 if isinstance(input, float) else None))
+    ta, tb, x, y = both("where", input, other)
     try:
         out = wrap(array_module(keep).where(keep, x, y))
     except ValueError:

@@ -152,7 +152,7 @@ def _row(sequence: Sequence[int] | Any) -> Ids:
 
 
 def _array(name: str, value: Any, kinds: str = "iu") -> Ids:
-    array: Ids = value.numpy() if isinstance(value, Base) else np.asarray(value)  # type: ignore[attr-defined]
+    array: Ids = value.numpy() if isinstance(value, Base) else np.asarray(value)
     if array.dtype.kind not in kinds:
         msg = f"generate: {name} has dtype {array.dtype}; expected integers"
         raise TypeError(msg)

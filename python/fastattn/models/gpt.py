@@ -314,7 +314,9 @@ class GPT(GenerationMixin, Module):
             msg = f"GPT: input_ids adds {ids.shape[1]} tokens to the {cache[0].length} of the cache; expected at most {limit}"
             raise ValueError(msg)
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
         """Copies a state into the model; see `nn.Module`.
 
         Keys may lack the prefix "transformer."; the causal masks of older files (attn.bias, attn.masked_bias) are
@@ -324,7 +326,7 @@ class GPT(GenerationMixin, Module):
         state = {name: tensor for name, tensor in state_dict.items() if not name.endswith(ignored)}
         if not any(name.startswith("transformer.") for name in state):
             state = {name if name.startswith("lm_head.") else f"transformer.{name}": t for name, t in state.items()}
-        return super().load_state_dict(state, strict)
+        return super().load_state_dict(state, strict, assign)
 
     def num_parameters(self) -> int:
         """How many numbers are trained; tied weights count once."""

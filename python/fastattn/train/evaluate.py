@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastattn.autograd import no_grad
-from fastattn.data.sampler import windows
+from fastattn.data.windows import windows
 from fastattn.nn.utils import evaluation
 
 if TYPE_CHECKING:

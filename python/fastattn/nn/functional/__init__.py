@@ -6,13 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastattn import ops
-from fastattn.autograd.node import Base
+from fastattn._missing import missing
 from fastattn.autograd.tensor import Tensor
 from fastattn.ops import scaled_dot_product_attention
 
+from . import activation, loss, vector
+from .activation import *  # noqa: F403
+from .loss import *  # noqa: F403
+from .vector import *  # noqa: F403
+
 __all__ = [
-    "cross_entropy",
+    *activation.__all__,
+    *loss.__all__,
+    *vector.__all__,
     "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
     "embedding",
     "gelu",
     "layer_norm",
@@ -128,11 +138,12 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     return ops.gelu(input, approximate)  # type: ignore[no-any-return]
 
 
-def relu(input: Tensor) -> Tensor:
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0).
 
     Args:
         input: any shape.
+        inplace: accepted for torch's sake; the result is always a new tensor.
 
     Returns:
         A tensor of the shape of `input`.
@@ -222,13 +233,14 @@ def _in_order(x: Tensor, axes: int) -> bool:
     return True
 
 
-def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Drops elements with probability p in training, and does nothing otherwise; see `fa.dropout`.
 
     Args:
         input: any shape, any floating dtype.
         p: the probability.
         training: whether to drop at all.
+        inplace: accepted for torch's sake; the result is always a new tensor.
 
     Returns:
         A tensor of the shape of `input`; `input` itself where nothing is dropped.
@@ -245,6 +257,30 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
         msg = f"dropout: p is {p!r}; expected a probability, 0 to 1"
         raise ValueError(msg)
     return ops.dropout(input, p) if training and p > 0 else input
+
+
+def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Drops whole channels of (N, C, L) or (C, L)."""
+    return _channel_dropout("dropout1d", input, p, training, 1)
+
+
+def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Drops whole channels of (N, C, H, W) or (C, H, W)."""
+    return _channel_dropout("dropout2d", input, p, training, 2)
+
+
+def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Drops whole channels of (N, C, D, H, W) or (C, D, H, W)."""
+    return _channel_dropout("dropout3d", input, p, training, 3)
+
+
+def _channel_dropout(name: str, input: Tensor, p: float, training: bool, axes: int) -> Tensor:
+    if input.ndim not in (axes + 1, axes + 2):
+        msg = f"{name}: input has shape {input.shape}; expected {axes + 1} or {axes + 2} axes"
+        raise ValueError(msg)
+    channels = input.new_ones(*input.shape[:-axes], *[1] * axes)
+    kept = dropout(channels, p, training)
+    return input if kept is channels else input * kept
 
 
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
@@ -269,41 +305,4 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     return ops.embedding(input, weight, padding_idx)  # type: ignore[no-any-return]
 
 
-def cross_entropy(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    ignore_index: int = -100,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-) -> Tensor:
-    """Cross-entropy of logits against class ids; see `fa.cross_entropy`.
-
-    Args:
-        input: logits, (N, C), (C,) or (N, C, d1, ...).
-        target: class ids, (N,), () or (N, d1, ...); int32 or int64.
-        weight: not supported.
-        ignore_index: a target of this value counts for nothing.
-        reduction: "mean", "sum" or "none".
-        label_smoothing: not supported.
-
-    Returns:
-        A scalar, or losses of the shape of `target` for "none".
-
-    Raises:
-        ValueError: shapes that do not fit.
-        IndexError: a target out of range.
-        NotImplementedError: `weight`, `label_smoothing`, or a target of probabilities.
-
-    Example:
-        >>> import fastattn as fa
-        >>> round(fa.nn.functional.cross_entropy(fa.zeros(2, 4), fa.tensor([0, 3])).item(), 4)
-        1.3863
-    """
-    if weight is not None or label_smoothing:
-        msg = "cross_entropy: weight and label_smoothing are not supported; leave them out"
-        raise NotImplementedError(msg)
-    if isinstance(target, Base) and target._data.dtype.kind == "f":
-        msg = "cross_entropy: a target of probabilities is not supported; pass class ids (int64)"
-        raise NotImplementedError(msg)
-    return ops.cross_entropy(input, target, ignore_index=ignore_index, reduction=reduction)  # type: ignore[no-any-return]
+__getattr__ = missing(__name__)

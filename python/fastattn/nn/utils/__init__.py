@@ -10,13 +10,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastattn import ops
+from fastattn._missing import missing
+from fastattn.autograd.joining import cat
 from fastattn.autograd.node import Base, no_grad
 from fastattn.autograd.tensor import Tensor
 
-if TYPE_CHECKING:
-    from .module import Module
+from . import rnn
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_", "evaluation"]
+if TYPE_CHECKING:
+    from fastattn.nn.module import Module
+
+__all__ = [
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "clip_grads_with_norm_",
+    "evaluation",
+    "get_total_norm",
+    "parameters_to_vector",
+    "rnn",
+    "vector_to_parameters",
+]
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
@@ -62,20 +75,80 @@ def clip_grad_norm_(
     Source: Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013), section 3.2.
     """
     grads = _gradients(parameters)
-    if norm_type == 2:
-        total = ops.grad_norm(grads)
-    elif norm_type == math.inf:
-        total = max((float(g.abs().max()) for g in grads if g.numel()), default=0.0)
-    else:
-        total = sum(float((g.double().abs() ** norm_type).sum()) for g in grads) ** (1.0 / norm_type)
+    total = _norm(grads, norm_type)
     if error_if_nonfinite and not math.isfinite(total):
         msg = f"clip_grad_norm_: the norm of the gradients is {total}; nothing was scaled"
         raise RuntimeError(msg)
+    _scale_to(grads, max_norm, total)
+    return Tensor(np.asarray(total))
+
+
+def _norm(tensors: list[Tensor], norm_type: float) -> float:
+    """The norm of some tensors as one vector."""
+    if norm_type == 2:
+        return float(ops.grad_norm(tensors))
+    if norm_type == math.inf:
+        return max((float(g.abs().max()) for g in tensors if g.numel()), default=0.0)
+    return float(sum(float((g.double().abs() ** norm_type).sum()) for g in tensors) ** (1.0 / norm_type))
+
+
+def _scale_to(grads: list[Tensor], max_norm: float, total: float) -> None:
     factor = max_norm / (total + 1e-6)
     # A norm of inf or NaN has no factor that helps; unscaled, the gradients still show where it came from.
     if grads and factor < 1.0 and math.isfinite(total):
         ops.grad_scale(grads, factor)
+
+
+def get_total_norm(
+    tensors: Tensor | Iterable[Tensor],
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:
+    """The norm of some tensors as one vector, a tensor without axes (float64)."""
+    total = _norm([tensors] if isinstance(tensors, Tensor) else list(tensors), norm_type)
+    if error_if_nonfinite and not math.isfinite(total):
+        msg = f"get_total_norm: the norm is {total}"
+        raise RuntimeError(msg)
     return Tensor(np.asarray(total))
+
+
+def clip_grads_with_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor, foreach: bool | None = None
+) -> None:
+    """Scales all gradients by max_norm / total_norm where that is below 1; `total_norm` from get_total_norm."""
+    _scale_to(_gradients(parameters), max_norm, float(total_norm))
+
+
+def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
+    """The elements of all parameters as one vector."""
+    return cat([p.reshape(-1) for p in parameters])
+
+
+@no_grad()
+def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
+    """Writes the elements of a vector to parameters, in order.
+
+    Args:
+        vec: as many elements as the parameters have.
+        parameters: tensors.
+
+    Raises:
+        ValueError: another number of elements; nothing has been written.
+
+    Example:
+        >>> import fastattn as fa
+        >>> w = fa.nn.Parameter(fa.zeros(2))
+        >>> fa.nn.utils.vector_to_parameters(fa.ones(2), [w])
+        >>> w.tolist()
+        [1.0, 1.0]
+    """
+    targets = list(parameters)
+    if vec.numel() != sum(p.numel() for p in targets):
+        msg = f"vector_to_parameters: {vec.numel()} elements for {sum(p.numel() for p in targets)} of the parameters"
+        raise ValueError(msg)
+    for p, part in zip(targets, vec.split([p.numel() for p in targets]), strict=True):
+        p.copy_(part.reshape(p.shape))
 
 
 @no_grad()
@@ -122,3 +195,6 @@ def evaluation(module: Module) -> Iterator[None]:
     finally:
         for m in training:
             m.training = True
+
+
+__getattr__ = missing(__name__)
