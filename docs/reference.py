@@ -81,17 +81,19 @@ def _classes() -> set[type]:
 def escaped(lines: list[str]) -> list[str]:
     """A docstring for Sphinx: a bare * or | is itself, as it is for who reads the source."""
     out = []
-    verbatim: int | None = None  # the indentation of what began a block that is not text
+    block: int | None = None  # the indentation of the line whose block, which is no text, we are in
+    example = False
     for line in lines:
-        indent = len(line) - len(line.lstrip())
-        if verbatim is not None and line.strip() and indent <= verbatim:
-            verbatim = None
-        if verbatim is None and line.lstrip().startswith(">>>"):
-            verbatim = indent - 1
-        text = line if verbatim is not None else re.sub(r"(`+[^`]*`+)|([*|])", lambda m: m[1] or f"\\{m[2]}", line)
-        if verbatim is None and ("::" in line and line.lstrip().startswith("..") or line.rstrip().endswith("::")):
-            text, verbatim = line, indent
-        out.append(text)
+        text, indent = line.strip(), len(line) - len(line.lstrip())
+        example = bool(text) and (example or text.startswith(">>>"))
+        if block is not None and text and indent <= block:
+            block = None
+        directive = text.startswith("..")
+        if block is None and not example and not directive:
+            line = re.sub(r"(`+[^`]*`+)|([*|])", lambda m: m[1] or f"\\{m[2]}", line)
+        if block is None and (directive or text.endswith("::")):
+            block = indent
+        out.append(line)
     return out
 
 
@@ -113,7 +115,9 @@ def record(path: Path) -> str:
     """A record of `bench`: the machine, its limits, and a table of all cases."""
     run = json.loads(path.read_text())
     machine, contestants = run["environment"], run["environment"]["contestants"]
-    versions = ", ".join(f"{name} {machine[name]}" for name in ("fastattn", "python", "numpy", "torch") if name in machine)
+    versions = ", ".join(
+        f"{name} {machine[name]}" for name in ("fastattn", "python", "numpy", "torch") if name in machine
+    )
     lines = [
         f"{machine['cpu']}, {machine['threads']} threads, {machine['isa']}, {machine['date'][:10]}; {versions}.",
         "",
