@@ -9,6 +9,9 @@ import pytest
 import fastattn as fa
 from fastattn.testing import forced_isa, isas
 
+TINY = "--layers 1 --width 8 --heads 2 --context 16 --batch-size 2 --steps 12 --sample 8"
+TINY += " --eval-every 4 --checkpoint-every 5"
+
 
 def pytest_report_header() -> list[str]:
     def version(package: str) -> str:
@@ -56,3 +59,9 @@ def randn(rng):
 def leaf(randn):
     """leaf(*shape): a float64 tensor that wants a gradient."""
     return lambda *shape: fa.Tensor(randn(*shape), requires_grad=True)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """Flags of `fastattn train` for a run that takes no time."""
+    return TINY.split()

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+__all__ = ["main"]
+
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 TEMPERATURE = 0.8  # of what is drawn where no flag says otherwise
 
