@@ -5,7 +5,8 @@
 //                     row by row, in its cache: loss, lse, and in place dlogits = f (exp(logits - lse) - q)
 //                     dx = dlogits weight   (R, D);   dweight += dlogits^T x   (V, D);   dbias += 1^T dlogits   (V)
 //
-// Three products of 2 N V D flops, as many as without chunks: rows are cut, not the vocabulary, since a piece of the
+// dx is made a block of the vocabulary at a time: dlogits, which are larger than L2, are then read once, and not once for
+// every few columns of dx. Three products of 2 N V D flops, as many as without chunks: rows are cut, not the vocabulary, since a piece of the
 // vocabulary would have to be multiplied again once lse is known. weight and dweight then pass by once a chunk: 16 bytes
 // of traffic for 6 R flops, which is hidden from about 50 rows on. R is what kChunkBytes holds, so the chunks, and with
 // them the order of every sum, follow from the shapes and from how many rows count.
@@ -16,6 +17,7 @@
 //
 // Source: Hsu et al., "Liger kernel: efficient Triton kernels for LLM training" (2024), section 3.2.
 #include "cross_entropy_row.h"
+#include "matmul_tile.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
@@ -39,6 +41,13 @@ FASTATTN_INLINE fa_tensor transposed(fa_tensor t) {
   t.strides[0] = t.strides[1];
   t.shape[1] = rows;
   t.strides[1] = row;
+  return t;
+}
+
+template <class T>
+FASTATTN_INLINE fa_tensor columns(fa_tensor t, int64_t begin, int64_t n) {
+  if (t.data != nullptr) t.data = data<T>(t) + begin * t.strides[1];  // a query may have none
+  t.shape[1] = n;
   return t;
 }
 
@@ -135,10 +144,16 @@ struct LinearCrossEntropy {
     const fa_tensor dlogits = matrix(w.dlogits, m, C);
     fa_matmul_params q = {};
     if (p.dinput.data != nullptr) {
-      q.a = dlogits;
-      q.b = p.weight;
+      // Blocks of matmul's own length change no bit.
+      constexpr int64_t kBlock = TileConfig<A>::kBlockK;
       q.out = matrix(w.dx, m, D);
-      f(q);
+      for (int64_t begin = 0; begin == 0 || begin < C; begin += kBlock) {
+        const int64_t n = min_of(kBlock, C - begin);
+        q.a = columns<T>(dlogits, begin, n);
+        q.b = transposed(columns<T>(transposed(p.weight), begin, n));
+        q.accumulate = begin > 0;
+        f(q);
+      }
     }
     q.accumulate = !first;
     if (p.dweight.data != nullptr) {
@@ -197,10 +212,11 @@ struct LinearCrossEntropy {
     }
     const bool mean = p.dloss.data == nullptr && p.reduction == FA_REDUCE_MEAN;
     const A share = mean ? 1 / labels.divisor(count) : A(1);
+    // As even as whole tiles of rows allow.
     const int64_t chunks = ceil_div(count, chunk_rows);
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-      const int64_t begin = count * chunk / chunks, end = count * (chunk + 1) / chunks;
-      run_chunk(launch, labels, w, begin, end - begin, chunk == 0, kHalf ? A(1) : share);
+    const int64_t rows = chunks == 0 ? 0 : min_of(chunk_rows, round_up(ceil_div(count, chunks), TileConfig<A>::kRows));
+    for (int64_t begin = 0; begin < count; begin += rows) {
+      run_chunk(launch, labels, w, begin, min_of(rows, count - begin), begin == 0, kHalf ? A(1) : share);
     }
     if (kHalf && mean && count > 0) {
       const fa_tensor* gradients_of_all[] = {&p.dinput, &p.dweight, &p.dbias};

@@ -165,7 +165,9 @@ inline void compute_region(const Problem<S>& p, const Plan& plan, const Region& 
           t.init_stride = item_cols;
           t.add = last_group && !first_block ? tile_sums : nullptr;
           t.add_stride = sums_stride;
-          const bool finish = last_group && last_block && !p.plain;
+          // What a tile adds is read in whole vectors.
+          const bool adds = p.sums && first_block && last_block && cols == width;
+          const bool finish = last_group && last_block && !p.plain && !adds;
           if (!last_group) {
             t.dst = tile_state;
             t.dst_stride = item_cols;
@@ -178,6 +180,10 @@ inline void compute_region(const Problem<S>& p, const Plan& plan, const Region& 
           } else if constexpr (!kIsHalf<S>) {
             t.dst = p.out + row * p.out_m + vec * kLanes;
             t.dst_stride = p.out_m;
+            if (adds) {
+              t.add = t.dst;
+              t.add_stride = p.out_m;
+            }
           }
           run_tile(t, tile_rows, vecs, by_row);
           if (finish) finish_tile(p, hot, row, tile_rows, vec * kLanes, cols);

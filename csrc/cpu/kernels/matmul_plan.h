@@ -38,6 +38,7 @@ struct Problem {
   int activation;
   bool accumulate;
   bool plain;  // out = a @ b and nothing else: a tile stores it
+  bool sums;   // out += a @ b and nothing else: a tile adds it, where all of K is one block
 };
 
 template <class S>
@@ -66,8 +67,10 @@ FASTATTN_INLINE Problem<S> make_problem(const fa_matmul_params& p) {
   q.preact_m = q.preact != nullptr ? p.preact.strides[m_axis] : 0;
   q.activation = p.activation;
   q.accumulate = p.accumulate != 0;
-  q.plain = !kIsHalf<S> && q.bias == nullptr && q.residual == nullptr && q.preact == nullptr &&
-            p.activation == FA_ACT_NONE && !q.accumulate;
+  const bool bare = !kIsHalf<S> && q.bias == nullptr && q.residual == nullptr && q.preact == nullptr &&
+                    p.activation == FA_ACT_NONE;
+  q.plain = bare && !q.accumulate;
+  q.sums = bare && q.accumulate;
   q.batch = 1;
   q.num_batch_axes = q.num_sum_axes = 0;
   int64_t sums = 1;
