@@ -1,6 +1,7 @@
 """What every test may ask for: the machine's instruction sets, dtypes, random arrays, tensors that want gradients."""
 
 import importlib.metadata
+import os
 
 import numpy as np
 import pytest
@@ -27,7 +28,8 @@ def pytest_report_header() -> list[str]:
     ]
 
 
-@pytest.fixture(params=isas())
+# FASTATTN_ISA narrows the tests of all instruction sets to that one.
+@pytest.fixture(params=[os.environ["FASTATTN_ISA"]] if os.environ.get("FASTATTN_ISA") else isas())
 def isa(request):
     with forced_isa(request.param):
         yield request.param

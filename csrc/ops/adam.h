@@ -8,8 +8,11 @@
  * dtype, f32 or f64; or params and grads are bf16 or f16 and the rest is f32. masters, for 16-bit params, are f32
  * copies of them, which are updated in their place and rounded into them; NULL: the params themselves are updated.
  * zero_grads sets the gradients to 0 in the same pass. found_inf, where not NULL, points to one float: nothing changes
- * where it is not 0. Source: Kingma and Ba, "Adam" (2015), algorithm 1; Loshchilov and Hutter, "Decoupled Weight Decay"
- * (2019), algorithm 2; Reddi, Kale and Kumar, "On the Convergence of Adam" (2018), algorithm 2 (amsgrad).
+ * where it is not 0. norm, where not NULL, receives the 2-norm of all gradients times grad_scale; they are then scaled
+ * on by min(1, max_norm / (norm + 1e-6)) as they are read, and nothing changes where norm is not finite.
+ * Source: Kingma and Ba, "Adam" (2015), algorithm 1; Loshchilov and Hutter, "Decoupled Weight Decay" (2019), algorithm
+ * 2; Reddi, Kale and Kumar, "On the Convergence of Adam" (2018), algorithm 2 (amsgrad); Pascanu, Mikolov and Bengio, "On
+ * the difficulty of training recurrent neural networks" (2013), section 3.2 (the clipping).
  */
 #ifndef FASTATTN_OPS_ADAM_H
 #define FASTATTN_OPS_ADAM_H
@@ -25,12 +28,14 @@ typedef struct fa_adam_step_params {
   const fa_tensor* max_exp_avg_sqs; /* NULL unless amsgrad */
   const fa_tensor* masters;         /* NULL, or one per tensor */
   const float* found_inf;
+  double* norm;
   double lr;
   double beta1;
   double beta2;
   double eps;
   double weight_decay;
   double grad_scale; /* 1 = none */
+  double max_norm;   /* with norm */
   int64_t step;      /* 1 for the first step */
   int32_t decoupled;
   int32_t amsgrad;

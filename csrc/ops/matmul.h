@@ -7,8 +7,8 @@
  * it (that is the gradient of a broadcast operand). a and b take any strides, so a transpose is a view; out, preact and
  * residual are contiguous along N.
  *
- * dtypes: a, b, bias, residual, out and preact are of one floating dtype. 16-bit products are summed in f32 and rounded
- * once; preact is the rounding of what the activation gets.
+ * dtypes: a, b, bias, residual, out and preact are of one floating dtype; of 16-bit a and b, out may be f32. 16-bit
+ * products are summed in f32 and rounded once; preact is the rounding of what the activation gets.
  * K == 0 gives activation(bias) + residual. accumulate adds the result to what out holds.
  * preact, where given, receives a @ b + bias (what the backward of the activation needs).
  *
@@ -18,9 +18,8 @@
 #ifndef FASTATTN_OPS_MATMUL_H
 #define FASTATTN_OPS_MATMUL_H
 
+#include "activation.h"
 #include "types.h"
-
-typedef enum fa_activation { FA_ACT_NONE = 0, FA_ACT_GELU = 1, FA_ACT_GELU_TANH = 2 } fa_activation;
 
 typedef struct fa_matmul_params {
   fa_tensor a;
@@ -32,11 +31,5 @@ typedef struct fa_matmul_params {
   int32_t activation; /* fa_activation */
   int32_t accumulate; /* 1: out += */
 } fa_matmul_params;
-
-/* bias_grad: dbias (N) = sum of dout (..., M, N) over all axes but the last; any strides. */
-typedef struct fa_bias_grad_params {
-  fa_tensor dout;
-  fa_tensor dbias;
-} fa_bias_grad_params;
 
 #endif

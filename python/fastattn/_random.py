@@ -10,6 +10,8 @@ import threading
 
 import numpy as np
 
+from ._runtime import mode
+
 _lock = threading.Lock()
 _seed = 0
 _offset = 0
@@ -37,11 +39,13 @@ def manual_seed(seed: int) -> None:
 
 
 def next_key() -> tuple[int, int]:
-    """The seed, and an offset that no earlier random op has had."""
+    """The seed, and an offset that no earlier random op has had. Within explain() it stays to be had."""
     global _offset
     with _lock:
-        _offset += 1
-        return _seed, _offset - 1
+        offset = _offset
+        if not mode.explaining:
+            _offset += 1
+        return _seed, offset
 
 
 def get_rng_state() -> tuple[int, int]:

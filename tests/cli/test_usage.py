@@ -94,7 +94,9 @@ def test_help_tells_the_true_defaults(fastattn):
     defaults |= {"layers": command.LAYERS, "width": command.WIDTH, "heads": command.HEADS}
     for name, value in defaults.items():
         after = text.partition(f"--{name.replace('_', '-')} ")[2]
-        assert f"[default: {value:g}]" in after[: after.find("]") + 1], name
+        assert (
+            f"[default: {value if isinstance(value, str) else format(value, 'g')}]" in after[: after.find("]") + 1]
+        ), name
 
 
 def test_internal_faults_are_one_line_too(monkeypatch, capsys):

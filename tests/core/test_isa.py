@@ -1,6 +1,5 @@
 """Instruction sets: listed, forced by name and by environment, and said by every kernel."""
 
-import inspect
 import os
 import subprocess
 import sys
@@ -86,54 +85,6 @@ def test_a_wrong_environment_says_what_there_is():
 def test_an_empty_environment_is_none():
     result = run("import fastattn as fa; print(fa.build_info()['isa'])", FASTATTN_ISA="")
     assert result.stdout.strip() == fa.build_info()["isas"][0]
-
-
-def every_op():
-    """A call of every op."""
-    x, square = np.ones((2, 3)), np.ones((1, 1, 4, 4))
-    lists = [[np.ones(3)] for _ in range(4)]
-    return {
-        "attention_with_kv_cache": lambda: fa.attention_with_kv_cache(square, fa.KVCache(), square, square),
-        "adam_step": lambda: fa.adam_step(*lists, step=1, lr=0.1),
-        "cross_entropy": lambda: fa.cross_entropy(x, np.zeros(2, int)),
-        "dropout": lambda: fa.dropout(x, seed=0),
-        "embedding": lambda: fa.embedding(np.zeros(2, int), x),
-        "erf": lambda: fa.erf(x),
-        "exp": lambda: fa.exp(x),
-        "gelu": lambda: fa.gelu(x),
-        "grad_norm": lambda: fa.grad_norm([x]),
-        "grad_scale": lambda: fa.grad_scale([x], 1.0),
-        "layer_norm": lambda: fa.layer_norm(x, 3),
-        "log": lambda: fa.log(x),
-        "log_softmax": lambda: fa.log_softmax(x),
-        "matmul": lambda: fa.matmul(x, x.T),
-        "normal_": lambda: fa.normal_(x, seed=0),
-        "scaled_dot_product_attention": lambda: fa.scaled_dot_product_attention(square, square, square + 1),
-        "sgd_step": lambda: fa.sgd_step(*lists[:2], lr=0.1),
-        "softmax": lambda: fa.softmax(x),
-        "tanh": lambda: fa.tanh(x),
-        "uniform_": lambda: fa.uniform_(x, seed=0),
-    }
-
-
-def test_every_op_has_a_call():
-    from fastattn import ops
-
-    functions = {name for name in ops.__all__ if inspect.isfunction(getattr(ops, name))}
-    assert functions == set(every_op())
-
-
-@pytest.mark.smoke
-@pytest.mark.parametrize("name", every_op())
-def test_explain_answers_what_then_runs(isa, name):
-    call = every_op()[name]
-    (what,) = fa.explain(call)
-    assert what.unsupported == ""
-    assert what.kernel.endswith(f"_f64_{isa}")
-    assert what.bytes > 0
-    assert what.workspace >= 0
-    call()
-    assert fa.last_kernel() == what.kernel
 
 
 def test_explain_runs_nothing():

@@ -20,8 +20,8 @@ struct Model {
 };
 
 template <class T>
-void adam_case(Test& t, const std::vector<Shape>& shapes, bool amsgrad, bool decoupled, bool maximize,
-               bool zero_grads) {
+void adam_case(Test& t, const std::vector<Shape>& shapes, bool amsgrad, bool decoupled, bool maximize, bool zero_grads,
+               double max_norm = 0) {
   Random r(7);
   Model<T> p, g, m, v, x;
   for (const Shape& s : shapes) {
@@ -50,10 +50,20 @@ void adam_case(Test& t, const std::vector<Shape>& shapes, bool amsgrad, bool dec
   a.maximize = maximize;
   a.zero_grads = zero_grads;
 
+  double found = 0, squares = 0, scale = 0.5;
+  if (max_norm > 0) {
+    a.norm = &found;
+    a.max_norm = max_norm;
+    for (const auto& array : g.arrays) {
+      for (double x : array.values()) squares += 0.25 * x * x;
+    }
+    scale *= std::min(1.0, max_norm / (std::sqrt(squares) + 1e-6));
+  }
+
   auto ep = p.values(), eg = g.values(), em = m.values(), ev = v.values(), ex = x.values();
   for (size_t k = 0; k < shapes.size(); ++k) {
     for (size_t i = 0; i < ep[k].size(); ++i) {
-      double grad = eg[k][i] * (maximize ? -0.5 : 0.5);
+      double grad = eg[k][i] * (maximize ? -scale : scale);
       if (decoupled) {
         ep[k][i] *= 1 - a.lr * a.weight_decay;
       } else {
@@ -72,6 +82,9 @@ void adam_case(Test& t, const std::vector<Shape>& shapes, bool amsgrad, bool dec
     for (const auto& array : model->arrays) outputs.push_back(array.storage());
   }
   call_both(t, "adam", table().adam_step, a, outputs);
+  if (max_norm > 0 && !zero_grads) {
+    t.expect(std::fabs(found - std::sqrt(squares)) <= 1e-12 * found, "adam: the norm of the gradients");
+  }
   for (size_t k = 0; k < shapes.size(); ++k) {
     const std::string what = "adam " + text_of(shapes[k]);
     close(t, what + " p", p.arrays[k], ep[k], 32);
@@ -92,6 +105,7 @@ void adam(Test& t) {
   adam_case<T>(t, {{32767}, {1}, {32769}, {0}, {3}}, false, true, false, false);
   adam_case<T>(t, {{70001}}, true, false, false, true);
   adam_case<T>(t, {}, false, false, false, false);
+  for (double max_norm : {0.5, 1e9}) adam_case<T>(t, {{70001}, {3}}, false, true, true, false, max_norm);
 
   Random r(1);
   Array<T> p(Shape{33}), g(Shape{33}), m(Shape{33}), v(Shape{33});
@@ -110,6 +124,13 @@ void adam(Test& t) {
   const auto before = p.values(), grads = g.values();
   t.expect(call(table().adam_step, a, 3) == FA_OK, "found_inf");
   t.expect(p.values() == before && g.values() == grads, "found_inf changed something");
+  double norm = 0;
+  a.found_inf = nullptr;
+  a.norm = &norm;
+  a.max_norm = 1;
+  g[32] = static_cast<T>(NAN);
+  t.expect(call(table().adam_step, a, 3) == FA_OK && std::isnan(norm), "a norm that is not finite");
+  t.expect(p.values() == before, "a norm that is not finite changed something");
 }
 
 // 16-bit params are the roundings of their masters.

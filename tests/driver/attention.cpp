@@ -15,6 +15,7 @@ struct Case {
   int64_t left = -1, right = -1;
   MaskKind mask = MaskKind::kNone;
   int mask_broadcast = 0;  // bit d: stride 0 along axis d
+  double dropout_p = 0;
 
   bool in_band(int64_t i, int64_t j) const {
     const int64_t p = bottom_right ? i + keys - queries : i;
@@ -23,7 +24,8 @@ struct Case {
   std::string text() const {
     return "attention " + text_of({batch, heads, kv_heads, queries, keys, dim, value_dim}) + (causal ? " causal" : "") +
            (bottom_right ? " bottom-right" : "") + " window " + text_of({left, right}) + " mask " +
-           std::to_string(static_cast<int>(mask)) + "/" + std::to_string(mask_broadcast);
+           std::to_string(static_cast<int>(mask)) + "/" + std::to_string(mask_broadcast) + " dropout " +
+           std::to_string(dropout_p);
   }
 };
 
@@ -78,6 +80,13 @@ void attention_case(Test& t, const Case& c) {
   p.causal_align = c.bottom_right ? FA_ALIGN_BOTTOM_RIGHT : FA_ALIGN_TOP_LEFT;
   p.window_left = c.left;
   p.window_right = c.right;
+  p.dropout_p = c.dropout_p;
+  p.seed = 9;
+  p.offset = uint64_t{3} << 33;
+  // The factors of the weights: dropout of ones, with the same key.
+  Array<T> ones(Shape{B, H, L, S}), factor(Shape{B, H, L, S});
+  ones.fill([] { return 1; });
+  call(table().dropout, fa_dropout_params{ones, factor, c.dropout_p, p.seed, p.offset}, 1);
 
   Array<T> dout(Shape{B, H, L, V}, c.layout);
   Array<Accumulator<T>> dlse(Shape{B, H, L});
@@ -110,9 +119,10 @@ void attention_case(Test& t, const Case& c) {
           w = w == -kInf ? 0 : std::exp(w - largest) / sum;
           if (w == 0) continue;
           for (int64_t d = 0; d < V; ++d) {
-            outs[static_cast<size_t>(row * V + d)] += w * v(b, g, j, d);
-            dp[static_cast<size_t>(j)] += static_cast<double>(dout(b, h, i, d)) * v(b, g, j, d);
-            dvs[static_cast<size_t>(((b * c.kv_heads + g) * S + j) * V + d)] += w * dout(b, h, i, d);
+            const double z = factor(b, h, i, j);
+            outs[static_cast<size_t>(row * V + d)] += z * w * v(b, g, j, d);
+            dp[static_cast<size_t>(j)] += z * static_cast<double>(dout(b, h, i, d)) * v(b, g, j, d);
+            dvs[static_cast<size_t>(((b * c.kv_heads + g) * S + j) * V + d)] += z * w * dout(b, h, i, d);
           }
           delta += w * dp[static_cast<size_t>(j)];
         }
@@ -223,6 +233,18 @@ void attention(Test& t) {
                               .right = right});
       }
     }
+  }
+  for (double p : {0.3, 1.0}) {
+    for (int64_t keys : {1, 32, 131}) {  // rows that begin at a block of random words, and between two
+      attention_case<T>(t, {.batch = 2, .queries = 50, .keys = keys, .causal = keys == 131, .dropout_p = p});
+    }
+    attention_case<T>(t, {.heads = 4,
+                          .kv_heads = 2,
+                          .queries = 19,
+                          .keys = 37,
+                          .mask = MaskKind::kAdded,
+                          .mask_broadcast = 3,
+                          .dropout_p = p});
   }
   attention_case<T>(t, {.batch = 0});
   attention_case<T>(t, {.heads = 0, .kv_heads = 1});

@@ -5,8 +5,10 @@ using namespace driver;
 namespace {
 
 template <class T, class I>
-void cross_entropy_case(Test& t, int64_t n, int64_t classes, Layout layout, fa_reduction reduction, bool ignored) {
-  const std::string what = "cross_entropy " + text_of({n, classes}) + " reduction " + std::to_string(reduction);
+void cross_entropy_case(Test& t, int64_t n, int64_t classes, Layout layout, fa_reduction reduction, bool ignored,
+                        double smoothing = 0) {
+  const std::string what = "cross_entropy " + text_of({n, classes}) + " reduction " + std::to_string(reduction) +
+                           " smoothing " + std::to_string(smoothing);
   Random r(17);
   const int64_t ignore = ignored ? (reduction == FA_REDUCE_SUM ? 0 : -100) : -100;
   Array<T> logits(Shape{n, classes}, layout);
@@ -15,6 +17,14 @@ void cross_entropy_case(Test& t, int64_t n, int64_t classes, Layout layout, fa_r
   target.fill([&] { return static_cast<double>(ignored && r.below(3) == 0 ? ignore : r.below(classes)); });
   const Shape loss_shape = reduction == FA_REDUCE_NONE ? Shape{n} : Shape{};
   Array<T> loss(loss_shape), lse(Shape{n});
+  Array<T> weight;  // with smoothing, both are on
+  if (smoothing > 0) weight = Array<T>(Shape{classes}, layout).fill([&] { return 0.1 + r.uniform(); });
+  const fa_tensor weights = smoothing > 0 ? weight.tensor() : fa_tensor{};
+  // What class c of row i is scored with.
+  auto label = [&](int64_t i, int64_t c) {
+    const double q = (1 - smoothing) * (c == target[i] ? 1 : 0) + smoothing / static_cast<double>(classes);
+    return target[i] == ignore ? 0 : smoothing > 0 ? q * weight[c] : q;
+  };
   std::vector<double> losses, lses;
   double sum = 0, kept = 0;
   for (int64_t i = 0; i < n; ++i) {
@@ -23,13 +33,15 @@ void cross_entropy_case(Test& t, int64_t n, int64_t classes, Layout layout, fa_r
     for (int64_t c = 0; c < classes; ++c) s += std::exp(logits(i, c) - largest);
     lses.push_back(largest + std::log(s));
     const bool counts = target[i] != ignore;
-    losses.push_back(counts ? lses.back() - logits(i, target[i]) : 0);
-    sum += losses.back();
-    kept += counts;
+    double loss = 0;
+    for (int64_t c = 0; c < classes; ++c) loss += label(i, c) * (lses.back() - logits(i, c));
+    losses.push_back(loss);
+    sum += loss;
+    kept += !counts ? 0 : smoothing > 0 ? weight[target[i]] : 1;
   }
   if (reduction == FA_REDUCE_SUM) losses = {sum};
   if (reduction == FA_REDUCE_MEAN) losses = {sum / kept};  // 0 / 0 is NaN: what is promised
-  const fa_cross_entropy_fwd_params p = {logits, target, loss, lse, ignore, reduction};
+  const fa_cross_entropy_fwd_params p = {logits, target, weights, loss, lse, ignore, reduction, smoothing};
   call_both(t, what, table().cross_entropy_fwd, p, {loss.storage(), lse.storage()});
   close(t, what, loss, losses, 32);
   for (int64_t i = 0; i < n; ++i) {  // an ignored row's lse is nobody's
@@ -42,12 +54,15 @@ void cross_entropy_case(Test& t, int64_t n, int64_t classes, Layout layout, fa_r
   std::vector<double> gradient;
   for (int64_t i = 0; i < n; ++i) {
     const double g = (reduction == FA_REDUCE_NONE ? dloss[i] : dloss[0]) / (reduction == FA_REDUCE_MEAN ? kept : 1);
+    double total = 0;
+    for (int64_t c = 0; c < classes; ++c) total += label(i, c);
     for (int64_t c = 0; c < classes; ++c) {
       const double soft = std::exp(logits(i, c) - lses[static_cast<size_t>(i)]);
-      gradient.push_back(target[i] == ignore ? 0 : g * (soft - (c == target[i] ? 1 : 0)));
+      gradient.push_back(target[i] == ignore ? 0 : g * (total * soft - label(i, c)));
     }
   }
-  const fa_cross_entropy_bwd_params b = {logits, target, lse, dloss, dlogits, ignore, reduction};
+  const fa_cross_entropy_bwd_params b = {logits,      target, weights,   lse,      dloss, dlogits,
+                                         fa_tensor{}, ignore, reduction, smoothing};
   call_both(t, what + " bwd", table().cross_entropy_bwd, b, {dlogits.storage()});
   close(t, what + " bwd", dlogits, gradient, 64);
 }
@@ -60,7 +75,7 @@ void cross_entropy(Test& t) {
         for (int64_t classes : {1, 10, 16, 17, 65, 131}) {
           for (Layout l : kLayouts) {
             if (n == 3 || l == Layout::kContiguous)
-              cross_entropy_case<T, int64_t>(t, n, classes, l, reduction, ignored);
+              cross_entropy_case<T, int64_t>(t, n, classes, l, reduction, ignored, n == 37 ? 0.2 : 0);
           }
         }
       }
@@ -74,12 +89,50 @@ void cross_entropy(Test& t) {
     target.fill([] { return 64; });
     target[2] = bad;
     expect_invalid(t, "bad class", table().cross_entropy_fwd,
-                   fa_cross_entropy_fwd_params{logits, target, loss, lse, -100, FA_REDUCE_NONE}, loss.storage(),
-                   std::to_string(bad));
+                   fa_cross_entropy_fwd_params{logits, target, {}, loss, lse, -100, FA_REDUCE_NONE, 0},
+                   loss.storage(), std::to_string(bad));
     expect_invalid(t, "bad class bwd", table().cross_entropy_bwd,
-                   fa_cross_entropy_bwd_params{logits, target, lse, loss, dlogits, -100, FA_REDUCE_NONE},
+                   fa_cross_entropy_bwd_params{logits, target, {}, lse, loss, dlogits, {}, -100, FA_REDUCE_NONE, 0},
                    dlogits.storage(), std::to_string(bad));
   }
+}
+
+// Probabilities, with both gradients.
+template <class T>
+void probabilities_case(Test& t, int64_t n, int64_t classes, bool weighted) {
+  const std::string what = "cross_entropy of probabilities " + text_of({n, classes});
+  Random r(5);
+  const double smoothing = 0.1;
+  Array<T> logits(Shape{n, classes}), y(Shape{n, classes}, Layout::kRowGap), weight(Shape{classes});
+  Array<T> loss(Shape{}), lse(Shape{n}), dloss(Shape{}), dlogits(logits.shape()), dy(y.shape(), Layout::kRowGap);
+  logits.fill(r, 3);
+  y.fill([&] { return r.uniform(); });
+  weight.fill([&] { return 0.1 + r.uniform(); });
+  dloss.fill(r);
+  std::vector<double> dx_expected, dy_expected;
+  double sum = 0;
+  const double g = dloss[0] / static_cast<double>(n);
+  for (int64_t i = 0; i < n; ++i) {
+    double s = 0, total = 0;
+    for (int64_t c = 0; c < classes; ++c) s += std::exp(static_cast<double>(logits(i, c)));
+    const double log_sum = std::log(s);
+    auto w = [&](int64_t c) { return weighted ? static_cast<double>(weight[c]) : 1; };
+    auto q = [&](int64_t c) { return w(c) * ((1 - smoothing) * y(i, c) + smoothing / static_cast<double>(classes)); };
+    for (int64_t c = 0; c < classes; ++c) total += q(c);
+    for (int64_t c = 0; c < classes; ++c) {
+      sum += q(c) * (log_sum - logits(i, c));
+      dx_expected.push_back(g * (total * std::exp(logits(i, c) - log_sum) - q(c)));
+      dy_expected.push_back(g * (1 - smoothing) * w(c) * (log_sum - logits(i, c)));
+    }
+  }
+  const fa_tensor weights = weighted ? weight.tensor() : fa_tensor{};
+  const fa_cross_entropy_fwd_params p = {logits, y, weights, loss, lse, -100, FA_REDUCE_MEAN, smoothing};
+  call_both(t, what, table().cross_entropy_fwd, p, {loss.storage(), lse.storage()});
+  close(t, what, loss, {sum / static_cast<double>(n)}, 64);
+  const fa_cross_entropy_bwd_params b = {logits, y, weights, lse, dloss, dlogits, dy, -100, FA_REDUCE_MEAN, smoothing};
+  call_both(t, what + " bwd", table().cross_entropy_bwd, b, {dlogits.storage(), dy.storage()});
+  close(t, what + " dlogits", dlogits, dx_expected, 64);
+  close(t, what + " dtarget", dy, dy_expected, 64);
 }
 
 }  // namespace
@@ -87,4 +140,10 @@ void cross_entropy(Test& t) {
 FASTATTN_TEST(cross_entropy) {
   cross_entropy<float>(t);
   cross_entropy<double>(t);
+  for (int64_t classes : {1, 15, 16, 33}) {
+    for (bool weighted : {false, true}) {
+      probabilities_case<float>(t, 5, classes, weighted);
+      probabilities_case<double>(t, 5, classes, weighted);
+    }
+  }
 }

@@ -40,7 +40,7 @@ void softmax_case(Test& t, const Shape& shape, int axis, Layout layout, MaskKind
   }
   const Axis a(shape, axis);
   const double scale = 0.5;
-  std::vector<double> expected(static_cast<size_t>(x.size()));
+  std::vector<double> expected(static_cast<size_t>(x.size())), sums;
   const auto xs = x.values();
   for (int64_t o = 0; o < a.outer; ++o) {
     for (int64_t i = 0; i < a.inner; ++i) {
@@ -55,6 +55,7 @@ void softmax_case(Test& t, const Shape& shape, int axis, Layout layout, MaskKind
         largest = std::max(largest, v);
       }
       for (double v : s) sum += largest == -kInf ? 0 : std::exp(v - largest);
+      sums.push_back(largest == -kInf ? -kInf : largest + std::log(sum));
       for (int64_t c = 0; c < a.length; ++c) {
         const double v = s[static_cast<size_t>(c)];
         expected[a.at(o, c, i)] = log ? (largest == -kInf ? -kInf : v - largest - std::log(sum))
@@ -63,10 +64,17 @@ void softmax_case(Test& t, const Shape& shape, int axis, Layout layout, MaskKind
     }
   }
   p.x = x;
-  p.out = out;
   p.scale = scale;
   p.axis = axis;
-  p.log = log;
+  p.form = FA_LOGSUMEXP;
+  Shape one = shape;
+  one[static_cast<size_t>(axis)] = 1;
+  Array<T> lse(one, layout);
+  p.out = lse;
+  call_both(t, what + " logsumexp", table().softmax_fwd, p, {lse.storage()});
+  close(t, what + " logsumexp", lse, sums, 16);
+  p.out = out;
+  p.form = log ? FA_LOG_SOFTMAX : FA_SOFTMAX;
   call_both(t, what, table().softmax_fwd, p, {out.storage()});
   close(t, what, out, expected, 16);
 
@@ -91,7 +99,7 @@ void softmax_case(Test& t, const Shape& shape, int axis, Layout layout, MaskKind
       }
     }
   }
-  const fa_softmax_bwd_params b = {out, dout, dx, scale, axis, log};
+  const fa_softmax_bwd_params b = {out, dout, dx, scale, axis, p.form};
   call_both(t, what + " bwd", table().softmax_bwd, b, {dx.storage()});
   close(t, what + " bwd", dx, gradient, 64 + static_cast<double>(a.length));
 }

@@ -116,7 +116,7 @@ def test_dropout_trains_and_eval_does_not(ids):
 
 @pytest.mark.parametrize("attn_pdrop", [0.0, 1e-12])
 def test_attention_with_dropout_is_attention(ids, attn_pdrop):
-    # Dropout that drops nothing takes the path op by op; it has to agree with the fused one.
+    # A dropout that drops nothing changes nothing.
     model = GPT(config(attn_pdrop=attn_pdrop)).double()
     loss = model(ids, ids)[1]
     loss.backward()
@@ -127,6 +127,32 @@ def test_attention_with_dropout_is_attention(ids, attn_pdrop):
     assert loss.item() == pytest.approx(expected.item(), rel=1e-9)
     for p, q in zip(model.parameters(), reference.parameters(), strict=True):
         np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-6, atol=1e-10)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_loss_alone(ids, tied):
+    model = GPT(config(tie_word_embeddings=tied)).double()
+    targets = np.roll(ids, -1)
+    targets[:, -1] = -100
+    loss = model.loss(ids, targets)
+    loss.backward()
+    found = [p.grad.numpy() for p in model.parameters()]
+    model.zero_grad()
+    expected = model(ids, ids)[1]
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    for f, p in zip(found, model.parameters(), strict=True):
+        np.testing.assert_allclose(f, p.grad.numpy(), rtol=1e-9, atol=1e-14)
+    with pytest.raises(ValueError, match="linear_cross_entropy: target needs the shape"):
+        model.loss(ids, targets[:, :-1])
+
+
+def test_the_loss_of_another_head(ids):
+    model = GPT(config())
+    model.lm_head = fa.nn.Sequential(model.lm_head)
+    targets = np.roll(ids, -1)
+    expected = fa.cross_entropy(model(ids).reshape(-1, 50), targets.reshape(-1))
+    assert model.loss(ids, targets).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_it_learns(ids):

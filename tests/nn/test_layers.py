@@ -86,6 +86,19 @@ def test_cross_entropy_is_torchs(reduction, shapes):
     np.testing.assert_allclose(x.grad.numpy(), tx.grad.numpy(), rtol=1e-11, atol=1e-14)
 
 
+@pytest.mark.parity
+def test_weighted_cross_entropy_is_torchs():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    data, target, weight = rng.standard_normal((6, 5)), rng.integers(0, 5, 6), rng.random(5)
+    loss = nn.CrossEntropyLoss(fa.tensor(weight), label_smoothing=0.2)
+    expected = torch.nn.CrossEntropyLoss(torch.tensor(weight), label_smoothing=0.2)
+    found = loss(fa.tensor(data), fa.Tensor(target)).item()
+    assert found == pytest.approx(expected(torch.tensor(data), torch.from_numpy(target)).item(), rel=1e-12)
+    assert list(loss.state_dict()) == list(expected.state_dict()) == ["weight"]
+    assert not nn.CrossEntropyLoss().state_dict()
+
+
 def test_dropout():
     x = fa.ones(10_000, requires_grad=True)
     layer = nn.Dropout(0.25)
@@ -206,6 +219,12 @@ def test_gains_are_torchs(name):
         (lambda: nn.Linear(4, 2)(fa.ones(3, 5)), ValueError, "^matmul: "),
         (lambda: nn.Linear(4, 2)(fa.ones(3, 4, dtype=fa.float64)), TypeError, "^matmul: "),
         (lambda: nn.LayerNorm(4)(fa.ones(3, 5)), ValueError, "^layer_norm: "),
+        (
+            lambda: nn.CrossEntropyLoss(label_smoothing=2.0)(fa.ones(2, 3), fa.arange(2)),
+            ValueError,
+            r"^cross_entropy: label_smoothing is 2\.0; expected 0 to 1",
+        ),
+        (lambda: F.cross_entropy(fa.ones(2, 3), fa.arange(2), fa.ones(2)), ValueError, "^cross_entropy: weight has"),
         (lambda: nn.init.xavier_uniform_(fa.ones(3)), ValueError, "^xavier_uniform_: shape is .* at least 2 axes"),
         (lambda: nn.init.kaiming_normal_(fa.ones(3, 3), mode="in"), ValueError, "^kaiming_normal_: mode is 'in'"),
         (lambda: nn.init.calculate_gain("what"), ValueError, "^calculate_gain: nonlinearity is 'what'"),

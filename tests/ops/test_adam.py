@@ -127,6 +127,79 @@ def test_same_bits_for_any_threads_and_grouping(isa, dtype, lists):
     assert_same_bits(run([everything]), run([[i] for i in everything]))
 
 
+@pytest.mark.parametrize("share", [0.3, 10.0, np.inf])
+@pytest.mark.parametrize("grad_scale", [None, -0.5])
+def test_max_norm_is_a_clip_before(isa, dtype, lists, share, grad_scale):
+    before = lists(SHAPES, dtype)
+    p, g, m, v, _ = ([x.copy() for x in values] for values in before)
+    norm = fa.grad_norm(g) * abs(grad_scale or 1.0)
+    with unchanged(g):
+        found = fa.adam_step(p, g, m, v, step=2, lr=0.1, grad_scale=grad_scale, max_norm=share * norm)
+    assert_ran("adam_step", dtype, isa)
+    assert found == norm
+    factor = (grad_scale or 1.0) * min(1.0, share * norm / (norm + 1e-6))
+    q, _, n, w, _ = ([x.copy() for x in values] for values in before)
+    assert fa.adam_step(q, g, n, w, step=2, lr=0.1, grad_scale=factor) is None
+    assert_same_bits([p, m, v], [q, n, w])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_norm_that_is_not_finite_changes_nothing(isa, dtype, lists, bad):
+    p, g, m, v, _ = lists([(9,), (70001,)], dtype)
+    g[1][33] = bad
+    with unchanged(p, g, m, v):
+        norm = fa.adam_step(p, g, m, v, step=1, lr=0.1, max_norm=1.0, zero_grads=True)
+    assert not np.isfinite(norm)
+
+
+def test_max_norm_has_the_same_bits_for_any_threads(isa, dtype, lists):
+    before = lists(SHAPES, dtype)
+
+    def run():
+        p, g, m, v, _ = ([x.copy() for x in values] for values in before)
+        norm = fa.adam_step(p, g, m, v, step=1, lr=0.1, max_norm=0.5)
+        return [np.asarray(norm), *p, *m, *v]
+
+    assert_same_for_any_threads(run)
+
+
+def test_a_plan_is_the_same_prepared_once(isa, dtype, lists):
+    before = lists(SHAPES, dtype)
+    p, g, m, v, top = ([x.copy() for x in values] for values in before)
+    q, h, n, w, high = ([x.copy() for x in values] for values in before)
+    plan = fa.AdamPlan(p, g, m, v, max_exp_avg_sqs=top, zero_grads=True)
+    for step in range(1, 4):
+        options = {"step": step, "lr": 0.1 / step, "weight_decay": 0.1, "amsgrad": step > 1, "max_norm": 3.0}
+        for a, b, source in zip(g, h, before[1], strict=True):
+            a[...] = b[...] = source
+        assert plan.step(**options) == fa.adam_step(q, h, n, w, max_exp_avg_sqs=high, zero_grads=True, **options)
+        assert_same_bits([*p, *g, *m, *v, *top], [*q, *h, *n, *w, *high])
+    assert all((a == 0).all() for a in g)
+
+
+def test_a_plan_keeps_its_arrays(isa, lists):
+    import gc
+
+    (p,), (g,), (m,), (v,), _ = lists([(1000,)], np.float64)
+    expected = p.copy()
+    fa.adam_step([expected], [g.copy()], [m.copy()], [v.copy()], step=1, lr=0.1)
+    plan = fa.AdamPlan([p], [g.copy()], [m.copy()], [v.copy()])
+    gc.collect()
+    np.full(1000, 7.0)  # takes what was freed
+    plan.step(step=1, lr=0.1)
+    assert_same_bits(p, expected)
+
+
+def test_a_plan_of_tensors_notes_its_writes(isa, lists):
+    (p,), (g,), (m,), (v,), _ = lists([(9,)], np.float64)
+    t = fa.Tensor(p, requires_grad=True)
+    loss = (t * t).sum()
+    plan = fa.AdamPlan([t], [fa.Tensor(g)], [fa.Tensor(m)], [fa.Tensor(v)])
+    plan.step(step=1, lr=0.1)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        loss.backward()
+
+
 def test_empty_list():
     fa.adam_step([], [], [], [], step=1, lr=0.1)
 
@@ -158,6 +231,7 @@ def frozen():
 P, M, V = ([A(3), A(2, 2)] for _ in range(3))  # gradients, m and v
 S = {"step": 1, "lr": 0.1}
 ERRORS = [
+    (lambda p: fa.adam_step(p, P, M, V, max_norm=-1.0, **S), ValueError, "max_norm is -1.000000; expected 0 or more"),
     (lambda p: fa.adam_step(p, P[:1], M, V, **S), ValueError, "params has 2 arrays and grads has 1"),
     (lambda p: fa.adam_step(p, P, M, V * 2, **S), ValueError, "params has 2 arrays and exp_avg_sqs has 4"),
     (

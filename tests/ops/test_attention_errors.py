@@ -171,7 +171,6 @@ def test_out_that_cannot_be_written():
 
 
 UNSUPPORTED = [
-    ({"dropout_p": 0.5}, "dropout"),
     ({"softcap": 5.0}, "softcap"),
     ({"alibi_slopes": Z(4)}, "alibi"),
     ({"sinks": Z(4)}, "sinks"),

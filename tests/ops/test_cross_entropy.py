@@ -13,7 +13,7 @@ from fastattn.testing import (
     assert_same_bits,
     assert_same_for_any_threads,
     check,
-    reference,
+    reference_losses,
     unchanged,
 )
 
@@ -32,13 +32,15 @@ def test_oracle(isa, dtype, randn, rng, reduction, classes):
     x, target = 3 * randn(13, classes, dtype=dtype), rng.integers(0, classes, 13)
     out = fa.cross_entropy(x, target, reduction=reduction)
     assert_ran("cross_entropy_fwd", dtype, isa)
-    check(out, reference.cross_entropy, x, target, reduction=reduction)
+    check(out, reference_losses.cross_entropy, x, target, reduction=reduction)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 63, 64, 65, 300, 1100])
 def test_rows(isa, dtype, randn, rng, reduction, rows):
     x, target = randn(rows, 11, dtype=dtype), rng.integers(0, 11, rows)
-    check(fa.cross_entropy(x, target, reduction=reduction), reference.cross_entropy, x, target, reduction=reduction)
+    check(
+        fa.cross_entropy(x, target, reduction=reduction), reference_losses.cross_entropy, x, target, reduction=reduction
+    )
 
 
 @pytest.mark.parametrize("shape", [(7,), (5, 7), (3, 7, 4), (2, 7, 3, 5), (2, 7, 1, 3, 2)])
@@ -47,13 +49,13 @@ def test_shapes_are_those_of_torch(isa, dtype, randn, rng, reduction, shape):
     target = rng.integers(0, 7, shape[:1] + shape[2:] if len(shape) > 1 else ())
     out = fa.cross_entropy(x, target, reduction=reduction)
     assert out.shape == (target.shape if reduction == "none" else ())
-    check(out, reference.cross_entropy, x, target, reduction=reduction)
+    check(out, reference_losses.cross_entropy, x, target, reduction=reduction)
     t = fa.Tensor(x, requires_grad=True)
     again = fa.cross_entropy(t, target, reduction=reduction)
     assert_same_bits(again._data, out)
     dout = randn(*out.shape, dtype=out.dtype)
     again.backward(fa.Tensor(dout))
-    check(t.grad._data, reference.cross_entropy_backward, dout, x, target, reduction=reduction)
+    check(t.grad._data, reference_losses.cross_entropy_backward, dout, x, target, reduction=reduction)
 
 
 @pytest.mark.parametrize("ignore_index", [-100, 3, 10**9])
@@ -62,13 +64,13 @@ def test_ignore_index(isa, dtype, randn, rng, reduction, ignore_index):
     target[::3] = ignore_index
     x[::3] = np.nan  # what is ignored is not read
     options = {"ignore_index": ignore_index, "reduction": reduction}
-    check(fa.cross_entropy(x, target, **options), reference.cross_entropy, x, target, **options)
+    check(fa.cross_entropy(x, target, **options), reference_losses.cross_entropy, x, target, **options)
     t = fa.Tensor(x, requires_grad=True)
     out = fa.cross_entropy(t, target, **options)
     dout = randn(*out.shape, dtype=out.dtype)
     out.backward(fa.Tensor(dout))
     assert (t.grad._data[target == ignore_index] == 0).all()
-    check(t.grad._data, reference.cross_entropy_backward, dout, x, target, **options)
+    check(t.grad._data, reference_losses.cross_entropy_backward, dout, x, target, **options)
 
 
 def test_nothing_counts(isa, dtype, randn):
@@ -87,13 +89,13 @@ def test_nothing_counts(isa, dtype, randn):
 def test_strides_and_id_types(isa, dtype, randn, rng, reduction, layout, ids):
     x, target = randn(30, 33, dtype=dtype), rng.integers(0, 33, 30).astype(ids)
     found = fa.cross_entropy(LAYOUTS[layout](x), LAYOUTS[layout](target), reduction=reduction)
-    check(found, reference.cross_entropy, x, target, reduction=reduction)
+    check(found, reference_losses.cross_entropy, x, target, reduction=reduction)
 
 
 def test_extreme_logits(isa, dtype):
     x = np.array([[1e4, 0, -1e4], [-np.inf, 0, 0], [1e4, 1e4, 1e4]], dtype)
     target = np.array([0, 1, 2])
-    check(fa.cross_entropy(x, target, reduction="none"), reference.cross_entropy, x, target, reduction="none")
+    check(fa.cross_entropy(x, target, reduction="none"), reference_losses.cross_entropy, x, target, reduction="none")
     assert fa.cross_entropy(x[1:2], np.array([0])) == np.inf
     assert fa.cross_entropy(x[:1], np.array([2])) == 2 * float(x[0, 0])
     t = fa.Tensor(x, requires_grad=True)
@@ -138,7 +140,125 @@ def test_large_gradients_against_the_oracle(isa, dtype, randn, rng, reduction):
         dout = randn(*out.shape, dtype=out.dtype)
         out.backward(fa.Tensor(dout))
         assert_ran("cross_entropy_bwd", dtype, isa)
-        check(t.grad._data, reference.cross_entropy_backward, dout, x, target, reduction=reduction)
+        check(t.grad._data, reference_losses.cross_entropy_backward, dout, x, target, reduction=reduction)
+
+
+# Class weights, smoothing, probabilities -----------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["ids", "probabilities"])
+def labels(request, rng):
+    """labels(*shape, dtype=): a target for logits of that shape, some ids ignored."""
+
+    def make(*shape, dtype=np.float64):
+        rows = shape[:1] + shape[2:] if len(shape) > 1 else ()
+        if request.param == "ids":
+            ids = np.asarray(rng.integers(0, shape[min(1, len(shape) - 1)], rows))
+            ids.reshape(-1)[1::5] = -100
+            return ids
+        y = np.exp(rng.standard_normal(shape))
+        return (y / y.sum(min(1, len(shape) - 1), keepdims=True)).astype(dtype)
+
+    return make
+
+
+OPTIONS = [(False, 0.1), (True, 0.0), (True, 0.3), (False, 1.0), (False, 0.0)]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(("weighted", "smoothing"), OPTIONS)
+@pytest.mark.parametrize("shape", [(13, 7), (5, 4100), (1, 1), (3, 7, 4), (9,), (2, 17, 3, 2)])
+def test_weight_and_smoothing(isa, dtype, randn, rng, reduction, labels, weighted, smoothing, shape):
+    x, target = randn(*shape, dtype=dtype), labels(*shape, dtype=dtype)
+    classes = shape[min(1, len(shape) - 1)]
+    weight = (0.1 + rng.random(classes)).astype(dtype) if weighted else None
+    options = {"reduction": reduction, "label_smoothing": smoothing}
+    check(fa.cross_entropy(x, target, weight, **options), reference_losses.cross_entropy, x, target, weight, **options)
+    t = fa.Tensor(x, requires_grad=True)
+    y = fa.Tensor(target, requires_grad=True) if target.ndim == x.ndim else target
+    out = fa.cross_entropy(t, y, weight, **options)
+    dout = randn(*out.shape, dtype=out.dtype)
+    out.backward(fa.Tensor(dout))
+    check(t.grad._data, reference_losses.cross_entropy_backward, dout, x, target, weight, **options)
+    if target.ndim == x.ndim:
+        check(y.grad._data, reference_losses.cross_entropy_dtarget, dout, x, target, weight, **options)
+
+
+def test_a_class_of_weight_zero_is_not_looked_at(isa, dtype, randn):
+    x, target = randn(6, 5, dtype=dtype), np.array([0, 1, 2, 3, 4, 0])
+    weight = np.array([1, 2, 0, 1, 1], dtype)
+    x[:, 2] = -np.inf
+    losses = fa.cross_entropy(x, target, weight, reduction="none", label_smoothing=0.1)
+    assert np.isfinite(losses).all()
+    y = np.eye(5, dtype=dtype)[[0, 1, 3]]
+    assert np.isfinite(fa.cross_entropy(x[:3], y))
+    assert np.isnan(fa.cross_entropy(x[2:3], target[2:3], weight))  # 0 / 0, as in torch
+
+
+def test_extreme_logits_with_smoothing(isa, dtype):
+    x = np.array([[1e4, 0, -1e4], [1e4, 1e4, 9e3]], dtype)
+    options = {"reduction": "none", "label_smoothing": 0.2}
+    check(
+        fa.cross_entropy(x, np.array([0, 2]), **options), reference_losses.cross_entropy, x, np.array([0, 2]), **options
+    )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_strides_of_what_is_weighted(isa, dtype, randn, rng, labels, layout):
+    x, target, weight = randn(30, 33, dtype=dtype), labels(30, 33, dtype=dtype), rng.random(33).astype(dtype)
+    place = LAYOUTS[layout]
+    found = fa.cross_entropy(place(x), place(target), place(weight), label_smoothing=0.1)
+    check(found, reference_losses.cross_entropy, x, target, weight, label_smoothing=0.1)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(("weighted", "smoothing"), OPTIONS)
+@pytest.mark.parametrize("shape", [(5,), (4, 5), (2, 5, 3)])
+def test_gradcheck_of_options(isa, leaf, rng, reduction, labels, weighted, smoothing, shape):
+    weight = 0.1 + rng.random(5) if weighted else None
+    target = labels(*shape)
+    inputs = [leaf(*shape)] + ([fa.Tensor(target, requires_grad=True)] if target.ndim == len(shape) else [])
+    options = {"reduction": reduction, "label_smoothing": smoothing}
+    assert fa.gradcheck(
+        lambda x, y=target: fa.cross_entropy(x, y, weight, **options), inputs if len(inputs) > 1 else inputs[0]
+    )
+
+
+def test_options_have_the_same_bits_for_any_threads(isa, dtype, randn, rng, reduction, labels):
+    x, target, weight = randn(501, 257, dtype=dtype), labels(501, 257, dtype=dtype), rng.random(257).astype(dtype)
+
+    def run():
+        t = fa.Tensor(x, requires_grad=True)
+        out = fa.cross_entropy(t, target, weight, reduction=reduction, label_smoothing=0.1)
+        out.sum().backward()
+        return out._data, t.grad._data
+
+    assert_same_for_any_threads(run)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(("weighted", "smoothing"), OPTIONS)
+def test_options_are_those_of_torch(randn, rng, reduction, labels, weighted, smoothing):
+    torch = pytest.importorskip("torch")
+    for shape in [(7,), (11, 7), (3, 7, 4)]:
+        x, target = randn(*shape), labels(*shape)
+        weight = 0.1 + rng.random(7) if weighted else None
+        options = {"reduction": reduction, "label_smoothing": smoothing}
+        ours, theirs = (torch.from_numpy(x.copy()).requires_grad_() for _ in range(2))
+        y = [torch.from_numpy(target.copy()) for _ in range(2)]
+        if target.ndim == x.ndim:
+            for t in y:
+                t.requires_grad_()
+        w = None if weight is None else torch.from_numpy(weight)
+        found = fa.cross_entropy(ours, y[0], w, **options)
+        expected = torch.nn.functional.cross_entropy(theirs, y[1], w, **options)
+        torch.testing.assert_close(found, expected)
+        dout = torch.from_numpy(np.asarray(randn(*expected.shape)))
+        found.backward(dout)
+        expected.backward(dout)
+        torch.testing.assert_close(ours.grad, theirs.grad)
+        if target.ndim == x.ndim:
+            torch.testing.assert_close(y[0].grad, y[1].grad)
 
 
 # Errors --------------------------------------------------------------------------------------------------------------
@@ -149,7 +269,41 @@ ERRORS = [
     (lambda: fa.cross_entropy(X, Y[:2]), ValueError, NEEDS.format("(3, 5)", "(2,)")),
     (lambda: fa.cross_entropy(X, np.array(0)), ValueError, NEEDS.format("(3, 5)", "()")),
     (lambda: fa.cross_entropy(np.zeros(()), np.array(0)), ValueError, NEEDS.format("()", "()")),
-    (lambda: fa.cross_entropy(X, X), TypeError, "cross_entropy: target has dtype float64; expected int32 or int64"),
+    (
+        lambda: fa.cross_entropy(X, X.astype(bool)),
+        TypeError,
+        "cross_entropy: target has dtype bool; expected int32 or int64",
+    ),
+    (
+        lambda: fa.cross_entropy(X, X[:2]),
+        ValueError,
+        "cross_entropy: a target of probabilities needs the shape of input; input (3, 5), target (2, 5)",
+    ),
+    (
+        lambda: fa.cross_entropy(X, X.astype(np.float32)),
+        TypeError,
+        "cross_entropy: input is float64 and target is float32; they must have one dtype",
+    ),
+    (
+        lambda: fa.cross_entropy(X, X, ignore_index=0),
+        ValueError,
+        "cross_entropy: ignore_index is 0; a target of probabilities ignores no class, leave it out",
+    ),
+    (
+        lambda: fa.cross_entropy(X, Y, np.ones(4)),
+        ValueError,
+        "cross_entropy: weight has shape (4,); expected (5,)",
+    ),
+    (
+        lambda: fa.cross_entropy(X, Y, np.ones(5, np.float32)),
+        TypeError,
+        "cross_entropy: input is float64 and weight is float32; they must have one dtype",
+    ),
+    (
+        lambda: fa.cross_entropy(X, Y, label_smoothing=1.5),
+        ValueError,
+        "cross_entropy: label_smoothing is 1.5; expected 0 to 1",
+    ),
     (
         lambda: fa.cross_entropy(X, Y.astype(np.int16)),
         TypeError,
@@ -190,9 +344,9 @@ def test_a_target_out_of_range_changes_nothing(isa, dtype, reduction, bad):
     dx = np.full((300, 5), 7, dtype)
     with unchanged(loss, lse, dx):
         with pytest.raises(IndexError, match="cross_entropy: target"):
-            _C.cross_entropy_fwd(x, target, loss, lse, -100, code)
+            _C.cross_entropy_fwd(x, target, None, loss, lse, -100, code, 0.0)
         with pytest.raises(IndexError, match="cross_entropy: target"):
-            _C.cross_entropy_bwd(x, target, lse, loss, dx, -100, code)
+            _C.cross_entropy_bwd(x, target, None, lse, loss, dx, None, -100, code, 0.0)
 
 
 def test_explain(isa):

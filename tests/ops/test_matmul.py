@@ -359,9 +359,9 @@ ERRORS = [
         "a has 9 axes; at most 8 are supported, reshape it first",
     ),
     (
-        lambda o: fa.matmul(F((2, 3)), F((3, 5)), activation="relu", out=o),
+        lambda o: fa.matmul(F((2, 3)), F((3, 5)), activation="tanh", out=o),
         ValueError,
-        'matmul: activation is \'relu\'; expected None, "gelu" or "gelu_tanh"',
+        'matmul: activation is \'tanh\'; expected None, "gelu", "gelu_tanh", "silu", "relu" or "sigmoid"',
     ),
     (
         lambda o: fa.matmul(F((2, 3), ">f8"), F((3, 5)), out=o),

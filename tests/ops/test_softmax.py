@@ -1,4 +1,4 @@
-"""softmax and log_softmax: every way a row is read (along, across, gathered), masks, and gradients."""
+"""softmax, log_softmax and logsumexp: every way a row is read (along, across, gathered), masks, and gradients."""
 
 import re
 
@@ -218,6 +218,83 @@ def test_gradients_have_the_same_bits_for_any_threads(isa, op, randn):
         return t.grad._data
 
     assert_same_for_any_threads(run)
+
+
+# logsumexp -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    "shape", [(5,), (7, 33), (2, 5, 17), (300, 19), (3, 1, 4, 70), (4, 0), (0, 4), (2, 4200), (300, 40)]
+)
+def test_logsumexp(isa, dtype, randn, shape):
+    x = 4 * randn(*shape, dtype=dtype)
+    for axis in range(-len(shape), len(shape)):
+        for keepdim in (False, True):
+            out = fa.logsumexp(x, axis, keepdim)
+            assert_ran("softmax_fwd", dtype, isa)
+            check(out, reference.logsumexp, x, axis, keepdim)
+            assert_same_bits(fa.logsumexp(x, dim=axis, keepdim=keepdim), out)
+            t = fa.Tensor(x, requires_grad=True)
+            dout = randn(*out.shape, dtype=dtype)
+            fa.logsumexp(t, axis, keepdim).backward(fa.Tensor(dout))
+            check(t.grad._data, reference.logsumexp_backward, dout, x, axis, keepdim)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_strides_of_logsumexp(isa, dtype, randn, layout):
+    x = randn(5, 20, 33, dtype=dtype)
+    for axis in range(3):
+        check(fa.logsumexp(LAYOUTS[layout](x), axis), reference.logsumexp, x, axis)
+
+
+def test_infinities_of_logsumexp(isa, dtype):
+    inf, nan = np.inf, np.nan
+    x = np.array(
+        [[inf, 0, -inf], [-inf, -inf, -inf], [inf, nan, 0], [1, nan, 2], [-inf, 3, -inf], [inf, inf, 1]], dtype
+    )
+    expected = np.array([inf, -inf, nan, nan, 3, inf], dtype)
+    for n in (1, 7, 300):  # past one look at the maximum
+        wide = np.repeat(x, n, axis=1)
+        scaled = np.where(np.isfinite(expected), expected.astype(float) + np.log(n), expected.astype(float))
+        for found in (fa.logsumexp(wide), fa.logsumexp(np.ascontiguousarray(wide.T), 0), fa.logsumexp(wide[:, ::-1])):
+            np.testing.assert_allclose(found.astype(float), scaled, rtol=0.01)
+
+
+def test_logsumexp_has_the_same_bits_for_any_threads(isa, dtype, randn):
+    x = randn(70, 3, 501, dtype=dtype)
+    for axis in range(3):
+        assert_same_for_any_threads(lambda axis=axis: fa.logsumexp(x, axis))
+
+
+@pytest.mark.parametrize("keepdim", [False, True])
+def test_gradcheck_of_logsumexp(isa, leaf, keepdim):
+    for axis in range(3):
+        assert fa.gradcheck(lambda x, axis=axis: fa.logsumexp(x, axis, keepdim), leaf(2, 4, 3))
+
+
+@pytest.mark.parity
+def test_logsumexp_is_torchs(randn):
+    torch = pytest.importorskip("torch")
+    x = torch.from_numpy(randn(4, 5, 6))
+    for dim in range(3):
+        a, b = (x.clone().requires_grad_() for _ in range(2))
+        found, expected = fa.logsumexp(a, dim), torch.logsumexp(b, dim)
+        torch.testing.assert_close(found, expected)
+        found.square().sum().backward()
+        expected.square().sum().backward()
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_errors_of_logsumexp():
+    with pytest.raises(ValueError, match=r"^logsumexp: axis 2 is out of range for x \(2, 3\)"):
+        fa.logsumexp(np.zeros((2, 3)), 2)
+    with pytest.raises(ValueError, match=r"^logsumexp: x has no axes"):
+        fa.logsumexp(np.zeros(()))
+    with pytest.raises(TypeError, match=r"^logsumexp: x has dtype int64; expected float32"):
+        fa.logsumexp(np.zeros(3, int))
+    with pytest.raises(TypeError, match=r"^logsumexp: axis and dim are the same argument"):
+        fa.logsumexp(np.zeros(3), 0, dim=0)
 
 
 # Errors --------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@
 // bit. Traffic: four reads and three writes (amsgrad: five and four; zero_grads: one write more), each stream once: 28
 // bytes an element in f32. The aim is DRAM's limit; a square root and a division an element (about 20 cycles for 16
 // lanes) hide below it. Writes hit lines that were just read, so there is nothing for non-temporal stores to save.
+// Clipping by norm is a pass of grad_norm before: one read more, where scaling the gradients is one read and one write
+// on top of that.
 // 16-bit params: arithmetic and state are in f32; with masters the params are only written, as roundings of them.
 // Source: see ops/adam.h.
 #include "tensor_list.h"
@@ -21,10 +23,10 @@ template <class T>
 struct Constants {
   Vec<T> grad_scale, weight_decay, keep, beta1, beta2, rest1, rest2, step_size, root_scale, eps;
 
-  explicit Constants(const fa_adam_step_params& p) {
+  Constants(const fa_adam_step_params& p, double clip) {
     auto set = [](double x) { return Vec<T>::set(static_cast<T>(x)); };
     const double step = static_cast<double>(p.step);
-    grad_scale = set(p.maximize ? -p.grad_scale : p.grad_scale);
+    grad_scale = set((p.maximize ? -p.grad_scale : p.grad_scale) * clip);
     weight_decay = set(p.weight_decay);
     keep = set(p.decoupled ? 1 - p.lr * p.weight_decay : 1);
     beta1 = set(p.beta1);
@@ -92,6 +94,19 @@ void update_item(const fa_adam_step_params& p, const Constants<compute_t<T>>& c,
   });
 }
 
+// The factor of the clip; NaN where the norm, which is noted, is not finite. On a query: what that takes.
+double clip_factor(const fa_adam_step_params& p, fa_launch& launch) {
+  double norm = 0;
+  const fa_tensor total = {&norm, FA_F64, 0, {}, {}};
+  grad_norm(fa_grad_norm_params{p.num_tensors, p.grads, total}, launch);
+  if (launch.query) return 1;
+  norm *= __builtin_fabs(p.grad_scale);
+  *p.norm = norm;
+  if (norm - norm != 0) return kNaN<double>;
+  const double factor = p.max_norm / (norm + 1e-6);
+  return factor < 1 ? factor : 1;
+}
+
 }  // namespace
 
 fa_status adam_step(const fa_adam_step_params& p, fa_launch& launch) {
@@ -101,14 +116,28 @@ fa_status adam_step(const fa_adam_step_params& p, fa_launch& launch) {
     const bool masters = p.masters != nullptr;
     const double storage = (masters ? 2 : 3) + (p.zero_grads ? 1 : 0);  // streams of params and grads
     const double state = 4 + (p.amsgrad ? 2 : 0) + (masters ? 2 : 0);
-    describe<"adam_step", T>(launch, {.workspace = list_workspace(p.num_tensors),
-                                      .flops = 14 * n,
-                                      .bytes = n * (storage * sizeof(T) + state * sizeof(compute_t<T>))});
+    Work work = {.workspace = list_workspace(p.num_tensors),
+                 .flops = 14 * n,
+                 .bytes = n * (storage * sizeof(T) + state * sizeof(compute_t<T>))};
+    if (launch.query && p.norm != nullptr) {
+      fa_launch query = launch;
+      clip_factor(p, query);
+      work.workspace = max_of(work.workspace, query.workspace_bytes);
+      work.flops += query.flops;
+      work.bytes += query.bytes;
+    }
+    describe<"adam_step", T>(launch, work);
     if (launch.query) return FA_OK;
-    if (size.elements == 0 || (p.found_inf != nullptr && *p.found_inf != 0)) return FA_OK;
+    if (p.found_inf != nullptr && *p.found_inf != 0) return FA_OK;
+    double clip = 1;
+    if (p.norm != nullptr) {
+      fa_launch norm = launch;
+      clip = clip_factor(p, norm);
+    }
+    if (size.elements == 0 || clip != clip) return FA_OK;
     auto* start = static_cast<int64_t*>(launch.workspace);
     list_starts(p.params, p.num_tensors, start);
-    const Constants<compute_t<T>> c(p);
+    const Constants<compute_t<T>> c(p, clip);
     const bool amsgrad = p.amsgrad != 0, coupled = p.decoupled == 0 && p.weight_decay != 0;
     parallel_for(launch, size.num_items, [&](int64_t item, int) {
       if (amsgrad) {

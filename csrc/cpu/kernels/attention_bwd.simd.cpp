@@ -1,8 +1,10 @@
 // attention, backward: from query, key, value, out, lse, dout (and dlse) to dquery, dkey, dvalue, dmask
 //
 //   P = exp(scale * Q K^T + mask - lse)      delta = rowsum(dO * O) - dlse
-//   dS = P * (dO V^T - delta)                dmask = dS, summed over the mask's broadcast axes
-//   dQ = scale * dS K                        dK = scale * dS^T Q          dV = P^T dO
+//   dS = P * (Z * dO V^T - delta)            dmask = dS, summed over the mask's broadcast axes
+//   dQ = scale * dS K                        dK = scale * dS^T Q          dV = (Z * P)^T dO
+//
+// Z: 1, or with dropout 1 / (1 - p) where a weight is kept and else 0 (attention_dropout.h).
 //
 // One item is a split of the keys of one key/value head. It holds dK and dV of its split in its thread's scratch (they,
 // K and V stay in L2) and goes over the query heads of its group, then over blocks of up to kBlockM queries:
@@ -17,6 +19,8 @@
 //
 // Work: 10 D flops a pair (five products), FMA-bound as in the forward.
 // Source: Dao, "FlashAttention-2" (2023), algorithm 2.
+#include "attention_dmask.h"
+#include "attention_dropout.h"
 #include "attention_pack.h"
 #include "softmax_state.h"
 
@@ -40,6 +44,7 @@ struct Backward {
   const int64_t d_vecs, dv_vecs;  // a row of D, Dv in whole vectors
   const QueryBlocks<T> blocks;
   const Balanced splits;
+  const WeightDropout<T> dropout;
 
   // Keys of a split: K, V, dK and dV of it in half of an L2; fewer where the heads are too few to keep threads busy. At
   // least a tile.
@@ -66,7 +71,8 @@ struct Backward {
         d_vecs(ceil_div(D, L)),
         dv_vecs(ceil_div(Dv, L)),
         blocks(Lq),
-        splits(Lk, split_keys(params)) {}
+        splits(Lk, split_keys(params)),
+        dropout(params.fwd) {}
 
   // Per thread. With base = nullptr only bytes, what is needed, is meant.
   struct Scratch {
@@ -75,6 +81,7 @@ struct Backward {
     T *q_copy, *dout_copy;      // the same with 0 for what is not finite
     T *lse, *lse_rest, *delta;  // [M]
     T *s, *ds, *mask;           // S^T then P^T, dP^T then dS^T: [kBlockN][M]
+    T* keep;                    // Z^T [kBlockN][M], with dropout
     T* k_copy;                  // [kBlockN][D]
     T *k, *v;                   // [split][D], [split][Dv], where copies_keys()
     T* dq;                      // dQ^T[D][M]
@@ -99,6 +106,7 @@ struct Backward {
       dk = carver.take<T>(keys * d_row);
       dv = carver.take<T>(keys * dv_row);
       mask = carver.take<T>(kBlockN * M);
+      keep = carver.take<T>(f.dropout.active ? kBlockN * M : 0);
       q_copy = carver.take<T>(M * d_row);
       dout_copy = carver.take<T>(M * dv_row);
       k_copy = carver.take<T>(kBlockN * f.D);
@@ -182,23 +190,35 @@ struct Backward {
     }
   }
 
-  // P^T into w.s and dS^T into w.ds. False where the tile is hidden altogether. k, v: rows of the tile's keys.
-  bool tile_gradient(const Rows<T>& k, const Rows<T>& v, const MaskView& mask, const TilePlace& t, const Scratch& w,
+  // What a query head brings to its scores.
+  struct HeadView {
+    MaskView mask;
+    int64_t first_row;  // of its weights, for dropout
+  };
+  HeadView view_of(int64_t batch, int64_t head) const {
+    return {MaskView::of<S>(p.mask, batch, head), dropout.first_row(batch, head)};
+  }
+
+  // (Z * P)^T into w.s and dS^T into w.ds. False where the tile is hidden altogether. k, v: rows of the tile's keys.
+  bool tile_gradient(const Rows<T>& k, const Rows<T>& v, const HeadView& view, const TilePlace& t, const Scratch& w,
                      Sight& sight) const {
-    sight = look<S>(band, mask, t, w.mask);
+    sight = look<S>(band, view.mask, t, w.mask);
     if (sight == Sight::kNone) return false;
     multiply_scores<T>(band, t, k.data, k.row, k.column, D, w.qt, w.s);
     multiply_scores<T>(band, t, v.data, v.row, v.column, Dv, w.dot, w.ds);
+    if (dropout.active) dropout.template fill<kBlockN>(view.first_row, t, w.keep);
     for (int64_t i = 0; i < t.m; i += L) {
       const V lse = V::load(w.lse + i), rest = V::load(w.lse_rest + i), delta = V::load(w.delta + i);
       T *s = w.s + i, *ds = w.ds + i;
       const KeyRange range = KeyRange::of<T>(band, t, i);
-      visit_scores<T>(
-          band, t, sight, w.mask, i, range, [&](int64_t j, auto show) __attribute__((always_inline)) {
-            const V weight = show.value(exp_score(show.score(V::load(s + j * M)) - lse - rest));
-            weight.store(s + j * M);
-            show.value(weight * (V::load(ds + j * M) - delta)).store(ds + j * M);
-          });
+      dropout.visit(w.keep + i, [&](auto keep) __attribute__((always_inline)) {
+        visit_scores<T>(
+            band, t, sight, w.mask, i, range, [&](int64_t j, auto show) __attribute__((always_inline)) {
+              const V weight = show.value(exp_score(show.score(V::load(s + j * M)) - lse - rest));
+              keep(weight, j).store(s + j * M);
+              show.value(weight * (keep(V::load(ds + j * M), j) - delta)).store(ds + j * M);
+            });
+      });
       // multiply_queries takes several keys at once, up to queries that see only some of them.
       auto clear = [&](int64_t first, int64_t end) __attribute__((always_inline)) {
         for (int64_t j = first; j < end; ++j) {
@@ -274,7 +294,7 @@ struct Backward {
     for (int64_t i = 0; i < keys * dv_row; i += L) V::zero().store(w.dv + i);
     for (int64_t h = 0; h < group; ++h) {
       const int64_t head = kv_head * group + h;
-      const MaskView mask = MaskView::of<S>(p.mask, batch, head);
+      const HeadView view = view_of(batch, head);
       for (int64_t block = 0; block < blocks.count(); ++block) {
         const int64_t q0 = blocks.begin(block), m = blocks.rows(block);
         const int64_t first = keys_from(q0, split), end = keys_end(q0, m, split);
@@ -287,7 +307,7 @@ struct Backward {
           const TilePlace t{q0, m, k0, min_of<int64_t>(kBlockN, end - k0)};
           const Rows<T> tile_k = k.from(k0 - begin);
           Sight sight;
-          if (!tile_gradient(tile_k, v.from(k0 - begin), mask, t, w, sight)) continue;
+          if (!tile_gradient(tile_k, v.from(k0 - begin), view, t, w, sight)) continue;
           if (want_dv) add_dvalue(t, sight, w, w.dv + (k0 - begin) * dv_row);
           if (want_dk) add_dkey(t, sight, w, w.dk + (k0 - begin) * d_row);
           if (want_dq) add_dquery(t, sight, w, tile_k, dq);
@@ -399,79 +419,6 @@ struct Backward {
       for (int64_t d = 0; d < D; ++d) row[d] = S{};
     }
   }
-
-  // --- dmask -------------------------------------------------------------------------------------------------------
-  // An item owns a tile of dmask: one block of queries and one of keys, or all of them along an axis that is summed;
-  // and all batches or heads where those are summed. It takes the tiles of dS that land in it, in order.
-  void dmask_item(int64_t item, Scratch& w) const {
-    const int64_t* stride = g.dmask.strides;
-    const Balanced key_blocks(Lk, kBlockN);
-    struct Axis {
-      int64_t begin, end;
-    };
-    auto axis = [&](int i, int64_t n) {
-      if (stride[i] == 0) return Axis{0, n};
-      const int64_t at = item % n;
-      item /= n;
-      return Axis{at, at + 1};
-    };
-    const Axis keys = axis(3, key_blocks.parts), queries = axis(2, blocks.count()), heads = axis(1, H),
-               batches = axis(0, B);
-    T* sum = w.dq;  // [key][query]; one row where keys are summed
-    const int64_t sum_keys = stride[3] == 0 ? 1 : key_blocks.count(keys.begin);
-    for (int64_t i = 0; i < sum_keys * M; i += L) V::zero().store(sum + i);
-    for (int64_t batch = batches.begin; batch < batches.end; ++batch) {
-      for (int64_t head = heads.begin; head < heads.end; ++head) {
-        const Rows<S> k = Rows<S>::of(p.key, batch, head / group), v = Rows<S>::of(p.value, batch, head / group);
-        const MaskView mask = MaskView::of<S>(p.mask, batch, head);
-        for (int64_t block = queries.begin; block < queries.end; ++block) {
-          const int64_t q0 = blocks.begin(block), m = blocks.rows(block);
-          pack_block(batch, head, q0, m, w);
-          for (int64_t key = keys.begin; key < keys.end; ++key) {
-            const TilePlace t{q0, m, key_blocks.begin(key), key_blocks.count(key)};
-            Sight sight;
-            if (t.outside(band)) continue;
-            const Rows<T> tile_k = readable_rows(k.from(t.k0), t.n, D, w.k);
-            const Rows<T> tile_v = readable_rows(v.from(t.k0), t.n, Dv, w.v);
-            if (!tile_gradient(tile_k, tile_v, mask, t, w, sight)) continue;
-            for (int64_t i = 0; i < m; i += L) {
-              const int64_t real = min_of(L, m - i);
-              for (int64_t j = 0; j < t.n; ++j) {
-                T* to = sum + (stride[3] == 0 ? 0 : j) * M + i;
-                (V::load(to) + V::load(w.ds + j * M + i, static_cast<int>(real))).store(to);
-              }
-            }
-          }
-        }
-      }
-    }
-    S* to = at<S>(g.dmask, batches.begin, heads.begin);
-    const int64_t q0 = stride[2] == 0 ? 0 : blocks.begin(queries.begin),
-                  m = stride[2] == 0 ? M : blocks.rows(queries.begin);
-    const int64_t k0 = stride[3] == 0 ? 0 : key_blocks.begin(keys.begin);
-    for (int64_t j = 0; j < sum_keys; ++j) {
-      T total = 0;
-      for (int64_t i = 0; i < m; ++i) {
-        if (stride[2] == 0) {
-          total = total + sum[j * M + i];
-        } else {
-          to[(q0 + i) * stride[2] + (k0 + j) * stride[3]] = narrow<S>(sum[j * M + i]);
-        }
-      }
-      if (stride[2] == 0) to[(k0 + j) * stride[3]] = narrow<S>(total);
-    }
-  }
-
-  void run_dmask(fa_launch& launch) const {
-    const size_t per_thread = Scratch(*this, nullptr).bytes;
-    const int64_t n[4] = {B, H, blocks.count(), ceil_div(Lk, kBlockN)};
-    int64_t items = 1;
-    for (int i = 0; i < 4; ++i) items *= g.dmask.strides[i] == 0 ? 1 : n[i];
-    parallel_for(launch, items, [&](int64_t item, int worker) {
-      Scratch w(*this, static_cast<char*>(launch.workspace) + static_cast<size_t>(worker) * per_thread);
-      dmask_item(item, w);
-    });
-  }
 };
 
 }  // namespace
@@ -484,7 +431,7 @@ fa_status attention_bwd(const fa_attention_bwd_params& p, fa_launch& launch) {
     describe<"attention_bwd", T>(launch, launch.query ? backward.work() : Work{});
     if (launch.query) return FA_OK;
     if (p.dquery.data != nullptr || p.dkey.data != nullptr || p.dvalue.data != nullptr) backward.run(launch);
-    if (p.dmask.data != nullptr) backward.run_dmask(launch);
+    if (p.dmask.data != nullptr) MaskGradient<Backward<T>, T, kBlockN>{backward}.run(launch);
     return FA_OK;
   });
 }

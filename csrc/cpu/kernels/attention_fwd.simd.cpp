@@ -1,4 +1,4 @@
-// attention, forward: out = softmax(scale * query @ key^T + mask) @ value, lse = log(sum(exp(scores)))
+// attention, forward: out = dropout(softmax(scale * query @ key^T + mask)) @ value, lse = log(sum(exp(scores)))
 //
 //   query (B, H, T, D)   key (B, Hkv, S, D)   value (B, Hkv, S, Dv)   mask (B, H, T, S) by strides
 //   out (B, H, T, Dv)    lse (B, H, T)
@@ -8,12 +8,13 @@
 //
 //   S^T = K Q^T   [kBlockN][kBlockM]       masked where partially hidden, skipped where hidden altogether
 //   P^T = exp(S^T - row_max)               vertical: a query is a lane
-//   O^T = O^T * shrink + V^T P^T   [Dv][kBlockM]
+//   O^T = O^T * shrink + V^T (P^T * keep)   [Dv][kBlockM]    keep: attention_dropout.h; the sums are of P^T
 //
 // Work: 4 D flops a pair. Keys and values are read in place, once per block of queries (from L2 or L3: 8 bytes for 192
 // flops in f32), so FMA is the roof. The exponential costs about 12 vector operations where the products take 128 FMAs
 // (D = 64).
 // Source: Dao, "FlashAttention-2" (2023), algorithm 1.
+#include "attention_dropout.h"
 #include "attention_pack.h"
 #include "softmax_state.h"
 
@@ -35,6 +36,7 @@ struct Forward {
   const int64_t B, H, Hkv, Lq, Lk, D, Dv;
   const int64_t group;  // query heads of a key/value head
   const QueryBlocks<T> blocks;
+  const WeightDropout<T> dropout;
 
   explicit Forward(const fa_attention_fwd_params& params)
       : p(params),
@@ -47,11 +49,13 @@ struct Forward {
         D(params.query.shape[3]),
         Dv(params.value.shape[3]),
         group(Hkv > 0 ? H / Hkv : 0),
-        blocks(Lq) {}
+        blocks(Lq),
+        dropout(params) {}
 
   // Per thread. With base = nullptr only bytes, what is needed, is meant.
   struct Scratch {
     T *q, *s, *mask, *o, *v;  // q[D][M] s[kBlockN][M] mask[kBlockN][M] o[Dv][M] v[kBlockN][Dv]
+    T* keep;                  // [kBlockN][M], with dropout
     T *key, *value;           // [kBlockN][D], [kBlockN][Dv] of 16-bit rows that no copy holds
     T *row_max, *row_sum;     // [M]
     size_t bytes;
@@ -67,6 +71,7 @@ struct Forward {
       v = carver.take<T>(kBlockN * f.Dv);
       key = carver.take<T>(kIsHalf<S> ? kBlockN * f.D : 0);
       value = carver.take<T>(kIsHalf<S> ? kBlockN * f.Dv : 0);
+      keep = carver.take<T>(f.dropout.active ? kBlockN * M : 0);
       bytes = carver.bytes;
     }
   };
@@ -77,6 +82,7 @@ struct Forward {
     S* out;
     T* lse;
     MaskView mask;
+    int64_t first_row;  // of its weights, for dropout
   };
   Head head_of(int64_t batch, int64_t head) const {
     return {Rows<S>::of(p.query, batch, head),
@@ -85,7 +91,8 @@ struct Forward {
             nullptr,
             at<S>(p.out, batch, head),
             p.lse.data ? at<T>(p.lse, batch, head) : nullptr,
-            MaskView::of<S>(p.mask, batch, head)};
+            MaskView::of<S>(p.mask, batch, head),
+            dropout.first_row(batch, head)};
   }
   Rows<T> keys_of(const Head& h, const TilePlace& t, const Scratch& w) const {
     if (h.copy != nullptr) return {h.copy + t.k0 * D, D, 1};
@@ -124,12 +131,14 @@ struct Forward {
       const V shrink = state.update(max(max(best[0], best[1]), max(best[2], best[3])));
       const V base = state.base();
       V sum = V::zero();
+      dropout.visit(w.keep + i, [&](auto keep) __attribute__((always_inline)) {
 #pragma GCC unroll 4
-      for (int64_t j = range.first; j < range.end; ++j) {
-        const V e = exp_score(V::load(s + j * M) - base);
-        e.store(s + j * M);
-        sum += e;
-      }
+        for (int64_t j = range.first; j < range.end; ++j) {
+          const V e = exp_score(V::load(s + j * M) - base);
+          keep(e, j).store(s + j * M);
+          sum += e;
+        }
+      });
       state.row_sum += sum;
       state.row_max.store(w.row_max + i);
       state.row_sum.store(w.row_sum + i);
@@ -183,6 +192,7 @@ struct Forward {
       if (sight == Sight::kNone) continue;
       const Rows<T> k = keys_of(h, t, w);
       multiply_scores<T>(band, t, k.data, k.row, k.column, D, w.q, w.s);
+      if (dropout.active) dropout.template fill<kBlockN>(h.first_row, t, w.keep);
       softmax(t, sight, first, w);
       first = false;
       accumulate(h, t, sight, w);

@@ -267,19 +267,7 @@ inline void transpose_out(const compute_t<S>* from, int64_t m, int64_t n, S* to,
   }
 }
 
-// --- scratch and arguments -------------------------------------------------------------------------------------------
-// Hands out 64-byte aligned pieces of a workspace. With base = nullptr it only counts.
-struct Carver {
-  char* base;
-  size_t bytes = 0;
-  template <class T>
-  FASTATTN_INLINE T* take(int64_t n) {
-    T* piece = base == nullptr ? nullptr : reinterpret_cast<T*>(base + bytes);
-    bytes += (static_cast<size_t>(n) * sizeof(T) + 63) / 64 * 64;
-    return piece;
-  }
-};
-
+// --- arguments --------------------------------------------------------------------------------------------------------
 template <class T>
 FASTATTN_INLINE T* at(const fa_tensor& t, int64_t batch, int64_t head) {
   return data<T>(t) + batch * t.strides[0] + head * t.strides[1];
@@ -288,7 +276,6 @@ FASTATTN_INLINE T* at(const fa_tensor& t, int64_t batch, int64_t head) {
 // What this version lacks, or nullptr.
 inline const char* unsupported_part(const fa_attention_fwd_params& p) {
   if (p.softcap != 0) return "attention on the CPU has no softcap yet";
-  if (p.dropout_p != 0) return "attention on the CPU has no dropout_p yet";
   if (p.alibi_slopes.data != nullptr) return "attention on the CPU has no alibi_slopes yet";
   if (p.sinks.data != nullptr) return "attention on the CPU has no sinks yet";
   if (p.weights.data != nullptr) return "attention on the CPU has no weights yet";

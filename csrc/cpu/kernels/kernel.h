@@ -20,6 +20,24 @@
 #include "cpu/thread_pool.h"
 #include "ops/fastattn.h"
 
+// The kernels of this instruction set; one may be made of others. A variant finds what it has no kernel of its own for in
+// the set below.
+#define FA_DECLARE(op) fa_status op(const fa_##op##_params&, fa_launch&);
+#if defined(FASTATTN_ISA_BELOW)
+namespace fastattn::cpu::FASTATTN_ISA_BELOW {
+FA_OPS(FA_DECLARE)
+}
+namespace fastattn::cpu::FASTATTN_ISA {
+using namespace FASTATTN_ISA_BELOW;
+FA_DECLARE(matmul)
+}
+#else
+namespace fastattn::cpu::FASTATTN_ISA {
+FA_OPS(FA_DECLARE)
+}
+#endif
+#undef FA_DECLARE
+
 namespace fastattn::cpu::FASTATTN_ISA {
 
 // f(item, worker) for every item, on launch.num_threads threads.
@@ -116,5 +134,17 @@ template <class T>
 FASTATTN_INLINE T* data(const fa_tensor& t) {
   return static_cast<T*>(t.data);
 }
+
+// Hands out 64-byte aligned pieces of a workspace. With base = nullptr it only counts.
+struct Carver {
+  char* base;
+  size_t bytes = 0;
+  template <class T>
+  FASTATTN_INLINE T* take(int64_t n) {
+    T* piece = base == nullptr ? nullptr : reinterpret_cast<T*>(base + bytes);
+    bytes += (static_cast<size_t>(n) * sizeof(T) + 63) / 64 * 64;
+    return piece;
+  }
+};
 
 }  // namespace fastattn::cpu::FASTATTN_ISA

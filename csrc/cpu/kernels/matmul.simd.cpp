@@ -17,14 +17,8 @@
 //
 // Reference: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008); Van Zee and van de
 // Geijn, "BLIS" (2015).
-#include "cpu/simd/math.h"
+#include "activation.h"
 #include "matmul_pack.h"
-
-#if defined(FASTATTN_ISA_BELOW)
-namespace fastattn::cpu::FASTATTN_ISA_BELOW {
-fa_status matmul(const fa_matmul_params&, fa_launch&);
-}
-#endif
 
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
@@ -51,12 +45,17 @@ __attribute__((noinline)) void finish_tile(const Problem<S>& p, const compute_t<
       const int64_t at = col + n, m = row + r;
       if (p.bias != nullptr) x = x + load_bias(p, at, lanes);
       if (p.preact != nullptr) x.store(p.preact + m * p.preact_m + at, lanes);
-      if (p.activation == FA_ACT_GELU) x = gelu(x);
-      if (p.activation == FA_ACT_GELU_TANH) x = gelu_tanh(x);
+      visit_activation(p.activation, [&](auto f) { x = f.value(x); });
       if (p.residual != nullptr) x = x + V::load(p.residual + m * p.residual_m + at, lanes);
-      S* out = p.out + m * p.out_m + at;
-      if (p.accumulate) x = V::load(out, lanes) + x;
-      x.store(out, lanes);
+      auto write = [&](auto* out) __attribute__((always_inline)) {
+        if (p.accumulate) x = V::load(out, lanes) + x;
+        x.store(out, lanes);
+      };
+      if (kIsHalf<S> && p.wide_out != nullptr) {
+        write(p.wide_out + m * p.out_m + at);
+      } else {
+        write(p.out + m * p.out_m + at);
+      }
     }
   }
 }
@@ -298,12 +297,12 @@ FASTATTN_INLINE fa_status call(const fa_matmul_params& params, fa_launch& launch
 #if defined(FASTATTN_ISA_HAS_BF16)
 // The other dtypes have the kernels of the instruction set below.
 fa_status matmul(const fa_matmul_params& params, fa_launch& launch) {
-  return params.out.dtype == FA_BF16 ? call<bf16>(params, launch) : FASTATTN_ISA_BELOW::matmul(params, launch);
+  return params.a.dtype == FA_BF16 ? call<bf16>(params, launch) : FASTATTN_ISA_BELOW::matmul(params, launch);
 }
 #else
 fa_status matmul(const fa_matmul_params& params, fa_launch& launch) {
   return visit_float(
-      params.out.dtype, launch, [&]<class S>() __attribute__((always_inline)) { return call<S>(params, launch); });
+      params.a.dtype, launch, [&]<class S>() __attribute__((always_inline)) { return call<S>(params, launch); });
 }
 #endif
 

@@ -24,7 +24,8 @@ struct Problem {
   const S* bias;      // (N) or nullptr
   const S* residual;  // (batch, M, N) or nullptr
   S* preact;          // (batch, M, N) or nullptr
-  S* out;             // (batch, M, N)
+  S* out;             // (batch, M, N); nullptr where wide_out has its place
+  T* wide_out;        // the same in f32, of 16-bit a and b
   int64_t M, N;
   int64_t K;      // steps, with the summed axes: num_runs runs of run_steps
   int64_t run_k;  // k that are one stride apart
@@ -41,6 +42,7 @@ struct Problem {
 
 template <class S>
 FASTATTN_INLINE Problem<S> make_problem(const fa_matmul_params& p) {
+  using T = compute_t<S>;
   Problem<S> q;
   const int m_axis = p.out.ndim - 2, n_axis = p.out.ndim - 1;
   q.a = data<const S>(p.a);
@@ -48,7 +50,9 @@ FASTATTN_INLINE Problem<S> make_problem(const fa_matmul_params& p) {
   q.bias = data<const S>(p.bias);
   q.residual = data<const S>(p.residual);
   q.preact = data<S>(p.preact);
-  q.out = data<S>(p.out);
+  const bool wide = kIsHalf<S> && p.out.dtype == FA_F32;
+  q.out = wide ? nullptr : data<S>(p.out);
+  q.wide_out = wide ? data<T>(p.out) : nullptr;
   q.M = p.out.shape[m_axis];
   q.N = p.out.shape[n_axis];
   q.K = p.a.shape[n_axis];
@@ -134,7 +138,8 @@ FASTATTN_INLINE Problem<S> batch_entry(const Problem<S>& p, int64_t index) {
     index /= x.size;
     q.a += at * x.a;
     q.b += at * x.b;
-    q.out += at * x.out;
+    if (q.out != nullptr) q.out += at * x.out;
+    if (q.wide_out != nullptr) q.wide_out += at * x.out;
     if (q.residual != nullptr) q.residual += at * x.residual;
     if (q.preact != nullptr) q.preact += at * x.preact;
   }

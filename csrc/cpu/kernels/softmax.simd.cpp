@@ -1,6 +1,7 @@
-// softmax and log_softmax over one axis, forward and backward.
+// softmax and log_softmax over one axis, forward and backward, and logsumexp.
 //
-//   s = scale * x + mask,  m = max(s),  l = sum(exp(s - m));   out = exp(s - m) / l   or   out = s - (m + log(l))
+//   s = scale * x + mask,  m = max(s),  l = sum(exp(s - m))
+//   out = exp(s - m) / l   or   out = s - (m + log(l))   or   out = m + log(l)
 //
 // A row is one position of every other axis; it has C elements and is computed by one thread. How a row is read depends
 // on the strides:
@@ -66,25 +67,38 @@ struct Logits {
 
 // --- along ---------------------------------------------------------------------------------------------------------
 
+// What is subtracted before exp: the maximum, or 0 for one of -inf. logsumexp of a row with inf is inf, which needs 0 too.
+template <class A>
+FASTATTN_INLINE A shift_of(A m, fa_softmax_form form) {
+  return form == FA_LOGSUMEXP && m == kInf<A> ? A(0) : finite_max(m);
+}
+template <class A>
+FASTATTN_INLINE Vec<A> shift_of(Vec<A> m, fa_softmax_form form) {
+  const Vec<A> shift = finite_max(m);
+  return form == FA_LOGSUMEXP ? select(m == Vec<A>::set(kInf<A>), Vec<A>::zero(), shift) : shift;
+}
+
 // exps: C elements for the exponentials; out itself unless its elements are of 16 bits.
 template <class T, MaskKind kMask>
 FASTATTN_INLINE void row_along(const Logits<T, kMask>& s, T* out, compute_t<T>* exps, const T* next_x, int64_t C,
-                               bool log_form) {
+                               fa_softmax_form form) {
   using A = compute_t<T>;
   using V = Vec<A>;
   constexpr int kLanes = V::kLanes;
   auto logits = [&](int64_t i, int n) { return n == kLanes ? s.load(i) : s.load(i, n); };
-  const A m = finite_max(max_row<A>(C, logits));
+  const A m = shift_of(max_row<A>(C, logits), form);
   const V row_max = V::set(m);
 
   const A l = sum_row<A>(C, [&](int64_t i, int n) {
     __builtin_prefetch(next_x + i, 0, 2);
     const V e = exp(logits(i, n) - row_max);
-    if (!log_form) store_lanes(e, exps + i, n);
+    if (form == FA_SOFTMAX) store_lanes(e, exps + i, n);
     return e;
   });
 
-  if (log_form) {
+  if (form == FA_LOGSUMEXP) {
+    *out = narrow<T>(l == 0 ? -kInf<A> : m + log_of(l));
+  } else if (form == FA_LOG_SOFTMAX) {
     const V lse = V::set(m + log_of(l));
     const bool empty = l == 0;
     map_row<A>(C, [&](int64_t i, int n) { store_lanes(empty ? V::set(-kInf<A>) : logits(i, n) - lse, out + i, n); });
@@ -115,7 +129,7 @@ FASTATTN_INLINE void row_along_bwd(const T* out, const T* dout, T* dx, int64_t C
 // n neighbouring rows; element c of row j is at x[c * x_stride + j].
 template <class T, MaskKind kMask>
 FASTATTN_INLINE void tile_across(Logits<T, kMask> s, T* out, int64_t C, int64_t x_stride, int64_t mask_stride,
-                                 int64_t out_stride, int n, bool log_form) {
+                                 int64_t out_stride, int n, fa_softmax_form form) {
   using A = compute_t<T>;
   using V = Vec<A>;
   constexpr int kLanes = V::kLanes;
@@ -150,7 +164,7 @@ FASTATTN_INLINE void tile_across(Logits<T, kMask> s, T* out, int64_t C, int64_t 
         m = max(m, logits(j));
       }
       // A maximum of -inf has a sum of 0 (or NaN), whatever it is scaled by.
-      const V shift = finite_max(m);
+      const V shift = shift_of(m, form);
       V rescaled = V::load(sum + j) * exp(select(before == hidden, V::zero(), before - shift));
       V part = V::zero();
       for (int64_t c = begin; c < end; ++c) {
@@ -158,7 +172,7 @@ FASTATTN_INLINE void tile_across(Logits<T, kMask> s, T* out, int64_t C, int64_t 
         __builtin_prefetch(x + (c + step) * x_stride + j, 0, 2);
         V e = exp(logits(j) - shift);
         part += e;
-        if (cached && !log_form) e.store(out + c * out_stride + j, lanes(j));
+        if (cached && form == FA_SOFTMAX) e.store(out + c * out_stride + j, lanes(j));
       }
       (rescaled + part).store(sum + j);
       m.store(stat + j);
@@ -167,17 +181,22 @@ FASTATTN_INLINE void tile_across(Logits<T, kMask> s, T* out, int64_t C, int64_t 
   for (int j = 0; j < n; j += kLanes) {
     V l = V::load(sum + j);
     // inf as the log of an empty row's normaliser: s - inf = -inf for its s of -inf.
-    const V m = finite_max(V::load(stat + j));
-    (log_form ? select(l == V::zero(), V::set(kInf<A>), m + log(l)) : m).store(stat + j);
+    const V m = shift_of(V::load(stat + j), form);
+    if (form == FA_LOGSUMEXP) {
+      select(l == V::zero(), hidden, m + log(l)).store(out + j, lanes(j));
+      continue;
+    }
+    (form == FA_LOG_SOFTMAX ? select(l == V::zero(), V::set(kInf<A>), m + log(l)) : m).store(stat + j);
     select(l == V::zero(), V::zero(), V::set(1) / l).store(sum + j);
   }
+  if (form == FA_LOGSUMEXP) return;
   for (int64_t c = 0; c < C; ++c) {
     line(c);
     T* to = out + c * out_stride;
     for (int j = 0; j < n; j += kLanes) {
       if (!cached) __builtin_prefetch(x + (c + kOnlineStep) * x_stride + j, 0, 2);
       V y;
-      if (log_form) {
+      if (form == FA_LOG_SOFTMAX) {
         y = logits(j) - V::load(stat + j);
       } else if (cached) {
         y = V::load(to + j, lanes(j)) * V::load(sum + j);
@@ -313,7 +332,7 @@ void forward(const fa_softmax_fwd_params& p, const fa_launch& launch, const Plan
   const char* mask = data<char>(p.mask);
   constexpr int64_t kMaskSize = kMask == MaskKind::kAdd ? sizeof(T) : 1;
   const Vec<A> scale = Vec<A>::set(static_cast<A>(p.scale));
-  const bool log_form = p.log != 0;
+  const auto form = static_cast<fa_softmax_form>(p.form);
   const int64_t C = plan.C;
   parallel_for(launch, plan.num_items, [&](int64_t item, int worker) {
     A* buffer = static_cast<A*>(launch.workspace) + worker * buffer_elements<A>(C);
@@ -322,13 +341,13 @@ void forward(const fa_softmax_fwd_params& p, const fa_launch& launch, const Plan
         const Logits<T, kMask> s{x + at[0], mask + at[1] * kMaskSize, plan.axis_stride[1] != 0, scale};
         A* exps = buffer;
         if constexpr (!kIsHalf<T>) exps = out + at[2];
-        row_along(s, out + at[2], exps, x + next[0], C, log_form);
+        row_along(s, out + at[2], exps, x + next[0], C, form);
       });
     } else if (plan.route == Route::kAcross) {
       const bool steps = plan.rows.strides[1][plan.rows.ndim - 1] != 0;
       for_each_tile(plan, item, [&](const int64_t* at, int n) {
         const Logits<T, kMask> s{x + at[0], mask + at[1] * kMaskSize, steps, scale};
-        tile_across(s, out + at[2], C, plan.axis_stride[0], plan.axis_stride[1], plan.axis_stride[2], n, log_form);
+        tile_across(s, out + at[2], C, plan.axis_stride[0], plan.axis_stride[1], plan.axis_stride[2], n, form);
       });
     } else {
       for_each_row(plan, item, [&](const int64_t* at, const int64_t*) {
@@ -338,8 +357,9 @@ void forward(const fa_softmax_fwd_params& p, const fa_launch& launch, const Plan
           s.load(0, 1).store(buffer + i, 1);
         }
         const Logits<A, MaskKind::kNone> s{buffer, nullptr, false, Vec<A>::set(1)};
-        row_along(s, buffer, buffer, buffer, C, log_form);
-        for (int64_t i = 0; i < C; ++i) out[at[2] + i * plan.axis_stride[2]] = narrow<T>(buffer[i]);
+        row_along(s, buffer, buffer, buffer, C, form);
+        const int64_t results = form == FA_LOGSUMEXP ? 1 : C;
+        for (int64_t i = 0; i < results; ++i) out[at[2] + i * plan.axis_stride[2]] = narrow<T>(buffer[i]);
       });
     }
   });
@@ -352,7 +372,7 @@ void backward(const fa_softmax_bwd_params& p, const fa_launch& launch, const Pla
   const T* dout = data<T>(p.dout);
   T* dx = data<T>(p.dx);
   const A scale = static_cast<A>(p.scale);
-  const bool log_form = p.log != 0;
+  const bool log_form = p.form == FA_LOG_SOFTMAX;
   const int64_t C = plan.C;
   const int64_t* stride = plan.axis_stride;
   parallel_for(launch, plan.num_items, [&](int64_t item, int worker) {
@@ -389,16 +409,28 @@ fa_status softmax_fwd(const fa_softmax_fwd_params& p, fa_launch& launch) {
       for (int i = 0; i < mask.ndim; ++i) mask.strides[i] = 0;
     }
     using A = compute_t<T>;
-    const Plan plan(p.x, mask, p.out, p.axis, 1, Vec<A>::kLanes);
+    fa_tensor out = p.out;  // one result a row is planned like a row that lies as x does
+    if (p.form == FA_LOGSUMEXP) {
+      out.shape[p.axis] = p.x.shape[p.axis];
+      out.strides[p.axis] = p.x.strides[p.axis];
+    }
+    const Plan plan(p.x, mask, out, p.axis, 1, Vec<A>::kLanes);
     const double n = static_cast<double>(num_elements(p.x));
     // A buffer of a worker: a row that is gathered, or the exponentials of one of 16-bit elements.
+    const double written = p.form == FA_LOGSUMEXP ? static_cast<double>(plan.num_rows) : n;
     const bool buffered = plan.route == Route::kGathered || (plan.route == Route::kAlong && kIsHalf<T>);
     const size_t buffers = buffered ? static_cast<size_t>(num_threads()) : 0;
     describe<"softmax_fwd", T>(
         launch,
-        {.workspace = buffers * buffer_elements<A>(plan.C) * sizeof(A), .flops = 5 * n, .bytes = 2 * sizeof(T) * n});
+        {.workspace = buffers * buffer_elements<A>(plan.C) * sizeof(A), .flops = 5 * n, .bytes = sizeof(T) * (n + written)});
     if (launch.query) return FA_OK;
-    if (p.mask.data == nullptr) {
+    if (p.form == FA_LOGSUMEXP && plan.C == 0) {
+      StridedCursor<3> cursor(plan.rows, 0);
+      for (int64_t r = 0; r < plan.num_rows; ++r) {
+        data<T>(p.out)[cursor.offset[2]] = narrow<T>(-kInf<A>);
+        if (r + 1 < plan.num_rows) cursor.advance(1);
+      }
+    } else if (p.mask.data == nullptr) {
       forward<T, MaskKind::kNone>(p, launch, plan);
     } else if (p.mask.dtype == FA_BOOL) {
       forward<T, MaskKind::kKeep>(p, launch, plan);

@@ -3,20 +3,7 @@
 #include "cpu/kernel_table.h"
 #include "kernel.h"
 
-#define FA_DECLARE(op) fa_status op(const fa_##op##_params&, fa_launch&);
-#if defined(FASTATTN_ISA_BELOW)
-// A variant of another instruction set: what it has no kernel of its own for is found there.
-namespace fastattn::cpu::FASTATTN_ISA_BELOW {
-FA_OPS(FA_DECLARE)
-}
 namespace fastattn::cpu::FASTATTN_ISA {
-using namespace FASTATTN_ISA_BELOW;
-FA_DECLARE(matmul)
-#else
-namespace fastattn::cpu::FASTATTN_ISA {
-FA_OPS(FA_DECLARE)
-#endif
-#undef FA_DECLARE
 
 namespace {
 bool runs_here() {

@@ -1,4 +1,4 @@
-// Philox for a run of blocks, kPhiloxLanes at a time. A counter word stands in the low half of a 64-bit lane: that is
+// Philox for a run of blocks, in vectors of them. A counter word stands in the low half of a 64-bit lane: that is
 // what the 32 x 32 -> 64 multiply reads, so a round is two products, two shifts and four exclusive ors with no
 // shuffles, and whatever collects in the high halves is ignored until the end.
 #pragma once
@@ -50,12 +50,14 @@ FASTATTN_INLINE void store_blocks(PhiloxVec c0, PhiloxVec c1, PhiloxVec c2, Phil
 #endif
 
 #if defined(FASTATTN_ISA_IS_AVX512) || defined(FASTATTN_ISA_IS_AVX2)
-inline constexpr int kPhiloxLanes = 4 * PhiloxVec::kLanes;
+inline constexpr int kPhiloxChains = 4;
+inline constexpr int kPhiloxStep = PhiloxVec::kLanes;
 
-// kPhiloxLanes blocks from first on, 4 * kPhiloxLanes words. Four vectors of blocks run side by side: a round's chain
+// kChains * kPhiloxStep blocks from first on, four words each. Four vectors of blocks run side by side: a round's chain
 // of product, shift and exclusive or is about seven cycles, and one chain would leave the units idle.
+template <int kChains>
 FASTATTN_INLINE void philox_run(uint64_t seed, uint64_t offset, uint64_t first, uint32_t* words) {
-  constexpr int kChains = 4, kLanes = PhiloxVec::kLanes;
+  constexpr int kLanes = PhiloxVec::kLanes;
   const PhiloxVec mul0 = PhiloxVec::set(kPhiloxMul0), mul1 = PhiloxVec::set(kPhiloxMul1);
   PhiloxVec c0[kChains], c1[kChains], c2[kChains], c3[kChains];
 #pragma GCC unroll 4
@@ -83,28 +85,38 @@ FASTATTN_INLINE void philox_run(uint64_t seed, uint64_t offset, uint64_t first, 
   for (int i = 0; i < kChains; ++i) store_blocks(c0[i], c1[i], c2[i], c3[i], words + i * 4 * kLanes);
 }
 #else
-inline constexpr int kPhiloxLanes = 1;
+inline constexpr int kPhiloxChains = 1, kPhiloxStep = 1;
+template <int kChains>
 FASTATTN_INLINE void philox_run(uint64_t seed, uint64_t offset, uint64_t first, uint32_t* words) {
   const PhiloxBlock b = philox(seed, offset, first);
   for (int i = 0; i < 4; ++i) words[i] = b.word[i];
 }
 #endif
 
+// At least n_blocks blocks from first on; words has room for a multiple of kPhiloxStep.
+FASTATTN_INLINE void philox_blocks(uint64_t seed, uint64_t offset, uint64_t first, int64_t n_blocks, uint32_t* words) {
+  constexpr int64_t kRun = kPhiloxChains * kPhiloxStep;
+  int64_t i = 0;
+  for (; i + kRun <= n_blocks; i += kRun) {
+    philox_run<kPhiloxChains>(seed, offset, first + static_cast<uint64_t>(i), words + 4 * i);
+  }
+  for (; i < n_blocks; i += kPhiloxStep) {
+    philox_run<1>(seed, offset, first + static_cast<uint64_t>(i), words + 4 * i);
+  }
+}
+
 // The words of a stream, a window of kWords at a time: fill(i) makes the window that holds element i, whose words are
-// word[i - begin] for begin <= i < begin + kWords. Small calls pay for what they read, rounded up to one philox_run.
+// word[i - begin] for begin <= i < begin + kWords. Small calls pay for what they read, rounded up to a vector.
 struct PhiloxWindow {
   static constexpr int64_t kWords = 256;
-  static_assert(kWords % (4 * kPhiloxLanes) == 0);
+  static_assert(kWords % (4 * kPhiloxStep) == 0);
   alignas(64) uint32_t word[kWords];
   int64_t begin;
 
   // end: the first element that nobody will ask for.
   FASTATTN_INLINE void fill(uint64_t seed, uint64_t offset, int64_t element, int64_t end) {
     begin = element / 4 * 4;
-    const int64_t wanted = end - begin;
-    for (int64_t i = 0; i < kWords && i < wanted; i += 4 * kPhiloxLanes) {
-      philox_run(seed, offset, static_cast<uint64_t>((begin + i) / 4), word + i);
-    }
+    philox_blocks(seed, offset, static_cast<uint64_t>(begin / 4), ceil_div(min_of(kWords, end - begin), 4), word);
   }
 };
 

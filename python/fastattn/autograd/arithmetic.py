@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy import ndarray
 
+from fastattn import ops
 from fastattn.ops._kinds import NUMPY
+from fastattn.ops.binary import FUNCTIONS, binary
 
 from . import node as tape
-from .node import LARGE, Array, Base, Node, array_module, record, wrap
+from .convert import is_float
+from .node import LARGE, Array, Base, Node, array_module, mode, record, wrap
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -39,6 +42,10 @@ def compute(ufunc: Any, x: Array, y: Array) -> Array:
     else:
         like = x if hasattr(x, "__array_namespace__") else y
         return getattr(array_module(like), ufunc.__name__)(x, y)
+    if not large and like.itemsize != 2:
+        return ufunc(x, y)
+    if ufunc in FUNCTIONS:
+        return binary(ufunc, x, y)
     if not large or like.dtype.kind != "f":
         return ufunc(x, y)
     shape = like.shape
@@ -274,6 +281,14 @@ def inplace(function: Any, a: Tensor, b: Operand) -> Tensor:
     """a = function(a, b), written to a's memory."""
     name = f"{function.name}_"
     a._allow_inplace(name)
+    if not mode.enabled or not (a._requires_grad or (isinstance(b, Base) and b._requires_grad)):
+        found = pair(function.name, a, b, as_float=function.as_float) if function.ufunc in FUNCTIONS else None
+        # Where nothing is recorded, cast or broadcast, the result is written as it is computed.
+        if found is not None and found[2] is a._data and _shape(found[3]) in ((), a._data.shape):
+            with np.errstate(all="ignore"):
+                binary(function.ufunc, a._data, found[3], a._data)
+            a._version[0] += 1
+            return a
     before = a._before(b)
     out = function(before, before if b is a else b)
     if out is NotImplemented:
@@ -303,12 +318,6 @@ class Unary:
         return record(self.name, out, (a,), self.backward, a._data, (a,))
 
 
-def _sigmoid(x: Array) -> Array:
-    xp = array_module(x)
-    e = xp.exp(-xp.abs(x))
-    return xp.where(x >= 0, 1, e) / (1 + e)
-
-
 NEG = Unary("neg", np.negative, lambda node, dout: (compute1(np.negative, dout),))
 ABS = Unary("abs", np.absolute, lambda node, dout: (dout * array_module(dout).sign(node.saved),))
 SQRT = Unary("sqrt", np.sqrt, lambda node, dout: (dout / (2 * node.saved),), from_out=True)
@@ -319,21 +328,11 @@ COS = Unary("cos", np.cos, lambda node, dout: (-dout * array_module(dout).sin(no
 
 
 def sigmoid(a: Tensor) -> Tensor:
-    out = wrap(_sigmoid(a._data).astype(a._data.dtype, copy=False))
-    return record("sigmoid", out, (a,), _sigmoid_backward, out._data, (out,))
-
-
-def _sigmoid_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
-    return (dout * node.saved * (1 - node.saved),)
+    return ops.sigmoid(a if is_float(a._data.dtype) else a.to(FLOAT32))  # type: ignore[no-any-return]
 
 
 def relu(a: Tensor) -> Tensor:
-    out = wrap(compute(np.maximum, a._data, 0))
-    return record("relu", out, (a,), _relu_backward, out._data, (out,))
-
-
-def _relu_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
-    return (compute(np.multiply, dout, (node.saved > 0).astype(dout.dtype)),)
+    return ops.relu(a) if is_float(a._data.dtype) else wrap(compute(np.maximum, a._data, 0))
 
 
 def clamp(a: Tensor, min: float | None = None, max: float | None = None) -> Tensor:

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy import ndarray
+
+from fastattn.ops.sum import sum_over
 
 from . import arithmetic
+from .convert import is_float
 from .node import Array, Base, Node, array_module, kind_of, record, wrap
 from .shape import axis_of, either
 from .sorting import pick
@@ -192,15 +196,17 @@ class Reductions(Base):
     def _total(self, name: str, dim: Axes, axis: Axes, keepdim: bool | None, keepdims: bool | None) -> Tensor:
         x = self._data
         axes = _axes(name, dim, axis, x.ndim)
-        out = x.sum(axes, keepdims=_keep(name, keepdim, keepdims))
-        scale = 1.0
-        if name == "mean":
-            if x.dtype.kind in "biu":
+        keep, scale, mean = _keep(name, keepdim, keepdims), 1.0, name == "mean"
+        if mean:
+            if not is_float(x.dtype):
                 msg = f"mean: dtype is {x.dtype}; expected a float. Call float() first"
                 raise TypeError(msg)
             count = math.prod([x.shape[d] for d in axes])
             scale = 1.0 / count if count else math.nan
-            out = out * scale
+        if type(x) is ndarray:
+            out = sum_over(x, axes, keep, mean)
+        else:
+            out = x.sum(axes, keepdims=keep) * scale if mean else x.sum(axes, keepdims=keep)
         return record(name, wrap(out), (self,), _sum_backward, (x.shape, axes, scale))
 
     def var(

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from fastattn.ops import _kinds
+from fastattn._runtime import mode as runtime
+from fastattn.ops.binary import binary
 
 from .hooks import Hooks
-from .node import LARGE, Array, Base, Edge, Node, Slot, array_module, edge_of, kind_of, no_grad, wrap
+from .node import Array, Base, Edge, Node, Slot, array_module, edge_of, kind_of, no_grad, wrap
 
 _FREED = ("freed",)
 
@@ -50,16 +51,24 @@ def _own(holder: Any, key: Any) -> Array:
 def _add(table: dict[Any, Array], key: Any, values: Sequence[Array], i: int) -> None:
     """table[key] += values[i], changing no array that others hold. The sum is the same whichever of them is reused."""
     if _exclusive(table, key):
-        table[key] += values[i]
+        _add_to(table[key], values[i])
         return
     old = table[key]
     if _exclusive(values, i) and values[i].flags.c_contiguous:
-        array_module(old).add(old, values[i], out=values[i])
+        _add_to(values[i], old)
         table[key] = values[i]
-    elif type(old) is ndarray and old.nbytes >= LARGE:
-        table[key] = np.add(old, values[i], out=_kinds.NUMPY.empty(old.shape, old.dtype, old))
+    elif type(old) is ndarray:
+        table[key] = np.asarray(binary(np.add, old, values[i]))
     else:
-        table[key] = array_module(old).asarray(old + values[i])
+        table[key] = old + values[i]
+
+
+def _add_to(array: Array, values: Array) -> None:
+    """array += values"""
+    if type(array) is ndarray:
+        binary(np.add, array, values, array)
+    else:
+        array += values
 
 
 def _accumulate(leaf: Base, values: Sequence[Array], i: int) -> None:
@@ -67,7 +76,7 @@ def _accumulate(leaf: Base, values: Sequence[Array], i: int) -> None:
     if leaf.grad is None:
         leaf.grad = wrap(_own(values, i))
     else:
-        leaf.grad._data[...] += values[i]
+        _add_to(leaf.grad._data, values[i])
         leaf.grad._version[0] += 1
 
 
@@ -238,7 +247,10 @@ def seed_gradient(name: str, tensor: Base, gradient: Any) -> Array:
 def walk(
     starts: Sequence[tuple[Base, Array]], retain_graph: bool, wanted: dict[Any, Array | None] | None = None
 ) -> None:
-    """Sends gradients from some tensors back to the leaves, or to what is `wanted`."""
+    """Sends gradients from some tensors back to the leaves, or to what is `wanted`. Within explain() the gradients are
+    nothing's, and the graph stays to be walked."""
+    if runtime.explaining:
+        retain_graph, wanted = True, wanted or {}
     state = _Walk(retain_graph, wanted)
     # Gradients of inf and NaN are results like others, as they are in the kernels.
     with np.errstate(all="ignore"):

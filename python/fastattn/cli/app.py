@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from . import TEMPERATURE, UsageError
+
+Dtype = Literal["float32", "bfloat16", "float64"]
 
 app = typer.Typer(
     help="Hand-written kernels for attention, matmul, softmax and Adam, and models trained with them.",
@@ -46,6 +48,54 @@ def info(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fal
     from .info import print_info
 
     print_info(json)
+
+
+@app.command()
+def doctor(
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep a receipt: every error, the machine, what is installed.")
+    ] = None,
+) -> None:
+    """Check every op on this machine, against float64 and finite differences, and say what is optional and missing."""
+    from .doctor import run
+
+    run(json)
+
+
+@app.command()
+def bench(
+    op: Annotated[list[str] | None, typer.Option(help="Only this op; may be repeated. [default: all]")] = None,
+    case: Annotated[str, typer.Option(help="Only cases whose name contains this.")] = "",
+    quick: Annotated[bool, typer.Option("--quick", help="A few cases of each op, in two minutes.")] = False,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Turns of every contestant in a case. [default: 7, quick 3]")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.0, help="Of calls in a turn. [default: 0.2, quick 0.05]")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of every contestant. [default: all cores]")] = None,
+    peers: Annotated[str, typer.Option(help="Who takes part where it is installed; may be empty.")] = "numpy,torch",
+    stock: Annotated[
+        bool, typer.Option("--stock", help="No tuned peers, which run in processes of their own.")
+    ] = False,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to keep the record. [default: runs/bench-DATE-ISA.json]")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write the page. [default: beside the record]")
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="An older record: what became slower since; exit code 1 if any.")
+    ] = None,
+    only_list: Annotated[bool, typer.Option("--list", help="Only list the cases.")] = False,
+) -> None:
+    """Time every op beside its peers and this machine's own limits."""
+    from .bench import run
+
+    run(
+        threads, op=op or [], case=case, quick=quick, rounds=rounds, seconds=seconds, peers=peers, stock=stock,
+        json=json, html=html, against=compare, only_list=only_list,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -166,7 +216,8 @@ def train(
         int | None, typer.Option(min=0, help="Steps between checkpoints, 0: at the end only. [default: 250]")
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 (masters in float32) or float64. [default: float32]")
+        Dtype | None,
+        typer.Option(help="Of weights and activations; with bfloat16, masters are float32. [default: float32]"),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of weights, batches and dropout. [default: 0]")] = None,
     sample: Annotated[int, typer.Option(min=0, help="Characters of the sample, 0: none. [default: 300]")] = 300,

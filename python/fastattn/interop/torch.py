@@ -43,7 +43,7 @@ class TorchKind(_kinds.Kind):
         if not recording:
             result = super().run(op, arrays, attrs, out)
             if out is not None:
-                self.mutated(out)
+                _kinds.mutated([out])
             return result
         if out is not None:
             msg = f"{op.name}: out= cannot be recorded for gradients; leave it out, or call under torch.no_grad()"

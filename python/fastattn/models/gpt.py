@@ -141,21 +141,10 @@ class Attention(Module):
         q, k, v = [part.view(heads) for part in self.c_attn(x).split(width, -1)]  # (B, T, H, D)
         if cache is not None:
             y = ops.attention_with_kv_cache(q, cache, k, v, layout="bthd")
-        elif self.training and self.attn_pdrop:
-            y = _attention_with_dropout(q, k, v, self.attn_pdrop)
         else:
-            y = ops.scaled_dot_product_attention(q, k, v, is_causal=True, layout="bthd")
+            p = self.attn_pdrop if self.training else 0.0
+            y = ops.scaled_dot_product_attention(q, k, v, None, p, is_causal=True, layout="bthd")
         return _project(self.c_proj, y.reshape(batch, length, width), residual, self.resid_dropout)
-
-
-def _attention_with_dropout(q: Tensor, k: Tensor, v: Tensor, p: float) -> Tensor:
-    """Causal attention with dropout of the weights, op by op: (B, T, H, D) to the same."""
-    q, k, v = [x.transpose(1, 2) for x in (q, k, v)]
-    sees = creation.ones(q.shape[2], k.shape[2], dtype=np.bool_).tril()
-    scores = ops.matmul(q, k, transpose_b=True)  # (B, H, T, T)
-    weights = ops.dropout(ops.softmax(scores, mask=sees, scale=1 / math.sqrt(q.shape[-1])), p)
-    out: Tensor = ops.matmul(weights, v)
-    return out.transpose(1, 2)
 
 
 class MLP(Module):
@@ -284,6 +273,29 @@ class GPT(GenerationMixin, Module):
         targets[:, :-1] = names._data[:, 1:]
         loss = F.cross_entropy(logits.view(-1, self.config.vocab_size), wrap(targets.reshape(-1)))
         return logits, loss
+
+    def loss(self, input_ids: Any, targets: Any) -> Tensor:
+        """The mean loss of a batch alone: the logits are never held as a whole.
+
+        Args:
+            input_ids: (B, T) token ids, a Tensor or an array of int32 or int64.
+            targets: (B, T) token ids: what follows each position, so that nothing is shifted here; -100 counts for
+                nothing.
+
+        Returns:
+            A scalar, nats per token.
+
+        Raises:
+            ValueError: `input_ids` is not (B, T), or T exceeds n_positions; `targets` of another shape.
+        """
+        ids, names = _ids("input_ids", input_ids), _ids("targets", targets)
+        self._check_ids(ids, None)
+        if type(self.lm_head) is not Linear:  # an adapter or the like: its logits are its own
+            logits = self.lm_head(self.transformer(ids))
+            return F.cross_entropy(logits.view(-1, self.config.vocab_size), names.reshape(-1))
+        hidden = self.transformer(ids)
+        loss: Tensor = ops.linear_cross_entropy(hidden, self.lm_head.weight, names, self.lm_head.bias)
+        return loss
 
     @property
     def context_length(self) -> int:

@@ -18,13 +18,13 @@ from .layers import (
     Embedding,
     Flatten,
     Identity,
-    LayerNorm,
     Linear,
     PairwiseDistance,
     Unflatten,
 )
 from .loss import *  # noqa: F403
 from .module import Module
+from .normalization import LayerNorm, RMSNorm
 from .parameter import Buffer, Parameter
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "Parameter",
     "ParameterDict",
     "ParameterList",
+    "RMSNorm",
     "Sequential",
     "Unflatten",
     "functional",

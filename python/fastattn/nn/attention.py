@@ -26,8 +26,8 @@ class MultiheadAttention(Module):
     .. math:: \mathrm{head}_i = \mathrm{softmax}(Q_i K_i^T / \sqrt{D}) V_i, \quad
         y = \mathrm{concat}(\mathrm{head}_1, \ldots) W_O^T + b_O
 
-    Without weights and without active dropout it runs the fused op, which holds no T x S array; torch's default
-    `need_weights=True` computes them. A query whose keys are all hidden gives 0, where torch gives NaN.
+    Without weights it runs the fused op, which holds no T x S array; torch's default `need_weights=True` computes
+    them. A query whose keys are all hidden gives 0, where torch gives NaN.
 
     Args:
         embed_dim: E, the length of a query and of the output; a multiple of `num_heads`.
@@ -161,10 +161,10 @@ class MultiheadAttention(Module):
             is_causal = False
         p = self.dropout if self.training else 0.0
         weights = None
-        if need_weights or p:
+        if need_weights:
             out, weights = self._composed(q, k, v, mask, is_causal, p)
         else:
-            out = ops.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, layout="bthd")
+            out = ops.scaled_dot_product_attention(q, k, v, mask, p, is_causal, layout="bthd")
         out = self.out_proj(out.reshape(*out.shape[:2], self.embed_dim))
         if not batched:
             out = out.squeeze(0)

@@ -1,4 +1,4 @@
-"""The layers of one op each: Linear, Embedding, LayerNorm, Dropout, and those that only reshape."""
+"""The layers of one op each: Linear, Embedding, Dropout, and those that only reshape."""
 
 from __future__ import annotations
 
@@ -142,69 +142,6 @@ class Embedding(Module):
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
-
-
-class LayerNorm(Module):
-    r"""Normalises the last axes to mean 0 and variance 1, then scales and shifts.
-
-    .. math:: y = (x - \mathrm{mean}) / \sqrt{\mathrm{var} + \mathrm{eps}} \cdot \mathrm{weight} + \mathrm{bias}
-
-    Args:
-        normalized_shape: the last axes of the input; an int is one axis.
-        eps: added to the variance.
-        elementwise_affine: whether there are a weight and a bias.
-        bias: whether there is a bias.
-        device: only the CPU for now.
-        dtype: of the parameters, float32 by default.
-
-    Shape:
-        (..., *normalized_shape) to the same; weight (ones at first) and bias (zeros) of normalized_shape.
-
-    Example:
-        >>> import fastattn as fa
-        >>> fa.nn.LayerNorm(2, eps=0.0)(fa.tensor([[1.0, 3.0]])).detach()
-        tensor([[-1.,  1.]])
-
-    Source: Ba, Kiros and Hinton, "Layer Normalization" (2016), section 3.
-    """
-
-    weight: Parameter | None
-    bias: Parameter | None
-
-    def __init__(
-        self,
-        normalized_shape: int | Sequence[int],
-        eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__()
-        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        self.eps = eps
-        self.elementwise_affine = elementwise_affine
-        self.register_parameter("weight", None)
-        self.register_parameter("bias", None)
-        if elementwise_affine:
-            self.weight = new_parameter(*self.normalized_shape, dtype=dtype)
-            if bias:
-                self.bias = new_parameter(*self.normalized_shape, dtype=dtype)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Weight 1, bias 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
-
-    def extra_repr(self) -> str:
-        affine = f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
-        return f"{self.normalized_shape}, eps={self.eps}, {affine}"
 
 
 class Dropout(Module):

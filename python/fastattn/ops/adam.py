@@ -9,6 +9,8 @@ from fastattn import _C
 from . import _kinds
 from ._op import Array
 
+_NAME = "adam_step"
+
 
 def adam_step(
     params: Sequence[Array],
@@ -29,7 +31,8 @@ def adam_step(
     found_inf: Array | None = None,
     masters: Sequence[Array] | None = None,
     zero_grads: bool = False,
-) -> None:
+    max_norm: float | None = None,
+) -> float | None:
     r"""One step of Adam, or of AdamW with `decoupled`, for all tensors at once, in place.
 
     .. math:: m = \beta_1 m + (1 - \beta_1) g, \quad v = \beta_2 v + (1 - \beta_2) g^2, \quad
@@ -53,6 +56,11 @@ def adam_step(
         found_inf: an array of one float32; nothing changes where it is not 0.
         masters: for 16-bit params: float32 copies that are updated in their place, and rounded into them.
         zero_grads: set the gradients to 0 in the same pass.
+        max_norm: clip the gradients by their norm over all tensors, after `grad_scale`, as they are read. Nothing changes
+            where that norm is inf or NaN.
+
+    Returns:
+        The norm of the gradients before the clip, with `max_norm`; else None.
 
     Raises:
         ValueError: lists of different lengths, shapes that differ, arrays that are not contiguous; nothing changes.
@@ -68,19 +76,77 @@ def adam_step(
     Source: Kingma and Ba, "Adam" (2015), algorithm 1; Loshchilov and Hutter, "Decoupled Weight Decay Regularization"
     (2019), algorithm 2; Reddi, Kale and Kumar, "On the Convergence of Adam and Beyond" (2018), algorithm 2.
     """
-    name = "adam_step"
-    lists = [
-        _kinds.raw_list(name, argument, arrays)
-        for argument, arrays in (
-            ("params", params),
-            ("grads", grads),
-            ("exp_avgs", exp_avgs),
-            ("exp_avg_sqs", exp_avg_sqs),
-            ("max_exp_avg_sqs", max_exp_avg_sqs),
-            ("masters", masters),
-        )
-    ]
-    scale = 1.0 if grad_scale is None else grad_scale
-    flag = _kinds.raw(name, "found_inf", found_inf)
-    _C.adam_step(*lists, flag, step, lr, *betas, eps, weight_decay, scale, decoupled, amsgrad, maximize, zero_grads)
-    _kinds.mutated(params, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, masters, grads if zero_grads else None)
+    plan = AdamPlan(
+        params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs=max_exp_avg_sqs, masters=masters, zero_grads=zero_grads
+    )
+    return plan.step(
+        step=step, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, decoupled=decoupled, amsgrad=amsgrad,
+        maximize=maximize, grad_scale=grad_scale, max_norm=max_norm, found_inf=found_inf,
+    )  # fmt: skip
+
+
+class AdamPlan:
+    """`adam_step` on tensors that stay the same, prepared once: reading and checking them is not repeated.
+
+    Args:
+        params, grads, exp_avgs, exp_avg_sqs: as for `adam_step`; the plan keeps the arrays.
+        max_exp_avg_sqs: for steps with `amsgrad`.
+        masters: for 16-bit params.
+        zero_grads: every step sets the gradients to 0 in the same pass.
+
+    Raises:
+        ValueError: lists of different lengths, shapes that differ, arrays that are not contiguous or overlap.
+        TypeError: dtypes that are not floating, or mixed.
+
+    Example:
+        >>> import numpy as np, fastattn as fa
+        >>> p, g, m, v = np.ones(2), np.ones(2), np.zeros(2), np.zeros(2)
+        >>> plan = fa.AdamPlan([p], [g], [m], [v], zero_grads=True)
+        >>> plan.step(step=1, lr=0.1)
+        >>> p.round(6), g
+        (array([0.9, 0.9]), array([0., 0.]))
+
+    Source: as for `adam_step`.
+    """
+
+    def __init__(
+        self,
+        params: Sequence[Array],
+        grads: Sequence[Array],
+        exp_avgs: Sequence[Array],
+        exp_avg_sqs: Sequence[Array],
+        *,
+        max_exp_avg_sqs: Sequence[Array] | None = None,
+        masters: Sequence[Array] | None = None,
+        zero_grads: bool = False,
+    ) -> None:
+        lists = {
+            "params": params, "grads": grads, "exp_avgs": exp_avgs, "exp_avg_sqs": exp_avg_sqs,
+            "max_exp_avg_sqs": max_exp_avg_sqs, "masters": masters,
+        }  # fmt: skip
+        self._plan = _C.AdamPlan(*[_kinds.raw_list(_NAME, name, arrays) for name, arrays in lists.items()], zero_grads)
+        written = (arrays for name, arrays in lists.items() if zero_grads or name != "grads")
+        self._written = [a for arrays in written for a in arrays or ()]
+
+    def step(
+        self,
+        *,
+        step: int,
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+        amsgrad: bool = False,
+        maximize: bool = False,
+        grad_scale: float | None = None,
+        max_norm: float | None = None,
+        found_inf: Array | None = None,
+    ) -> float | None:
+        """One step; the arguments and the result are those of `adam_step`."""
+        norm: float | None = self._plan.step(
+            _kinds.raw(_NAME, "found_inf", found_inf), step, lr, *betas, eps, weight_decay,
+            1.0 if grad_scale is None else grad_scale, max_norm, decoupled, amsgrad, maximize,
+        )  # fmt: skip
+        _kinds.mutated(self._written)
+        return norm

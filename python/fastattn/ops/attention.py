@@ -104,7 +104,7 @@ def scaled_dot_product_attention(
 ) -> Any:
     r"""Attention by tiles with an online softmax: no T x S array is held, forward or backward.
 
-    .. math:: \mathrm{out} = \mathrm{softmax}(\mathrm{scale} \cdot Q K^T + \mathrm{mask}) V
+    .. math:: \mathrm{out} = \mathrm{dropout}(\mathrm{softmax}(\mathrm{scale} \cdot Q K^T + \mathrm{mask})) V
 
     The first eight arguments are torch's, with torch's defaults. A mask, `is_causal` and `window` compose: a query sees a
     key that passes all of them. A query that sees no key gives 0 and gradient 0; NaN behind a mask does not leak.
@@ -119,7 +119,8 @@ def scaled_dot_product_attention(
         key: (B, Hkv, S, D), the dtype of `query`.
         value: (B, Hkv, S, Dv).
         attn_mask: broadcastable to (B, H, T, S). bool: True = attend. The dtype of `query`: added; it has a gradient.
-        dropout_p: probability of dropping a weight.
+        dropout_p: probability of dropping a weight; the others are divided by 1 - dropout_p. lse is as without. The mask
+            is that of `dropout` on the weights (B, H, T, S) with the same `seed`, whatever `layout`.
         is_causal: a query sees no later key; `causal_align` says how T and S align.
         scale: multiplies the scores, default 1 / sqrt(D).
         enable_gqa: H may be a multiple of Hkv; query head h reads key head h // (H // Hkv).
@@ -131,7 +132,7 @@ def scaled_dot_product_attention(
         sinks: (H,): a logit per head that takes weight and has no value.
         return_weights: also return the softmax weights, (B, H, T, S).
         return_lse: also return log(sum(exp(scores))), (B, H, T).
-        seed: of the dropout mask, default the next of the global stream.
+        seed: of the dropout mask, default the next of the global stream (`fa.manual_seed`).
         out: the array to write to.
 
     Returns:
@@ -148,7 +149,8 @@ def scaled_dot_product_attention(
         >>> fa.scaled_dot_product_attention(q, v, v).shape
         (1, 2, 3, 4)
 
-    Source: Dao, "FlashAttention-2" (2023), algorithms 1 and 2.
+    Source: Dao, "FlashAttention-2" (2023), algorithms 1 and 2; Dao et al., "FlashAttention" (2022), appendix B.4, for the
+    dropout.
     """
     name = ATTENTION.name
     if layout not in LAYOUTS:
@@ -158,7 +160,7 @@ def scaled_dot_product_attention(
     left, right = (-1, -1) if window is None else window
     key_of_dropout = (0, 0)
     if dropout_p:
-        key_of_dropout = _random.next_key() if seed is None else (seed, 0)
+        key_of_dropout = _random.next_key() if seed is None else (seed % 2**64, 0)
     options = (
         LAYOUTS[layout], dropout_p, *key_of_dropout, is_causal, scale, enable_gqa, ALIGNS[causal_align], left, right, softcap,
     )  # fmt: skip

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from fastattn._runtime import mode
+
 from . import _kinds
 from ._op import Array, attribute_error
 from .attention import LAYOUTS, scaled_dot_product_attention
@@ -209,7 +211,9 @@ class KVCache:
         return grown
 
     def _advance(self, tokens: int, counts: Lengths | None) -> None:
-        """Counts the tokens that `_write` has written."""
+        """Counts the tokens that `_write` has written. Within explain() they are as if not written."""
+        if mode.explaining:
+            return
         if counts is not None:
             self._set_lengths(self.lengths + counts)
         elif self._lengths is not None:

@@ -1,4 +1,4 @@
-"""softmax and log_softmax."""
+"""softmax, log_softmax and logsumexp."""
 
 from __future__ import annotations
 
@@ -61,6 +61,52 @@ class Softmax(Op):
 
 SOFTMAX = Softmax("softmax")
 LOG_SOFTMAX = Softmax("log_softmax")
+
+
+class LogSumExp(Op):
+    """attrs: axis, keepdim. Its gradient is softmax."""
+
+    name = "logsumexp"
+    arrays = ("x",)
+    differentiable = ("x",)
+    autocast = "float32"
+
+    def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:
+        axis, keepdim = attrs
+        shape = list(arrays[0].shape)
+        if -len(shape) <= axis < len(shape):
+            shape[axis : axis + 1 or None] = [1] if keepdim else []
+        return ((tuple(shape), arrays[0].dtype),)
+
+    def forward(self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]) -> None:
+        _C.softmax_fwd(arrays[0], None, outs[0], attrs[0], 1.0, _LOGSUMEXP)
+
+    def saved(
+        self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]
+    ) -> tuple[Array | None, ...]:
+        return arrays
+
+    def backward(
+        self,
+        kind: Kind,
+        saved: tuple[Array | None, ...],
+        attrs: tuple[Any, ...],
+        grads: tuple[Array | None, ...],
+        needs: tuple[bool, ...],
+    ) -> tuple[Array | None, ...]:
+        (x,), (dout,), (axis, keepdim) = saved, grads, attrs
+        assert x is not None
+        assert dout is not None
+        dx = kind.empty(x.shape, x.dtype, x)
+        _C.softmax_fwd(x, None, dx, axis, 1.0, False)
+        shape = list(x.shape)
+        shape[axis] = 1
+        dx *= dout if keepdim else dout.reshape(tuple(shape))
+        return (dx,)
+
+
+LOGSUMEXP = LogSumExp()
+_LOGSUMEXP = 2  # its form, beside softmax's and log_softmax's
 
 
 def _axis(op: str, axis: int | None, dim: int | None) -> int:
@@ -149,3 +195,32 @@ def log_softmax(
     Source: Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018), section 2.
     """
     return LOG_SOFTMAX((x, mask), (_axis("log_softmax", axis, dim), scale, True), out)
+
+
+def logsumexp(x: Array, axis: int | None = None, keepdim: bool = False, *, dim: int | None = None) -> Array:
+    r"""Logarithm of the sum of exponentials along one axis, without overflow.
+
+    .. math:: y = \max x + \log \sum_j e^{x_j - \max x}
+
+    A row of -inf, or of no elements, gives -inf; one that has inf gives inf.
+
+    Args:
+        x: any shape and strides, any floating dtype.
+        axis: the axis to sum over, default the last; `dim` is the same.
+        keepdim: the axis stays, with length 1.
+
+    Returns:
+        An array of the kind and dtype of `x`, without the axis.
+
+    Raises:
+        ValueError: `axis` out of range.
+        TypeError: a dtype that is not floating.
+
+    Example:
+        >>> import numpy as np, fastattn as fa
+        >>> fa.logsumexp(np.zeros((2, 4)), axis=1)
+        array([1.38629436, 1.38629436])
+
+    Source: Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018), section 2.
+    """
+    return LOGSUMEXP((x,), (_axis("logsumexp", axis, dim), keepdim))

@@ -12,6 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from ._elementwise import activate as activate
+from ._elementwise import activate_backward as activate_backward
+from ._elementwise import binary as binary
+from ._elementwise import erf as erf
+from ._elementwise import gelu as gelu
+from ._elementwise import gelu_backward as gelu_backward
+from ._elementwise import rope as rope
+from ._elementwise import swiglu as swiglu
+from ._elementwise import swiglu_backward as swiglu_backward
+
 NDArray = np.ndarray[Any, Any]
 
 
@@ -66,7 +76,7 @@ def matmul(
     if bias is not None:
         out = out + bias
     if activation is not None:
-        out = gelu(out, {"gelu": "none", "gelu_tanh": "tanh"}[activation])
+        out = activate(out, activation)
     return out if residual is None else out + residual
 
 
@@ -113,6 +123,8 @@ class _Scores:
         layout: str = "bhtd",
         causal_align: str = "top_left",
         window: tuple[int, int] | None = None,
+        dropout_p: float = 0.0,
+        seed: int = 0,
     ) -> None:
         self.shapes = query.shape, key.shape, value.shape
         self.bthd = layout == "bthd" and query.ndim >= 3
@@ -135,6 +147,10 @@ class _Scores:
         exponentials = np.where(self.seen, np.exp(scores - np.where(empty, 0, highest)), 0)
         sums = total(exponentials, keepdims=True)
         self.weights = exponentials / np.where(empty, 1, sums)
+        self.kept = np.ones((), scores.dtype)
+        if dropout_p:
+            factor = 0 if dropout_p == 1 else 1 / (1 - dropout_p)
+            self.kept = np.where(dropout_keep(scores.shape, dropout_p, seed), factor, 0).astype(scores.dtype)
         self.lse = np.where(empty, -np.inf, highest + np.log(np.where(empty, 1, sums)))[..., 0]
 
     def heads(self, x: NDArray) -> NDArray:
@@ -157,9 +173,9 @@ class _Scores:
 
 
 def attention(query: NDArray, key: NDArray, value: NDArray, *args: Any, **options: Any) -> tuple[NDArray, ...]:
-    """(output, weights, lse) of softmax(scale * query @ key^T + mask) @ value; the options of the op but dropout."""
+    """(output, weights, lse) of softmax(scale * query @ key^T + mask) @ value; weights are those before dropout."""
     s = _Scores(query, key, value, *args, **options)
-    out = s.back(s.seen_product(s.weights, s.v), (*query.shape[:-1], value.shape[-1]))
+    out = s.back(s.seen_product(s.weights * s.kept, s.v), (*query.shape[:-1], value.shape[-1]))
     rows = query.shape[:-1] if not s.bthd else (*query.shape[:-3], query.shape[-2], query.shape[-3])
     return out, s.weights.reshape(*rows, s.k.shape[2]), s.lse.reshape(rows)
 
@@ -182,8 +198,8 @@ def attention_backward(
     """
     s = _Scores(query, key, value, attn_mask, *args, **options)
     do = s.heads(dout)
-    dweights = np.where(s.seen, product(do, s.v.swapaxes(-1, -2)), 0)
-    delta = total(do * s.seen_product(s.weights, s.v), keepdims=True)
+    dweights = s.kept * np.where(s.seen, product(do, s.v.swapaxes(-1, -2)), 0)
+    delta = total(do * s.seen_product(s.weights * s.kept, s.v), keepdims=True)
     dscores = s.weights * (np.abs(dweights) + np.abs(delta) if magnitude else dweights - delta)
     if dlse is not None:
         dscores = dscores + s.weights * dlse.reshape(*s.weights.shape[:-1], 1)
@@ -191,7 +207,7 @@ def attention_backward(
     k, q = (np.abs(s.k), np.abs(s.q)) if magnitude else (s.k, s.q)
     dq = s.scale * s.seen_product(dscores, k)
     dk = s.scale * s.seen_product(dscores, q, transpose=True)
-    dv = s.seen_product(s.weights, do, transpose=True)
+    dv = s.seen_product(s.weights * s.kept, do, transpose=True)
     additive = attn_mask is not None and attn_mask.dtype != bool
     dmask = sum_to(dscores, attn_mask.shape) if additive and attn_mask is not None else None
     return s.back(dq, s.shapes[0]), s.back(dk, s.shapes[1]), s.back(dv, s.shapes[2]), dmask
@@ -221,6 +237,19 @@ def log_softmax(x: NDArray, axis: int = -1, **options: Any) -> NDArray:
     return softmax(x, axis, log=True, **options)
 
 
+def logsumexp(x: NDArray, axis: int = -1, keepdim: bool = False) -> NDArray:
+    """log(sum(exp(x))): -inf of nothing, inf of inf."""
+    highest = x.max(axis=axis, keepdims=True, initial=-np.inf)
+    shift = np.where(np.isinf(highest), 0, highest).astype(x.dtype)
+    out: NDArray = shift + np.log(total(np.exp(x - shift), axis, keepdims=True))
+    return out if keepdim else out.squeeze(axis)
+
+
+def logsumexp_backward(dout: NDArray, x: NDArray, axis: int = -1, keepdim: bool = False) -> NDArray:
+    """dx."""
+    return softmax(x, axis) * (dout if keepdim else np.expand_dims(dout, axis))
+
+
 def softmax_backward(
     dout: NDArray, x: NDArray, axis: int = -1, *, mask: NDArray | None = None, scale: float = 1.0, log: bool = False
 ) -> NDArray:
@@ -233,7 +262,7 @@ def softmax_backward(
     return dx
 
 
-# layer_norm ----------------------------------------------------------------------------------------------------------
+# layer_norm and rms_norm ---------------------------------------------------------------------------------------------
 
 
 def _rows(x: NDArray, ndim: int) -> NDArray:
@@ -270,75 +299,38 @@ def layer_norm_backward(
     return dx.reshape(x.shape), dweight, sum_to(dout, shape)
 
 
-# gelu and the elementary functions -----------------------------------------------------------------------------------
+def _unit(rows: NDArray, eps: float) -> tuple[NDArray, NDArray]:
+    rstd = 1 / np.sqrt(total(rows * rows, keepdims=True) / rows.shape[-1] + eps)
+    return rows * rstd, rstd
 
 
-def _of_floats(function: Any, x: NDArray) -> NDArray:
-    """A function of Python's math module, element by element, rounded to the dtype of x."""
-    return np.array([function(float(v)) for v in x.reshape(-1)], np.float64).reshape(x.shape).astype(x.dtype)
+def rms_norm(x: NDArray, ndim: int = 1, weight: NDArray | None = None, eps: float = 1e-5) -> NDArray:
+    """The last `ndim` axes divided by their root mean square, scaled."""
+    out = _unit(_rows(x, ndim), eps)[0].reshape(x.shape)
+    return out if weight is None else out * weight
 
 
-def erf(x: NDArray) -> NDArray:
-    """The error function, to float64."""
-    return _of_floats(math.erf, x)
+def rms_norm_backward(
+    dout: NDArray, x: NDArray, ndim: int = 1, weight: NDArray | None = None, eps: float = 1e-5
+) -> tuple[NDArray, NDArray]:
+    """dx, dweight."""
+    unit, rstd = _unit(_rows(x, ndim), eps)
+    g = _rows(dout if weight is None else dout * weight, ndim)
+    dx = rstd * (g - unit * (total(g * unit, keepdims=True) / g.shape[-1]))
+    dweight = sum_to(_rows(dout, ndim) * unit, g.shape[-1:])
+    return dx.reshape(x.shape), dweight.reshape(x.shape[x.ndim - ndim :])
 
 
-ROOT_TWO_OVER_PI = math.sqrt(2 / math.pi)
+# sum -----------------------------------------------------------------------------------------------------------------
 
 
-def gelu(x: NDArray, approximate: str = "none") -> NDArray:
-    """x Phi(x), or its tanh form."""
-    y: NDArray
-    if approximate == "tanh":
-        y = 0.5 * x * (1 + np.tanh(ROOT_TWO_OVER_PI * (x + 0.044715 * x * x * x)))
-    else:
-        y = 0.5 * x * _of_floats(math.erfc, x * -math.sqrt(0.5))
-    return y
+def sum_over(x: NDArray, axes: tuple[int, ...], mean: bool = False) -> NDArray:
+    """The sum, or the mean, over axes."""
+    out = total(x, axes) if axes else x
+    return np.asarray(out / math.prod(x.shape[i] for i in axes) if mean else out, x.dtype)
 
 
-def gelu_backward(dout: NDArray, x: NDArray, approximate: str = "none") -> NDArray:
-    """dx."""
-    slope: NDArray
-    if approximate == "tanh":
-        t = np.tanh(ROOT_TWO_OVER_PI * (x + 0.044715 * x * x * x))
-        inner = ROOT_TWO_OVER_PI * (1 + 3 * 0.044715 * x * x)
-        slope = 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner
-    else:
-        density = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
-        slope = 0.5 * _of_floats(math.erfc, x * -math.sqrt(0.5)) + x * density
-    return dout * slope
-
-
-# cross_entropy and embedding -----------------------------------------------------------------------------------------
-
-
-def cross_entropy(
-    logits: NDArray, target: NDArray, *, ignore_index: int = -100, reduction: str = "mean", classes_last: bool = False
-) -> NDArray:
-    """-log softmax(logits)[target]; classes along axis 1 (or the only one), as torch has them."""
-    rows = logits if classes_last or logits.ndim < 3 else np.moveaxis(logits, 1, -1)
-    counts = target != ignore_index
-    ids = np.where(counts, target, 0)
-    picked = np.take_along_axis(log_softmax(rows), ids[..., None].astype(np.int64), -1)[..., 0]
-    losses = np.where(counts, -picked, 0).astype(logits.dtype)
-    if reduction == "none":
-        return losses
-    summed = total(losses.reshape(-1))
-    return summed if reduction == "sum" else np.asarray(summed / counts.sum().astype(logits.dtype))
-
-
-def cross_entropy_backward(
-    dloss: NDArray, logits: NDArray, target: NDArray, *, ignore_index: int = -100, reduction: str = "mean"
-) -> NDArray:
-    """dlogits."""
-    rows = logits if logits.ndim < 3 else np.moveaxis(logits, 1, -1)
-    counts = target != ignore_index
-    onehot = np.arange(rows.shape[-1]) == target[..., None]
-    g = np.asarray(dloss)[..., None] * (softmax(rows) - onehot.astype(rows.dtype))
-    if reduction == "mean":
-        g = g / counts.sum().astype(rows.dtype)
-    g = np.where(counts[..., None], g, 0).astype(logits.dtype)
-    return g if logits.ndim < 3 else np.moveaxis(g, -1, 1)
+# embedding -----------------------------------------------------------------------------------------------------------
 
 
 def embedding(index: NDArray, weight: NDArray) -> NDArray:

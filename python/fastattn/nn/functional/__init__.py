@@ -29,6 +29,7 @@ __all__ = [
     "linear",
     "log_softmax",
     "relu",
+    "rms_norm",
     "scaled_dot_product_attention",
     "sigmoid",
     "softmax",
@@ -217,20 +218,48 @@ def layer_norm(
         >>> fa.nn.functional.layer_norm(fa.tensor([[1.0, 3.0]]), 2, eps=0.0)
         tensor([[-1.,  1.]])
     """
+    return ops.layer_norm(  # type: ignore[no-any-return]
+        _in_order(input, normalized_shape), normalized_shape, weight, bias, eps
+    )
+
+
+def rms_norm(
+    input: Tensor, normalized_shape: int | Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    """Root mean square normalisation of the last axes; see `fa.rms_norm`.
+
+    Args:
+        input: (..., *normalized_shape).
+        normalized_shape: the last axes.
+        weight: normalized_shape, or None for 1.
+        eps: added to the mean square; None is the epsilon of the dtype computed in.
+
+    Returns:
+        A tensor of the shape of `input`.
+
+    Raises:
+        ValueError: shapes that do not fit.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.functional.rms_norm(fa.tensor([[2.0, -2.0]]), 2, eps=0.0)
+        tensor([[ 1., -1.]])
+    """
+    return ops.rms_norm(  # type: ignore[no-any-return]
+        _in_order(input, normalized_shape), normalized_shape, weight, eps
+    )
+
+
+def _in_order(x: Tensor, normalized_shape: int | Sequence[int]) -> Tensor:
+    """`x`, or a copy where the elements of the last axes do not lie one after the other: a permuted view, which torch
+    takes, and copies too."""
     axes = 1 if isinstance(normalized_shape, int) else len(normalized_shape)
-    if not _in_order(input, axes):  # a permuted view: torch takes it, and copies it too
-        input = input.contiguous()
-    return ops.layer_norm(input, normalized_shape, weight, bias, eps)  # type: ignore[no-any-return]
-
-
-def _in_order(x: Tensor, axes: int) -> bool:
-    """Whether the elements of the last axes lie one after the other."""
     step = x.itemsize
     for length, stride in zip(x.shape[: -axes - 1 : -1], x._data.strides[: -axes - 1 : -1], strict=True):
         if length != 1 and stride != step:
-            return False
+            return x.contiguous()
         step *= length
-    return True
+    return x
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:

@@ -1,9 +1,10 @@
-"""Activations, as torch.nn.functional has them; each is made of functions of each element."""
+"""Activations, as torch.nn.functional has them; most are made of functions of each element."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from fastattn import ops
 from fastattn.autograd.arithmetic import where
 from fastattn.autograd.creation import zeros_like
 from fastattn.autograd.random import rand
@@ -70,8 +71,8 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
-    """x * sigmoid(x)."""
-    return input * input.sigmoid()
+    """x * sigmoid(x); see `fa.silu`."""
+    return ops.silu(input)  # type: ignore[no-any-return]
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:

@@ -303,9 +303,6 @@ def nll_loss(
     weight: Tensor | None = None,
     ignore_index: int = -100,
     reduction: str = "mean",
-    *,
-    label_smoothing: float = 0.0,
-    name: str = "nll_loss",
 ) -> Tensor:
     """-input[target] * weight[target] of log-probabilities (N, C), (C,) or (N, C, d1, ...); the mean is by weight.
 
@@ -315,8 +312,6 @@ def nll_loss(
         weight: a number for each class, (C,).
         ignore_index: a target of this value counts for nothing.
         reduction: "mean", "sum" or "none".
-        label_smoothing: this part of the target is spread over all classes.
-        name: for its errors.
 
     Raises:
         IndexError: a target out of range.
@@ -326,6 +321,7 @@ def nll_loss(
         >>> fa.nn.functional.nll_loss(fa.tensor([[-1.0, -2.0]]), fa.tensor([1]))
         tensor(2.)
     """
+    name = "nll_loss"
     rows = input if input.ndim < 2 else input.movedim(1, -1)
     classes = rows.shape[-1]
     if target.shape != rows.shape[:-1]:
@@ -339,9 +335,6 @@ def nll_loss(
     if weight is not None:
         counts = counts * weight.detach()[ids]
         losses = losses * weight[ids]
-    if label_smoothing:
-        spread = -(rows if weight is None else rows * weight).sum(-1)
-        losses = losses * (1 - label_smoothing) + spread * (label_smoothing / classes)
     losses = where(kept, losses, 0.0)
     return losses.sum() / counts.sum() if reduction == "mean" else _reduced(name, losses, reduction)
 
@@ -354,20 +347,18 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Cross-entropy of logits against class ids or probabilities.
-
-    Class ids without weight and smoothing take the fused kernel, `fa.cross_entropy`.
+    """Cross-entropy of logits against class ids or probabilities; see `fa.cross_entropy`.
 
     Args:
         input: logits, (N, C), (C,) or (N, C, d1, ...).
-        target: class ids, (N,), () or (N, d1, ...), int32 or int64; or probabilities of the shape of `input`.
-        weight: a number for each class, (C,); the mean over class ids is by weight.
+        target: class ids, (N,), () or (N, d1, ...), int32 or int64; or probabilities, the shape of `input`.
+        weight: (C,), what a class counts for.
         ignore_index: a class id of this value counts for nothing.
         reduction: "mean", "sum" or "none".
-        label_smoothing: this part, 0 to 1, of the target is spread over all classes.
+        label_smoothing: the share, 0 to 1, of a target that is spread over all classes.
 
     Returns:
-        A scalar, or losses of the shape of the class ids for "none".
+        A scalar, or losses, one a row, for "none".
 
     Raises:
         ValueError: shapes that do not fit; `label_smoothing` outside 0 to 1.
@@ -378,24 +369,6 @@ def cross_entropy(
         >>> round(fa.nn.functional.cross_entropy(fa.zeros(2, 4), fa.tensor([0, 3])).item(), 4)
         1.3863
     """
-    if not 0.0 <= label_smoothing <= 1.0:
-        msg = f"cross_entropy: label_smoothing is {label_smoothing!r}; expected 0 to 1"
-        raise ValueError(msg)
-    probabilities = isinstance(target, Base) and target._data.dtype.kind not in "iu"
-    if weight is None and not label_smoothing and not probabilities:
-        return ops.cross_entropy(input, target, ignore_index=ignore_index, reduction=reduction)  # type: ignore[no-any-return]
-    d = 0 if input.ndim < 2 else 1
-    logs = input.log_softmax(d)
-    if not probabilities:
-        return nll_loss(
-            logs, target, weight, ignore_index, reduction, label_smoothing=label_smoothing, name="cross_entropy"
-        )
-    _same_shape("cross_entropy", input, target)
-    classes = input.shape[d]
-    _class_weights("cross_entropy", weight, classes)
-    if label_smoothing:
-        target = target * (1 - label_smoothing) + label_smoothing / classes
-    if weight is not None:
-        target = target * weight.reshape(-1, *[1] * (input.ndim - d - 1))
-    losses = -(logs * target).sum(d)
-    return _reduced("cross_entropy", losses, reduction)
+    return ops.cross_entropy(  # type: ignore[no-any-return]
+        input, target, weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
+    )

@@ -1,4 +1,4 @@
-// The machine's own limits, measured: what a kernel's rate is divided by. Compiled on demand by ceilings.py.
+// The machine's own limits, measured: what a kernel's rate is divided by. python/fastattn/_ceilings.py calls it.
 //
 // - fa_peak: FLOP/s of loops of multiply-adds that stay in registers, one loop for every thread.
 // - fa_bandwidth: bytes/s of reading, copying or updating in place memory that each thread has its own share of.
@@ -53,6 +53,20 @@ FASTATTN_MULTIPLY_ADDS(ymm_f64, "avx2,fma", double, 32)
 FASTATTN_MULTIPLY_ADDS(zmm_f32, "avx512f", float, 64)
 FASTATTN_MULTIPLY_ADDS(zmm_f64, "avx512f", double, 64)
 #undef FASTATTN_MULTIPLY_ADDS
+
+// Pairs of bf16, multiplied and added to f32: two FLOPs more an element of the sum.
+__attribute__((target("avx512f,avx512bf16"))) double zmm_bf16() {
+  __m512 chain[kChains];
+  __m512i factor = _mm512_set1_epi32(0x3f003f00), term = _mm512_set1_epi32(0x3e803e80);  // 0.5 and 0.25, twice
+  for (int i = 0; i < kChains; ++i) chain[i] = _mm512_set1_ps(static_cast<float>(i));
+  asm volatile("" : "+v"(factor), "+v"(term));
+  for (int64_t step = 0; step < kSteps; ++step) {
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) chain[i] = _mm512_dpbf16_ps(chain[i], (__m512bh)factor, (__m512bh)term);
+  }
+  for (int i = 0; i < kChains; ++i) asm volatile("" ::"v"(chain[i]));
+  return 4.0 * kChains * kSteps * 16;
+}
 
 // Memory, 32 bytes at a time: DRAM and the outer caches are slower than one such load or store a cycle.
 typedef __m256i Line;
@@ -161,9 +175,10 @@ FASTATTN_EXPORT int fa_widest_vector() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? 32 : 16;
 }
 
-// FLOP/s with vectors of `bytes` bytes and elements of `item` (4 or 8) bytes.
+// FLOP/s with vectors of `bytes` bytes and elements of `item` bytes: 4 or 8; 2 for pairs of bf16, with 64 bytes alone.
 FASTATTN_EXPORT double fa_peak(int bytes, int item, int threads, double seconds) {
-  double (*loop)() = bytes == 64   ? (item == 4 ? zmm_f32 : zmm_f64)
+  double (*loop)() = item == 2     ? zmm_bf16
+                     : bytes == 64 ? (item == 4 ? zmm_f32 : zmm_f64)
                      : bytes == 32 ? (item == 4 ? ymm_f32 : ymm_f64)
                                    : (item == 4 ? xmm_f32 : xmm_f64);
   return rate(threads, seconds, [&](int, int64_t) { return loop(); });
