@@ -84,9 +84,9 @@ void attention_case(Test& t, const Case& c) {
   p.seed = 9;
   p.offset = uint64_t{3} << 33;
   // The factors of the weights: dropout of ones, with the same key.
-  Array<T> ones(Shape{B, H, L, S}), factor(Shape{B, H, L, S});
+  Array<T> ones(Shape{B, H, L, S}), kept(Shape{B, H, L, S});
   ones.fill([] { return 1; });
-  call(table().dropout, fa_dropout_params{ones, factor, c.dropout_p, p.seed, p.offset}, 1);
+  call(table().dropout, fa_dropout_params{ones, kept, c.dropout_p, p.seed, p.offset}, 1);
 
   Array<T> dout(Shape{B, H, L, V}, c.layout);
   Array<Accumulator<T>> dlse(Shape{B, H, L});
@@ -119,7 +119,7 @@ void attention_case(Test& t, const Case& c) {
           w = w == -kInf ? 0 : std::exp(w - largest) / sum;
           if (w == 0) continue;
           for (int64_t d = 0; d < V; ++d) {
-            const double z = factor(b, h, i, j);
+            const double z = kept(b, h, i, j);
             outs[static_cast<size_t>(row * V + d)] += z * w * v(b, g, j, d);
             dp[static_cast<size_t>(j)] += z * static_cast<double>(dout(b, h, i, d)) * v(b, g, j, d);
             dvs[static_cast<size_t>(((b * c.kv_heads + g) * S + j) * V + d)] += z * w * dout(b, h, i, d);
