@@ -149,6 +149,6 @@ def _rate(value: float, limit: str) -> str:
 
 
 def _time(seconds: float) -> str:
-    """Three digits, in a unit that suits."""
-    unit, name = next((u, n) for u, n in ((1.0, "s"), (1e-3, "ms"), (0.0, "µs")) if seconds >= u)
-    return f"{seconds / (unit or 1e-6):#.3g} {name}".replace(". ", " ")
+    """Three digits, in a unit that suits; the two stay on one line."""
+    unit, name = next((u, n) for u, n in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")) if seconds >= u)
+    return f"{seconds / unit:#.3g}\u00a0{name}".replace(".\u00a0", "\u00a0")
