@@ -150,5 +150,6 @@ def _rate(value: float, limit: str) -> str:
 
 def _time(seconds: float) -> str:
     """Three digits, in a unit that suits; the two stay on one line."""
-    unit, name = next((u, n) for u, n in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")) if seconds >= u)
+    units = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+    unit, name = next(((u, n) for u, n in units if seconds >= 0.9995 * u), (1e-9, "ns"))
     return f"{seconds / unit:#.3g}\u00a0{name}".replace(".\u00a0", "\u00a0")
