@@ -29,9 +29,10 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"fastattn {release}"
 html_math_renderer = "mathml"
-templates_path: list[str] = []
 
 default_role = "code"  # `name` in a docstring
+smartquotes = False
+highlight_language = "text"  # of a block that does not say
 napoleon_use_rtype = False
 autodoc_typehints = "none"  # an array is of any library; docstrings have shapes and dtypes
 autodoc_preserve_defaults = True

@@ -5,6 +5,7 @@ Markdown, from the package and bench/results alone. conf.py has a directive for 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import json
@@ -66,13 +67,20 @@ def _autodoc(path: str, value: Any) -> list[str]:
         return [f".. autofunction:: {path}", ""]
     # What a class has from bases that are somewhere in these pages (or Python's) is told there.
     known = (base.__name__ for base in value.__mro__[1:] if base in _classes() or not _ours(base))
-    return [f".. autoclass:: {path}", "   :members:", f"   :inherited-members: {next(known)}", ""]
+    fields = ", ".join(getattr(value, "_fields", ()))  # of a named tuple: they are in its signature
+    options = {"members": "", "inherited-members": next(known), "exclude-members": fields}
+    return [
+        f".. autoclass:: {path}",
+        *(f"   :{name}: {text}" for name, text in options.items() if text or name == "members"),
+        "",
+    ]
 
 
 def _ours(value: type) -> bool:
     return value.__module__.partition(".")[0] == "fastattn"
 
 
+@functools.cache
 def _classes() -> set[type]:
     found = (value for _, module, chosen in pages() for _, value in public(module, **chosen))
     return {value for value in found if inspect.isclass(value)}
@@ -106,7 +114,7 @@ def commands() -> str:
 
     parts = []
     for name in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
-        run = CliRunner().invoke(app, [name, "--help"], prog_name="fastattn", env={"COLUMNS": "100"}, color=False)
+        run = CliRunner().invoke(app, [name, "--help"], prog_name="fastattn", env={"COLUMNS": "80"}, color=False)
         parts.append(f"## fastattn {name}\n\n```text\n{run.output.strip()}\n```\n")
     return "\n".join(parts)
 
@@ -141,6 +149,7 @@ def _rate(value: float, limit: str) -> str:
 
 
 def _time(seconds: float) -> str:
-    """Three digits, in a unit that suits."""
-    unit, name = next((u, n) for u, n in ((1.0, "s"), (1e-3, "ms"), (0.0, "µs")) if seconds >= u)
-    return f"{seconds / (unit or 1e-6):#.3g} {name}".replace(". ", " ")
+    """Three digits, in a unit that suits; the two stay on one line."""
+    units = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+    unit, name = next(((u, n) for u, n in units if seconds >= 0.9995 * u), (1e-9, "ns"))
+    return f"{seconds / unit:#.3g}\u00a0{name}".replace(".\u00a0", "\u00a0")

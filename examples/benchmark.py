@@ -1,4 +1,4 @@
-"""What runs: each instruction set of this machine on one product, beside NumPy. For figures to keep: python -m bench."""
+"""What runs: each instruction set of this machine on one product, beside NumPy. For figures to keep: fastattn bench."""
 
 import time
 
