@@ -101,7 +101,7 @@ def test_a_sound_build(fastattn, tmp_path):
     ("entry", "field", "case", "check"),
     [
         ("softmax_fwd", "out", "log_softmax", "forward"),
-        ("bias_grad", "dbias", "matmul, fused", "backward"),
+        ("layer_norm_bwd", "dweight", "layer_norm", "backward"),
     ],
 )
 def test_a_broken_kernel_is_named(break_kernel, tmp_path, entry, field, case, check):

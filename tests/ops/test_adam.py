@@ -231,6 +231,16 @@ def frozen():
 P, M, V = ([A(3), A(2, 2)] for _ in range(3))  # gradients, m and v
 S = {"step": 1, "lr": 0.1}
 ERRORS = [
+    (
+        lambda p: fa.adam_step(p, P, M, V, masters=[A(3), A(2, 2)], **S),
+        TypeError,
+        "masters are for bfloat16 and float16 params; these are float64, leave masters out",
+    ),
+    (
+        lambda p: fa.adam_step(*[[A(3, dtype=fa.bfloat16)] for _ in range(4)], **S),
+        TypeError,
+        "params[0] is bfloat16 and exp_avgs[0] is bfloat16; state is float32",
+    ),
     (lambda p: fa.adam_step(p, P, M, V, max_norm=-1.0, **S), ValueError, "max_norm is -1.000000; expected 0 or more"),
     (lambda p: fa.adam_step(p, P[:1], M, V, **S), ValueError, "params has 2 arrays and grads has 1"),
     (lambda p: fa.adam_step(p, P, M, V * 2, **S), ValueError, "params has 2 arrays and exp_avg_sqs has 4"),

@@ -24,7 +24,8 @@ def test_every_op_has_a_case():
     from fastattn import ops
 
     public = {name for name in ops.__all__ if not isinstance(getattr(ops, name), type)}
-    assert public == {case.op for case in OP_CASES}
+    # rope_cos_sin makes tables; the result of cast has another dtype than x: test_rope and test_cast have them.
+    assert public - {"rope_cos_sin", "cast"} == {case.op for case in OP_CASES}
     assert len({case.name for case in OP_CASES}) == len(OP_CASES)
 
 

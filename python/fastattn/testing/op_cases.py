@@ -271,14 +271,6 @@ OP_CASES: tuple[OpCase, ...] = (
         lambda dout, x, cos, sin: reference.rope(dout, cos, sin, inverse=True),
     ),
     OpCase(
-        "cast",
-        _normal,
-        lambda x: fa.cast(fa.cast(x, np.float64), x.dtype),
-        lambda x: x,
-        FLAT,
-        lambda dout, x: dout,
-    ),
-    OpCase(
         "cross_entropy",
         lambda d, rows, n: (d.normal(rows, n), d.ids(n, rows)),
         fa.cross_entropy,
