@@ -11,8 +11,8 @@
  * where it is not 0. norm, where not NULL, receives the 2-norm of all gradients times grad_scale; they are then scaled
  * on by min(1, max_norm / (norm + 1e-6)) as they are read, and nothing changes where norm is not finite.
  * Source: Kingma and Ba, "Adam" (2015), algorithm 1; Loshchilov and Hutter, "Decoupled Weight Decay" (2019), algorithm
- * 2; Reddi, Kale and Kumar, "On the Convergence of Adam" (2018), algorithm 2 (amsgrad); Pascanu, Mikolov and Bengio, "On
- * the difficulty of training recurrent neural networks" (2013), section 3.2 (the clipping).
+ * 2; Reddi, Kale and Kumar, "On the Convergence of Adam" (2018), algorithm 2 (amsgrad); Pascanu, Mikolov and Bengio,
+ * "On the difficulty of training recurrent neural networks" (2013), section 3.2 (the clipping).
  */
 #ifndef FASTATTN_OPS_ADAM_H
 #define FASTATTN_OPS_ADAM_H

@@ -3,8 +3,8 @@
  *   input (N, D)   weight (V, D)   bias (V) optional   target (N)   loss (N) or ()       N: any number of axes
  *
  * loss as in cross_entropy.h, of the logits input @ weight^T + bias, without class weights. Where dinput, dweight or
- * dbias are given they receive, in the same pass, the gradients of sum_i dloss_i loss_i, and where dloss is absent those
- * of the reduced loss (none: of the sum). Rows that are ignored are not read, and cost nothing.
+ * dbias are given they receive, in the same pass, the gradients of sum_i dloss_i loss_i, and where dloss is absent
+ * those of the reduced loss (none: of the sum). Rows that are ignored are not read, and cost nothing.
  *
  * The largest piece of logits is bounded (32 MB, or one row); nothing of size N x V is held.
  * dtypes: input, weight and bias of one floating dtype, loss, dloss and the gradients of its accumulator's; target i32

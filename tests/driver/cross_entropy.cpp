@@ -61,8 +61,8 @@ void cross_entropy_case(Test& t, int64_t n, int64_t classes, Layout layout, fa_r
       gradient.push_back(target[i] == ignore ? 0 : g * (total * soft - label(i, c)));
     }
   }
-  const fa_cross_entropy_bwd_params b = {logits,      target, weights,   lse,      dloss, dlogits,
-                                         fa_tensor{}, ignore, reduction, smoothing};
+  const fa_cross_entropy_bwd_params b = {logits,  target,      weights, lse,       dloss,
+                                         dlogits, fa_tensor{}, ignore,  reduction, smoothing};
   call_both(t, what + " bwd", table().cross_entropy_bwd, b, {dlogits.storage()});
   close(t, what + " bwd", dlogits, gradient, 64);
 }
@@ -89,8 +89,8 @@ void cross_entropy(Test& t) {
     target.fill([] { return 64; });
     target[2] = bad;
     expect_invalid(t, "bad class", table().cross_entropy_fwd,
-                   fa_cross_entropy_fwd_params{logits, target, {}, loss, lse, -100, FA_REDUCE_NONE, 0},
-                   loss.storage(), std::to_string(bad));
+                   fa_cross_entropy_fwd_params{logits, target, {}, loss, lse, -100, FA_REDUCE_NONE, 0}, loss.storage(),
+                   std::to_string(bad));
     expect_invalid(t, "bad class bwd", table().cross_entropy_bwd,
                    fa_cross_entropy_bwd_params{logits, target, {}, lse, loss, dlogits, {}, -100, FA_REDUCE_NONE, 0},
                    dlogits.storage(), std::to_string(bad));

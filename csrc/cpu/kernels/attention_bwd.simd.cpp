@@ -211,14 +211,15 @@ struct Backward {
       const V lse = V::load(w.lse + i), rest = V::load(w.lse_rest + i), delta = V::load(w.delta + i);
       T *s = w.s + i, *ds = w.ds + i;
       const KeyRange range = KeyRange::of<T>(band, t, i);
-      dropout.visit(w.keep + i, [&](auto keep) __attribute__((always_inline)) {
-        visit_scores<T>(
-            band, t, sight, w.mask, i, range, [&](int64_t j, auto show) __attribute__((always_inline)) {
-              const V weight = show.value(exp_score(show.score(V::load(s + j * M)) - lse - rest));
-              keep(weight, j).store(s + j * M);
-              show.value(weight * (keep(V::load(ds + j * M), j) - delta)).store(ds + j * M);
-            });
-      });
+      dropout.visit(
+          w.keep + i, [&](auto keep) __attribute__((always_inline)) {
+            visit_scores<T>(
+                band, t, sight, w.mask, i, range, [&](int64_t j, auto show) __attribute__((always_inline)) {
+                  const V weight = show.value(exp_score(show.score(V::load(s + j * M)) - lse - rest));
+                  keep(weight, j).store(s + j * M);
+                  show.value(weight * (keep(V::load(ds + j * M), j) - delta)).store(ds + j * M);
+                });
+          });
       // multiply_queries takes several keys at once, up to queries that see only some of them.
       auto clear = [&](int64_t first, int64_t end) __attribute__((always_inline)) {
         for (int64_t j = first; j < end; ++j) {

@@ -131,14 +131,15 @@ struct Forward {
       const V shrink = state.update(max(max(best[0], best[1]), max(best[2], best[3])));
       const V base = state.base();
       V sum = V::zero();
-      dropout.visit(w.keep + i, [&](auto keep) __attribute__((always_inline)) {
+      dropout.visit(
+          w.keep + i, [&](auto keep) __attribute__((always_inline)) {
 #pragma GCC unroll 4
-        for (int64_t j = range.first; j < range.end; ++j) {
-          const V e = exp_score(V::load(s + j * M) - base);
-          keep(e, j).store(s + j * M);
-          sum += e;
-        }
-      });
+            for (int64_t j = range.first; j < range.end; ++j) {
+              const V e = exp_score(V::load(s + j * M) - base);
+              keep(e, j).store(s + j * M);
+              sum += e;
+            }
+          });
       state.row_sum += sum;
       state.row_max.store(w.row_max + i);
       state.row_sum.store(w.row_sum + i);

@@ -267,7 +267,8 @@ inline void transpose_out(const compute_t<S>* from, int64_t m, int64_t n, S* to,
   }
 }
 
-// --- arguments --------------------------------------------------------------------------------------------------------
+// --- arguments
+// --------------------------------------------------------------------------------------------------------
 template <class T>
 FASTATTN_INLINE T* at(const fa_tensor& t, int64_t batch, int64_t head) {
   return data<T>(t) + batch * t.strides[0] + head * t.strides[1];

@@ -64,8 +64,7 @@ fa_status cross_entropy_fwd(const fa_cross_entropy_fwd_params& p, fa_launch& lau
     if (count < 0) return FA_INVALID;
 
     const Labels<T> labels(p.target, read_weight<T>(p.weight, launch.workspace), C, p.ignore_index, p.label_smoothing);
-    A* losses =
-        none ? data<A>(p.loss) : reinterpret_cast<A*>(static_cast<char*>(launch.workspace) + weights);
+    A* losses = none ? data<A>(p.loss) : reinterpret_cast<A*>(static_cast<char*>(launch.workspace) + weights);
     for_rows(launch, N, C, [&](int64_t r) {
       const T* row = data<T>(p.logits) + row_offset(p.logits, 1, r);
       const int64_t stride = p.logits.strides[p.logits.ndim - 1];

@@ -63,7 +63,7 @@ template <class T>
 struct RowLabel {
   using A = compute_t<T>;
   using V = Vec<A>;
-  int64_t id;       // -1: probabilities
+  int64_t id;  // -1: probabilities
   A at_id;
   const T* y;       // probabilities or nullptr
   const A* weight;  // or nullptr

@@ -20,8 +20,8 @@
 #include "cpu/thread_pool.h"
 #include "ops/fastattn.h"
 
-// The kernels of this instruction set; one may be made of others. A variant finds what it has no kernel of its own for in
-// the set below.
+// The kernels of this instruction set; one may be made of others. A variant finds what it has no kernel of its own for
+// in the set below.
 #define FA_DECLARE(op) fa_status op(const fa_##op##_params&, fa_launch&);
 #if defined(FASTATTN_ISA_BELOW)
 namespace fastattn::cpu::FASTATTN_ISA_BELOW {
@@ -30,7 +30,7 @@ FA_OPS(FA_DECLARE)
 namespace fastattn::cpu::FASTATTN_ISA {
 using namespace FASTATTN_ISA_BELOW;
 FA_DECLARE(matmul)
-}
+}  // namespace fastattn::cpu::FASTATTN_ISA
 #else
 namespace fastattn::cpu::FASTATTN_ISA {
 FA_OPS(FA_DECLARE)

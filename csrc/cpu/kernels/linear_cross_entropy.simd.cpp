@@ -5,15 +5,16 @@
 //                     row by row, in its cache: loss, lse, and in place dlogits = f (exp(logits - lse) - q)
 //                     dx = dlogits weight   (R, D);   dweight += dlogits^T x   (V, D);   dbias += 1^T dlogits   (V)
 //
-// dx is made a block of the vocabulary at a time: dlogits, which are larger than L2, are then read once, and not once for
-// every few columns of dx. Three products of 2 N V D flops, as many as without chunks: rows are cut, not the vocabulary, since a piece of the
-// vocabulary would have to be multiplied again once lse is known. weight and dweight then pass by once a chunk: 16 bytes
-// of traffic for 6 R flops, which is hidden from about 50 rows on. R is what kChunkBytes holds, so the chunks, and with
-// them the order of every sum, follow from the shapes and from how many rows count.
+// dx is made a block of the vocabulary at a time: dlogits, which are larger than L2, are then read once, and not once
+// for every few columns of dx. Three products of 2 N V D flops, as many as without chunks: rows are cut, not the
+// vocabulary, since a piece of the vocabulary would have to be multiplied again once lse is known. weight and dweight
+// then pass by once a chunk: 16 bytes of traffic for 6 R flops, which is hidden from about 50 rows on. R is what
+// kChunkBytes holds, so the chunks, and with them the order of every sum, follow from the shapes and from how many rows
+// count.
 //
 // Rows that are ignored are left out: the others are gathered. The products are the matmul kernel's, bits and all. Of
-// 16-bit arrays logits and gradients are in f32, and dlogits, which the products read in 16 bits, get the factor 1 / N of
-// a mean only afterwards: f16 would lose it to underflow.
+// 16-bit arrays logits and gradients are in f32, and dlogits, which the products read in 16 bits, get the factor 1 / N
+// of a mean only afterwards: f16 would lose it to underflow.
 //
 // Source: Hsu et al., "Liger kernel: efficient Triton kernels for LLM training" (2024), section 3.2.
 #include "cross_entropy_row.h"
@@ -26,10 +27,10 @@ constexpr int64_t kChunkBytes = int64_t(32) << 20;
 constexpr int64_t kItemElements = 16384;
 
 template <class T>
-inline constexpr int32_t kDtype = sizeof(T) == 8             ? FA_F64
-                                  : sizeof(T) == 4           ? FA_F32
+inline constexpr int32_t kDtype = sizeof(T) == 8            ? FA_F64
+                                  : sizeof(T) == 4          ? FA_F32
                                   : std::is_same_v<T, bf16> ? FA_BF16
-                                                             : FA_F16;
+                                                            : FA_F16;
 
 template <class T>
 FASTATTN_INLINE fa_tensor matrix(T* data, int64_t rows, int64_t columns) {
@@ -54,9 +55,8 @@ FASTATTN_INLINE fa_tensor columns(fa_tensor t, int64_t begin, int64_t n) {
 // f(begin, end) for runs of n elements.
 template <class F>
 FASTATTN_INLINE void for_runs(const fa_launch& launch, int64_t n, F&& f) {
-  parallel_for(launch, ceil_div(n, kItemElements), [&](int64_t item, int) {
-    f(item * kItemElements, min_of(n, (item + 1) * kItemElements));
-  });
+  parallel_for(launch, ceil_div(n, kItemElements),
+               [&](int64_t item, int) { f(item * kItemElements, min_of(n, (item + 1) * kItemElements)); });
 }
 // to = factor * from, contiguous; they may be one array.
 template <class A, class S>

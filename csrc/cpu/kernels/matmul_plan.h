@@ -67,8 +67,8 @@ FASTATTN_INLINE Problem<S> make_problem(const fa_matmul_params& p) {
   q.preact_m = q.preact != nullptr ? p.preact.strides[m_axis] : 0;
   q.activation = p.activation;
   q.accumulate = p.accumulate != 0;
-  const bool bare = !kIsHalf<S> && q.bias == nullptr && q.residual == nullptr && q.preact == nullptr &&
-                    p.activation == FA_ACT_NONE;
+  const bool bare =
+      !kIsHalf<S> && q.bias == nullptr && q.residual == nullptr && q.preact == nullptr && p.activation == FA_ACT_NONE;
   q.plain = bare && !q.accumulate;
   q.sums = bare && q.accumulate;
   q.batch = 1;

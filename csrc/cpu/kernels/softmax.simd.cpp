@@ -67,7 +67,8 @@ struct Logits {
 
 // --- along ---------------------------------------------------------------------------------------------------------
 
-// What is subtracted before exp: the maximum, or 0 for one of -inf. logsumexp of a row with inf is inf, which needs 0 too.
+// What is subtracted before exp: the maximum, or 0 for one of -inf. logsumexp of a row with inf is inf, which needs 0
+// too.
 template <class A>
 FASTATTN_INLINE A shift_of(A m, fa_softmax_form form) {
   return form == FA_LOGSUMEXP && m == kInf<A> ? A(0) : finite_max(m);
@@ -420,9 +421,9 @@ fa_status softmax_fwd(const fa_softmax_fwd_params& p, fa_launch& launch) {
     const double written = p.form == FA_LOGSUMEXP ? static_cast<double>(plan.num_rows) : n;
     const bool buffered = plan.route == Route::kGathered || (plan.route == Route::kAlong && kIsHalf<T>);
     const size_t buffers = buffered ? static_cast<size_t>(num_threads()) : 0;
-    describe<"softmax_fwd", T>(
-        launch,
-        {.workspace = buffers * buffer_elements<A>(plan.C) * sizeof(A), .flops = 5 * n, .bytes = sizeof(T) * (n + written)});
+    describe<"softmax_fwd", T>(launch, {.workspace = buffers * buffer_elements<A>(plan.C) * sizeof(A),
+                                        .flops = 5 * n,
+                                        .bytes = sizeof(T) * (n + written)});
     if (launch.query) return FA_OK;
     if (p.form == FA_LOGSUMEXP && plan.C == 0) {
       StridedCursor<3> cursor(plan.rows, 0);
