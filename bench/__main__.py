@@ -1,4 +1,8 @@
-from .run import main
+"""`fastattn bench`, with the cases of this folder."""
 
-if __name__ == "__main__":
-    main()
+import sys
+
+from fastattn.cli import bench, main
+
+bench.PACKAGE = __package__
+sys.exit(main(["bench", *sys.argv[1:]]))

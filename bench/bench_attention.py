@@ -20,8 +20,8 @@ FORWARD = [
     ((4, 12, 512, 64), False, False),
     ((1, 12, 1024, 64), True, True),
     ((1, 12, 1024, 64), False, True),
-    ((1, 8, 4096, 64), True, True),
-    ((1, 8, 4096, 64), False, True),
+    ((1, 8, 4096, 64), True, False),
+    ((1, 8, 4096, 64), False, False),
     ((1, 32, 2048, 128), True, False),
     ((1, 32, 2048, 128), False, False),
 ]

@@ -69,7 +69,6 @@ def cases(tiny: bool = False) -> Iterator[Case]:
             },
             reference=_gradients,
             bytes=4.0 * 3 * rows * classes,  # the logits twice, their gradient once
-            quick=quick,
         )
 
 

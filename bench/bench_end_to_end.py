@@ -1,5 +1,5 @@
-"""One training step of a GPT: forward, loss, backward, clipping by norm, AdamW. The logits are what is checked; the
-gradients of the model are the tests' business."""
+"""One training step of a GPT (forward, loss, backward, clipping by norm, AdamW), and its decoding, a token at a time. The
+logits are what is checked; the gradients of the model are the tests' business."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 
 import fastattn as fa
 
+from .bench_activation import gelu
 from .bench_attention import causal_attention
-from .bench_gelu import gelu
 from .bench_layer_norm import EPS, layer_norm
 from .harness import Arrays, Call, Case, normal, with_pytest
 from .parameters import Shapes, count, cut, gpt_shapes
@@ -37,6 +37,14 @@ SIZES = [
     Size("GPT-2 124M, B 4 T 256", 768, 12, 12, 50257, 4, 256, False),
 ]
 TINY = Size("tiny", 8, 2, 2, 11, 2, 6, True)
+# Decoding: of `length` tokens, all but the last NEW are in the cache.
+NEW = 16
+DECODED = [
+    Size("characters 4 x 128, B 1 T 128", 128, 4, 4, 65, 1, 128, True),
+    Size("characters 4 x 128, B 16 T 128", 128, 4, 4, 65, 16, 128, False),
+    Size("GPT-2 124M, B 1 T 256", 768, 12, 12, 50257, 1, 256, False),
+]
+DECODED_TINY = Size("tiny", 8, 2, 2, 11, 2, NEW + 4, True)
 
 
 # The model, once, over the functions of a library ---------------------------------------------------------------------
@@ -83,13 +91,36 @@ class OfTorch:
         return torch.nn.functional.gelu(x, approximate="tanh")
 
 
-def gpt_logits(library: Any, params: list[Any], ids: Any, heads: int) -> Any:
-    """(B, T) ids to (B, T, V) logits; `params` in the order of gpt_shapes."""
+class OfTorchWithCache(OfTorch):
+    """Keys and values of each block in buffers; `start` is the position of the tokens that come next."""
+
+    def __init__(self, size: Size) -> None:
+        import torch
+
+        shape = size.batch, size.heads, size.length, size.width // size.heads
+        self.buffers = [(torch.empty(shape), torch.empty(shape)) for _ in range(size.blocks)]
+        self.start = self.block = 0
+
+    def attention(self, q: Any, k: Any, v: Any) -> Any:  # type: ignore[override]
+        import torch
+
+        keys, values = self.buffers[self.block % len(self.buffers)]
+        self.block += 1
+        end = self.start + q.shape[2]
+        keys[:, :, self.start : end], values[:, :, self.start : end] = k, v
+        causal = q.shape[2] > 1
+        return torch.nn.functional.scaled_dot_product_attention(
+            q, keys[:, :, :end], values[:, :, :end], is_causal=causal
+        )
+
+
+def gpt_logits(library: Any, params: list[Any], ids: Any, heads: int, start: int = 0) -> Any:
+    """(B, T) ids, the first at position `start`, to (B, T, V) logits; `params` in the order of gpt_shapes."""
     take = iter(params).__next__
     table, positions = take(), take()
     batch, length = ids.shape
     width = table.shape[1]
-    x = table[ids] + positions[:length]
+    x = table[ids] + positions[start : start + length]
     for _ in range((len(params) - 4) // 12):
         h = library.layer_norm(x, take(), take())
         qkv = library.dense(h, take(), take()).reshape(batch, length, 3, heads, width // heads)
@@ -105,8 +136,7 @@ def gpt_logits(library: Any, params: list[Any], ids: Any, heads: int) -> Any:
 # The steps -----------------------------------------------------------------------------------------------------------
 
 
-def ours(size: Size, shapes: Shapes, inputs: Arrays) -> Call:
-    flat, ids = inputs
+def our_model(size: Size, shapes: Shapes, flat: Any) -> Any:
     config = fa.models.GPTConfig(
         vocab_size=size.tokens,
         n_positions=size.length,
@@ -119,6 +149,12 @@ def ours(size: Size, shapes: Shapes, inputs: Arrays) -> Call:
     )
     model = fa.models.GPT(config)
     model.load_state_dict(dict(zip(shapes, map(fa.Tensor, cut(flat, shapes)), strict=True)))
+    return model
+
+
+def ours(size: Size, shapes: Shapes, inputs: Arrays) -> Call:
+    flat, ids = inputs
+    model = our_model(size, shapes, flat)
     optimizer = fa.optim.AdamW(model.parameters(), lr=LR, weight_decay=DECAY)
     ids = fa.Tensor(ids)
 
@@ -155,27 +191,33 @@ def torchs(size: Size, shapes: Shapes, inputs: Arrays) -> Call:
     return call
 
 
+def make_inputs(size: Size, shapes: Shapes, rng: np.random.Generator) -> Arrays:
+    parts = []
+    for name, shape in shapes.items():
+        part = normal(rng, math.prod(shape))
+        # Scales at which every layer matters to the logits.
+        parts.append(part * np.float32(0.1) + 1 if "ln" in name else part * np.float32(shape[0] ** -0.5))
+    return np.concatenate(parts), rng.integers(0, size.tokens, (size.batch, size.length))
+
+
+def weights_of_products(shapes: Shapes) -> int:
+    """Weights that a token is multiplied with."""
+    return sum(math.prod(s) for name, s in shapes.items() if len(s) == 2 and name != "wpe.weight")
+
+
 def step(size: Size) -> Case:
     shapes = gpt_shapes(size.width, size.blocks, size.tokens, size.length)
-
-    def make(rng: np.random.Generator) -> Arrays:
-        parts = []
-        for name, shape in shapes.items():
-            part = normal(rng, math.prod(shape))
-            # Scales at which every layer matters to the logits.
-            parts.append(part * np.float32(0.1) + 1 if "ln" in name else part * np.float32(shape[0] ** -0.5))
-        return np.concatenate(parts), rng.integers(0, size.tokens, (size.batch, size.length))
 
     def reference(flat: Any, ids: Any) -> Any:
         return gpt_logits(OfNumpy, cut(flat, shapes), ids[:1], size.heads)[:, -16:]
 
     # A multiply and an add for each weight of a product and token, and for the scores; the backward has twice as many.
-    weights = sum(math.prod(s) for name, s in shapes.items() if len(s) == 2 and name != "wpe.weight")
+    weights = weights_of_products(shapes)
     scores = size.blocks * size.width * (size.length + 1)
     return Case(
         op="end_to_end",
         name=f"float32 training step, {size.name}",
-        make=make,
+        make=lambda rng: make_inputs(size, shapes, rng),
         contestants={
             "fastattn": lambda inputs: ours(size, shapes, inputs),
             "torch": lambda inputs: torchs(size, shapes, inputs),
@@ -189,9 +231,75 @@ def step(size: Size) -> Case:
     )
 
 
+# Decoding ------------------------------------------------------------------------------------------------------------
+
+
+def ours_decoding(size: Size, shapes: Shapes, inputs: Arrays) -> Call:
+    flat, ids = inputs
+    model = our_model(size, shapes, flat).eval()
+    cache = model.new_cache(size.length)
+    first = size.length - NEW
+    with fa.no_grad():
+        model(ids[:, :first], cache=cache)
+    tokens = [fa.Tensor(ids[:, i : i + 1].copy()) for i in range(first, size.length)]
+
+    def call() -> Any:
+        for layer in cache:
+            layer.truncate(first)
+        with fa.no_grad():
+            return [model(token, cache=cache) for token in tokens]
+
+    return call
+
+
+def torchs_decoding(size: Size, shapes: Shapes, inputs: Arrays) -> Call:
+    import torch
+
+    flat, ids = inputs
+    params = [torch.from_numpy(p) for p in cut(flat, shapes)]
+    library, first = OfTorchWithCache(size), size.length - NEW
+    with torch.no_grad():
+        gpt_logits(library, params, torch.from_numpy(ids[:, :first].copy()), size.heads)
+    tokens = [torch.from_numpy(ids[:, i : i + 1].copy()) for i in range(first, size.length)]
+
+    def call() -> Any:
+        found = []
+        with torch.no_grad():
+            for library.start, token in enumerate(tokens, first):
+                found.append(gpt_logits(library, params, token, size.heads, library.start))
+        return found
+
+    return call
+
+
+def decoding(size: Size) -> Case:
+    """The last NEW tokens, which are given, one after the other: every step is a forward of one token a row."""
+    shapes = gpt_shapes(size.width, size.blocks, size.tokens, size.length)
+    weights = weights_of_products(shapes)
+    held = size.batch * size.blocks * size.width * (size.length - NEW / 2)  # keys, and as many values
+
+    return Case(
+        op="end_to_end",
+        name=f"float32 decoding {NEW} tokens, {size.name}",
+        make=lambda rng: make_inputs(size, shapes, rng),
+        contestants={
+            "fastattn": lambda inputs: ours_decoding(size, shapes, inputs),
+            "torch": lambda inputs: torchs_decoding(size, shapes, inputs),
+        },
+        reference=lambda flat, ids: gpt_logits(OfNumpy, cut(flat, shapes), ids[:1], size.heads)[:, -NEW:],
+        pick=lambda *logits: (np.concatenate([x[:1] for x in logits], 1),),
+        flops=NEW * (2.0 * size.batch * weights + 4.0 * held),
+        bytes=NEW * 4.0 * (weights + 2 * held),  # a step reads the weights, the keys and the values
+        traffic="read",
+        quick=size.quick,
+    )
+
+
 def cases(tiny: bool = False) -> Iterator[Case]:
     for size in [TINY] if tiny else SIZES:
         yield step(size)
+    for size in [DECODED_TINY] if tiny else DECODED:
+        yield decoding(size)
 
 
 def test_end_to_end(benchmark: Any, case: Case, contestant: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 import fastattn as fa
 
-from .bench_gelu import erf
+from .bench_activation import erf
 from .harness import Case, normal, on_arrays, on_torch, with_pytest
 
 # size, whether in --quick

@@ -17,11 +17,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import ml_dtypes
 import numpy as np
 
+from fastattn import _ceilings
 from fastattn.testing.tolerance import widen
-
-from . import ceilings
 
 PAUSE = 0.035  # seconds at a switch
 SHORTEST = 50e-6  # calls shorter than this many seconds are timed in batches
@@ -46,7 +46,7 @@ class Case:
     dtype: str = "float32"
     flops: float = 0.0
     bytes: float = 0.0  # compulsory traffic: every input read once, every output written once
-    traffic: str = "copy"  # what the bytes are compared with (ceilings.TRAFFIC)
+    traffic: str = "copy"  # what the bytes are compared with (fastattn._ceilings.TRAFFIC)
     quick: bool = False  # part of --quick
     strong: bool = True  # whether tuned peers in processes of their own are worth their start
 
@@ -64,24 +64,54 @@ def as_arrays(result: Any) -> tuple[np.ndarray, ...]:
     return tuple(np.asarray(r.detach().numpy() if hasattr(r, "detach") else r) for r in results if r is not None)
 
 
-def check(case: Case, who: str, inputs: Arrays, result: Any) -> None:
-    """Raises AssertionError unless |result - exact| <= 2 * |naive - exact| + 4 * eps * max|exact|, where `naive` is the
-    reference in the case's own dtype. Peers get 8 times that: they need only be doing the same thing."""
-    got = as_arrays(case.pick(*as_arrays(result)))
-    exact = as_arrays(case.reference(*map(widen, inputs)))
-    naive = as_arrays(case.reference(*inputs))
-    assert len(got) == len(exact), f"{case.key}: {who} gave {len(got)} results, not {len(exact)}"
-    slack = 1 if who == "fastattn" else 8
-    for i, (ours, want, plain) in enumerate(zip(got, exact, naive, strict=True)):
-        assert ours.shape == want.shape, f"{case.key}: {who}'s result {i} is {ours.shape}, not {want.shape}"
-        if want.size == 0:
-            continue
-        eps = np.finfo(case.dtype).eps
-        allowed = 2 * np.abs(plain - want).max() + 4 * eps * np.abs(want).max()
-        error = np.abs(ours - want).max()
-        assert error <= slack * allowed, (
-            f"{case.key}: {who}'s result {i} is wrong by {error:.3g}, allowed {allowed:.3g}"
-        )
+class Answer:
+    """What a case's result should be for some inputs, in twice the precision and by the reference in its own dtype."""
+
+    def __init__(self, case: Case, inputs: Arrays) -> None:
+        self.case = case
+        self.exact = as_arrays(case.reference(*map(widen, inputs)))
+        self.naive = as_arrays(case.reference(*inputs))
+
+    def check(self, who: str, result: Any) -> None:
+        """Raises AssertionError unless |result - exact| <= 2 * |naive - exact| + 4 * eps * max|exact|. Peers get 8 times
+        that: they need only be doing the same thing."""
+        key = self.case.key
+        got = as_arrays(self.case.pick(*as_arrays(result)))
+        assert len(got) == len(self.exact), f"{key}: {who} gave {len(got)} results, not {len(self.exact)}"
+        slack = 1 if who == "fastattn" else 8
+        for i, (ours, want, plain) in enumerate(zip(got, self.exact, self.naive, strict=True)):
+            assert ours.shape == want.shape, f"{key}: {who}'s result {i} is {ours.shape}, not {want.shape}"
+            if want.size == 0:
+                continue
+            eps = float(ml_dtypes.finfo(self.case.dtype).eps)  # NumPy's has no bfloat16
+            allowed = 2 * np.abs(plain - want).max() + 4 * eps * np.abs(want).max()
+            error = np.abs(ours - want).max()
+            assert error <= slack * allowed, f"{key}: {who}'s result {i} is wrong by {error:.3g}, allowed {allowed:.3g}"
+
+
+class Round:
+    """The inputs of one round of a case. The contestants of one process share them, and the answer, which takes longer
+    than most of them: none writes to what another reads."""
+
+    def __init__(self, case: Case, seed: Sequence[int]) -> None:
+        self.case, self.seed = case, tuple(seed)
+        self.inputs = case.make(np.random.default_rng(self.seed))
+        self._answer: Answer | None = None
+
+    def check(self, who: str, result: Any) -> None:
+        self._answer = self._answer or Answer(self.case, self.inputs)
+        self._answer.check(who, result)
+
+
+_round: Round | None = None
+
+
+def round_of(case: Case, seed: Sequence[int]) -> Round:
+    """The round of that seed: the last one, or a new one."""
+    global _round
+    if _round is None or _round.case is not case or _round.seed != tuple(seed):
+        _round = Round(case, seed)
+    return _round
 
 
 # Contestants ---------------------------------------------------------------------------------------------------------
@@ -115,14 +145,21 @@ class Local:
         return self.name in case.contestants
 
     def prepare(self, case: Case, seed: Sequence[int], *, checked: bool) -> None:
-        inputs = case.make(np.random.default_rng(seed))
-        self._call = case.contestants[self.name](inputs)
+        here = round_of(case, seed)
+        self._call = case.contestants[self.name](here.inputs)
         if checked:
-            check(case, self.name, inputs, self._call())
+            here.check(self.name, self._call())
 
     def time(self, seconds: float) -> list[float]:
         assert self._call is not None
         return time_calls(self._call, seconds)
+
+    def explain(self) -> float:
+        """FLOPs of the kernels of fastattn that a call runs."""
+        import fastattn as fa
+
+        assert self._call is not None
+        return sum(e.flops for e in fa.explain(self._call))
 
     def done(self) -> None:
         self._call = None
@@ -161,7 +198,13 @@ class Timing:
     """One contestant's figures of one case."""
 
     times: list[float] = field(default_factory=list)
+    rounds: list[tuple[float, float]] = field(default_factory=list)  # median and best of each
     kernel: str = ""
+
+    def add(self, times: list[float]) -> None:
+        """Takes the calls of a round."""
+        self.times += times
+        self.rounds.append((float(np.median(times)), min(times)))
 
     @property
     def median(self) -> float:
@@ -186,12 +229,21 @@ class Outcome:
     peaks: list[float]  # FLOP/s, one a round
     bandwidths: list[float]  # bytes/s, likewise
     timings: dict[str, Timing]
+    arithmetic: float = 0.0  # FLOPs: the case's, or where it is held against memory alone, those of our kernels
 
     def seconds_at(self, pick: Callable[[list[float]], Any]) -> tuple[float, float]:
         """Seconds for the arithmetic and for the traffic, at the median, or the best (max), of the limits."""
         compute = self.case.flops / float(pick(self.peaks)) if self.case.flops else 0.0
         memory = self.case.bytes / float(pick(self.bandwidths)) if self.case.bytes else 0.0
         return compute, memory
+
+    @property
+    def ideals(self) -> list[float]:
+        """`ideal`, by the limits of each round."""
+        n = max(len(self.peaks), len(self.bandwidths))
+        compute = [self.case.flops / p for p in self.peaks] or [0.0] * n
+        memory = [self.case.bytes / b for b in self.bandwidths] or [0.0] * n
+        return [max(pair) for pair in zip(compute, memory, strict=True)]
 
     @property
     def compute_bound(self) -> bool:
@@ -220,20 +272,17 @@ class Limits:
     """The limits beside a case: one sample a round."""
 
     def __init__(self, case: Case, isa: str, threads: int) -> None:
-        self.case, self.vector, self.threads = case, ceilings.VECTORS[isa], threads
+        self.case, self.isa, self.threads = case, isa, threads
         self.peaks: list[float] = []
         self.bandwidths: list[float] = []
 
     def sample(self) -> None:
         case = self.case
         if case.flops:
-            self.peaks.append(best_burst(lambda s: ceilings.flops(self.vector, case.dtype, self.threads, s)))
+            self.peaks.append(best_burst(lambda s: _ceilings.peak(self.isa, case.dtype, self.threads, s)))
         if case.bytes:
-            # The better of both kinds of store: which of them wins depends on the size.
-            kinds = ("copy", "stream") if case.traffic == "copy" else (case.traffic,)
-            size = min(int(case.bytes), 512 << 20)  # larger is DRAM all the same
             self.bandwidths.append(
-                max(best_burst(lambda s, k=kind: ceilings.bandwidth(k, size, self.threads, s)) for kind in kinds),
+                best_burst(lambda s: _ceilings.best_bandwidth(case.traffic, int(case.bytes), self.threads, s))
             )
 
 
@@ -244,15 +293,18 @@ def measure(case: Case, contestants: Sequence[Contestant], rounds: int, seconds:
     taking = [c for c in contestants if c.takes(case)]
     limits = Limits(case, fa.build_info()["isa"], fa.get_num_threads())
     timings = {c.name: Timing() for c in taking}
+    arithmetic = 0.0
     for r in range(rounds):
         limits.sample()
         for c in taking[r % len(taking) :] + taking[: r % len(taking)]:  # nobody is always the first
             c.prepare(case, (seed, r), checked=r == 0)
-            timings[c.name].times += c.time(seconds)
+            timings[c.name].add(c.time(seconds))
             if c.name == "fastattn":
                 timings[c.name].kernel = fa.last_kernel()
+                if isinstance(c, Local) and not case.flops:
+                    arithmetic = c.explain()
             c.done()
-    return Outcome(case, limits.peaks, limits.bandwidths, timings)
+    return Outcome(case, limits.peaks, limits.bandwidths, timings, case.flops or arithmetic)
 
 
 # pytest-benchmark ----------------------------------------------------------------------------------------------------
@@ -264,7 +316,7 @@ def with_pytest(benchmark: Any, case: Case, name: str) -> None:
 
     inputs = case.make(np.random.default_rng())
     call = case.contestants[name](inputs)
-    check(case, name, inputs, call())
+    Answer(case, inputs).check(name, call())
     limits = Limits(case, fa.build_info()["isa"], fa.get_num_threads())
     limits.sample()
     time.sleep(PAUSE)

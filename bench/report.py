@@ -1,4 +1,4 @@
-"""What a run leaves: a table to read, a JSON file to keep, and what has become slower since an older one."""
+"""What a run leaves: a table to read, and a JSON file to keep."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 from .harness import Outcome
 
 VERSION = 1  # of the JSON
-WORTH_SAYING = 0.10  # a change below this fraction is not reported
 
 Json = dict[str, Any]
 
@@ -98,18 +97,23 @@ def record(environment: Json, limits: dict[str, float], outcomes: Sequence[Outco
             {
                 "op": o.case.op,
                 "case": o.case.name,
+                "dtype": o.case.dtype,
                 "flops": o.case.flops,
+                "arithmetic": o.arithmetic,
                 "bytes": o.case.bytes,
                 "peaks": o.peaks,
                 "bandwidths": o.bandwidths,
                 "traffic": o.case.traffic,
+                "compute_bound": o.compute_bound,
                 "ideal": o.ideal,
+                "ideals": o.ideals,
                 "results": {
                     name: {
                         "median": t.median,
                         "best": t.best,
                         "spread": t.spread,
                         "calls": len(t.times),
+                        "rounds": t.rounds,
                         "of_limit": o.of_limit(t),
                         "of_limit_best": o.of_limit_best(t),
                         "kernel": t.kernel,
@@ -124,7 +128,7 @@ def record(environment: Json, limits: dict[str, float], outcomes: Sequence[Outco
 
 def file_name(environment: Json) -> str:
     stamp = environment["date"][:19].replace(":", "").replace("-", "")
-    return f"{stamp}-{environment['isa']}-{environment['threads']}.json"
+    return f"bench-{stamp}-{environment['isa']}-{environment['threads']}.json"
 
 
 def write(record: Json, path: Path) -> None:
@@ -138,22 +142,3 @@ def read(path: Path) -> Json:
         msg = f"bench: {path} is a record of version {record.get('version')}; expected {VERSION}"
         raise ValueError(msg)
     return record
-
-
-def comparison(older: Json, newer: Json) -> str:
-    """What has become slower, or faster, beyond the noise. Fractions of the limits are compared, so that a slower hour of
-    the machine does not count; the noise is both runs' spread."""
-    before = {(c["op"], c["case"]): c["results"].get("fastattn") for c in older["cases"]}
-    slower, faster = [], []
-    for case in newer["cases"]:
-        now, then = case["results"].get("fastattn"), before.get((case["op"], case["case"]))
-        if not now or not then:
-            continue
-        change = then["of_limit"] / now["of_limit"] - 1  # of the time, at the same limit
-        noise = max(WORTH_SAYING, now["spread"] + then["spread"])
-        if abs(change) > noise:
-            text = f"  {case['op']}: {case['case']}: {change:+.0%} time (noise {noise:.0%})"
-            (slower if change > 0 else faster).append(text)
-    return "\n".join(
-        [f"\nsince {older['environment']['date']}:", *(slower or ["  nothing is slower"]), *faster],
-    )

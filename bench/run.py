@@ -1,81 +1,69 @@
-"""python -m bench: times fastattn beside its peers, prints a table for each op, keeps a record."""
+"""Times fastattn beside its peers, prints a table for each op, keeps a record and a page, says what became slower."""
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
 from pathlib import Path
 
-RESULTS = Path(__file__).with_name("results")
+import fastattn as fa
+from fastattn import _ceilings
+from fastattn.cli import UsageError
+
+from . import compare, harness, page, report, suites, worker
+from .harness import Case
+
+PEERS = ("numpy", "torch")
+ROUNDS, SECONDS = 7, 0.2  # turns of every contestant in a case, and seconds of calls in a turn
+QUICK_ROUNDS, QUICK_SECONDS = 3, 0.05
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--op", action="append", help="only this op; may be repeated (see --list)")
-    parser.add_argument("--case", default="", help="only cases whose name contains this")
-    parser.add_argument("--quick", action="store_true", help="a few cases of each op, and fewer rounds")
-    parser.add_argument("--rounds", type=int, help="turns of every contestant in a case (default 7, with --quick 3)")
-    parser.add_argument("--seconds", type=float, default=0.2, help="of calls in a turn")
-    parser.add_argument("--threads", type=int, help="for everybody (default: fastattn's)")
-    parser.add_argument("--peers", default="numpy,torch", help="which of the installed ones take part; may be empty")
-    parser.add_argument("--stock", action="store_true", help="no tuned peers in processes of their own")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep the record (default: bench/results)")
-    parser.add_argument("--compare", type=Path, metavar="FILE", help="an older record: what has become slower since")
-    parser.add_argument("--list", action="store_true", help="only list the cases")
-    return parser.parse_args()
+class SlowerError(RuntimeError):
+    """Something is slower than in the record that the run is compared with."""
 
 
-def _set_threads(threads: int | None) -> None:
-    """OpenBLAS and OpenMP read the environment as they are loaded, which `import numpy` does."""
-    if threads is None:
+def run(
+    *,
+    op: list[str],
+    case: str,
+    quick: bool,
+    rounds: int | None,
+    seconds: float | None,
+    peers: str,
+    stock: bool,
+    json: Path | None,
+    html: Path | None,
+    against: Path | None,
+    only_list: bool,
+) -> None:
+    """One run; the arguments are the flags of `fastattn bench`.
+
+    Raises:
+        SlowerError: a case is slower than in the record `against`.
+    """
+    cases = _chosen(op, case, quick)
+    if only_list:
+        print("\n".join(c.key for c in cases))
         return
-    for name in ("FASTATTN_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(threads)
-
-
-def main() -> None:
-    arguments = _arguments()
-    _set_threads(arguments.threads)
-
-    import fastattn as fa
-
-    from . import ceilings, harness, report, suites, worker
-
-    ops = arguments.op or list(suites.OPS)
-    if unknown := set(ops) - set(suites.OPS):
-        sys.exit(f"bench: no suite of {', '.join(sorted(unknown))}; there are {', '.join(suites.OPS)}")
-    cases = [
-        case
-        for op in ops
-        for case in suites.cases_of(op)
-        if arguments.case in case.name and (case.quick or not arguments.quick)
-    ]
-    if arguments.list:
-        print("\n".join(case.key for case in cases))
-        return
-    older = report.read(arguments.compare) if arguments.compare else None
-
+    older = report.read(against) if against else None
     threads = fa.get_num_threads()
-    peers = [p for p in arguments.peers.split(",") if p and worker.installed(p)]
-    worker.set_peer_threads(threads)
-    contestants: list[harness.Contestant] = [harness.Local(name) for name in ("fastattn", *peers)]
-    workers = [] if arguments.stock else [worker.Worker(p, threads) for p in peers if worker.tuned_environment(p)]
-    contestants += workers
-
-    environment = report.environment(["fastattn", *(c.name for c in contestants[1:])])
+    contestants, workers = _contestants(peers, stock, threads)
+    environment = report.environment([c.name for c in contestants])
     print(report.environment_text(environment))
-    limits = ceilings.survey(threads)
+    other = compare.other_machine(older, {"environment": environment}) if older else ""
+    if other:
+        print(f"\n{against} will not be compared with: {other}")
+    limits = _ceilings.survey(threads)
     print(report.limits_text(limits, threads), flush=True)
 
-    rounds = arguments.rounds or (3 if arguments.quick else 7)
+    rounds = rounds or (QUICK_ROUNDS if quick else ROUNDS)
+    seconds = seconds or (QUICK_SECONDS if quick else SECONDS)
     outcomes: list[harness.Outcome] = []
     seed = int.from_bytes(os.urandom(4), "little")
     try:
-        for op in dict.fromkeys(case.op for case in cases):
-            print(report.heading(op))
-            for case in (c for c in cases if c.op == op):
-                outcomes.append(harness.measure(case, contestants, rounds, arguments.seconds, seed))
+        for name in dict.fromkeys(c.op for c in cases):
+            print(report.heading(name))
+            for c in (c for c in cases if c.op == name):
+                outcomes.append(harness.measure(c, contestants, rounds, seconds, seed))
                 print(report.outcome_text(outcomes[-1]), flush=True)
     except KeyboardInterrupt:
         print("\nstopped; what is done so far is kept")
@@ -84,8 +72,38 @@ def main() -> None:
             w.close()
 
     record = report.record(environment, limits, outcomes)
-    path = arguments.json or RESULTS / report.file_name(environment)
+    path = json or Path("runs") / report.file_name(environment)
     report.write(record, path)
-    print(f"\nkept in {path}")
-    if older is not None:
-        print(report.comparison(older, record))
+    comparison = compare.Comparison(older, record) if older else None
+    page_path = html or path.with_suffix(".html")
+    page.write(record, comparison, page_path)
+    print(f"\nkept in {path}, to look at in {page_path}")
+    if comparison is not None:
+        print(comparison.text())
+        if comparison.slower:
+            n = len(comparison.slower)
+            msg = f"bench: {n} case{'s are' if n > 1 else ' is'} slower than in {against}"
+            raise SlowerError(msg)
+
+
+def _chosen(ops: list[str], part: str, quick: bool) -> list[Case]:
+    if unknown := sorted(set(ops) - set(suites.OPS)):
+        msg = f"bench: no suite of {', '.join(unknown)}; there are {', '.join(suites.OPS)}"
+        raise UsageError(msg)
+    cases = [c for name in ops or suites.OPS for c in suites.cases_of(name)]
+    chosen = [c for c in cases if part in c.name and (c.quick or not quick)]
+    if not chosen:
+        msg = f"bench: no case whose name contains {part!r}; --list names them"
+        raise UsageError(msg)
+    return chosen
+
+
+def _contestants(peers: str, stock: bool, threads: int) -> tuple[list[harness.Contestant], list[worker.Worker]]:
+    wanted = [p for p in peers.split(",") if p]
+    if unknown := sorted(set(wanted) - set(PEERS)):
+        msg = f"bench: no peer {', '.join(unknown)}; there are {', '.join(PEERS)}"
+        raise UsageError(msg)
+    here = [p for p in wanted if worker.installed(p)]
+    worker.set_peer_threads(threads)
+    workers = [] if stock else [worker.Worker(p, threads) for p in here if worker.tuned_environment(p)]
+    return [*(harness.Local(name) for name in ("fastattn", *here)), *workers], workers

@@ -11,7 +11,10 @@ OPS = (
     "attention",
     "softmax",
     "layer_norm",
-    "gelu",
+    "rms_norm",
+    "activation",
+    "swiglu",
+    "rope",
     "cross_entropy",
     "linear_cross_entropy",
     "embedding",
@@ -21,6 +24,9 @@ OPS = (
     "dropout",
     "random",
     "unary",
+    "binary",
+    "cast",
+    "sum",
     "end_to_end",
 )
 

@@ -16,13 +16,10 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from .harness import Case, Local
 from .suites import cases_of
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def _flags() -> set[str]:
@@ -48,9 +45,9 @@ class Worker:
     def __init__(self, peer: str, threads: int, tiny: bool = False) -> None:
         self.peer, self.name, self.tiny = peer, f"{peer} tuned", tiny
         environment = os.environ | tuned_environment(peer)
-        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
+        environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in sys.path)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker", peer, str(threads)],
+            [sys.executable, "-m", f"{__package__}.worker", peer, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
@@ -89,7 +86,8 @@ class Worker:
 
 
 def set_peer_threads(threads: int) -> None:
-    """The same number of threads for everybody. NumPy's OpenBLAS takes it from the environment (run.py sets it)."""
+    """The same number of threads for everybody. NumPy's OpenBLAS takes it from the environment, which `fastattn bench
+    --threads` sets."""
     if installed("torch"):
         import torch
 

@@ -1,12 +1,16 @@
 """What every test may ask for: the machine's instruction sets, dtypes, random arrays, tensors that want gradients."""
 
 import importlib.metadata
+import os
 
 import numpy as np
 import pytest
 
 import fastattn as fa
 from fastattn.testing import forced_isa, isas
+
+TINY = "--layers 1 --width 8 --heads 2 --context 16 --batch-size 2 --steps 12 --sample 8"
+TINY += " --eval-every 4 --checkpoint-every 5"
 
 
 def pytest_report_header() -> list[str]:
@@ -24,7 +28,8 @@ def pytest_report_header() -> list[str]:
     ]
 
 
-@pytest.fixture(params=isas())
+# FASTATTN_ISA narrows the tests of all instruction sets to that one.
+@pytest.fixture(params=[os.environ["FASTATTN_ISA"]] if os.environ.get("FASTATTN_ISA") else isas())
 def isa(request):
     with forced_isa(request.param):
         yield request.param
@@ -54,3 +59,9 @@ def randn(rng):
 def leaf(randn):
     """leaf(*shape): a float64 tensor that wants a gradient."""
     return lambda *shape: fa.Tensor(randn(*shape), requires_grad=True)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """Flags of `fastattn train` for a run that takes no time."""
+    return TINY.split()

@@ -179,8 +179,15 @@ void matmul_bwd(py::handle a, py::handle b, py::handle dout, py::handle da, py::
     }
   }
   if (dbias_view.data != nullptr) {
-    fa_bias_grad_params p{merge_rows(dout_view, 1), dbias_view};
-    call.run(&fa_table::bias_grad, p);
+    fa_sum_params p{dout_view, {}, 1.0};
+    fa_tensor& to = p.out;
+    to.data = dbias_view.data;
+    to.dtype = dbias_view.dtype;
+    to.ndim = dout_view.ndim;
+    for (int i = 0; i < to.ndim - 1; ++i) to.shape[i] = 1;
+    to.shape[to.ndim - 1] = product.n;
+    to.strides[to.ndim - 1] = dbias_view.strides[0];
+    call.run(&fa_table::sum, p);
   }
 }
 

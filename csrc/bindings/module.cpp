@@ -49,18 +49,24 @@ PYBIND11_MODULE(_C, m) {
       PyExc_NotImplementedError, nullptr);
   m.attr("UnsupportedError") = py::handle(unsupported_error);
   bind_runtime(m);
+  bind_activation(m);
   bind_adam(m);
   bind_attention(m);
+  bind_binary(m);
+  bind_cast(m);
   bind_cross_entropy(m);
   bind_dropout(m);
   bind_embedding(m);
-  bind_gelu(m);
   bind_grad_norm(m);
   bind_layer_norm(m);
   bind_linear_cross_entropy(m);
   bind_matmul(m);
   bind_random(m);
+  bind_rms_norm(m);
+  bind_rope(m);
   bind_sgd(m);
   bind_softmax(m);
+  bind_sum(m);
+  bind_swiglu(m);
   bind_unary(m);
 }

@@ -28,6 +28,7 @@ Features detect() {
   f.avx2 = (xcr0 & kYmm) == kYmm && avx2 && bmi2 && fma && f16c;
   const bool avx512f = bit(b, 16), avx512dq = bit(b, 17), avx512bw = bit(b, 30), avx512vl = bit(b, 31);
   f.avx512 = f.avx2 && (xcr0 & kZmm) == kZmm && avx512f && avx512dq && avx512bw && avx512vl;
+  f.avx512_bf16 = f.avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && bit(a, 5);
   return f;
 }
 

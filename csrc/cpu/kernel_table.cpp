@@ -8,6 +8,9 @@
 
 namespace fastattn::cpu {
 
+namespace avx512_bf16 {
+extern const KernelTable kTable;
+}
 namespace avx512 {
 extern const KernelTable kTable;
 }
@@ -18,7 +21,7 @@ namespace scalar {
 extern const KernelTable kTable;
 }
 
-const KernelTable* const kKernelTables[] = {&avx512::kTable, &avx2::kTable, &scalar::kTable};
+const KernelTable* const kKernelTables[] = {&avx512_bf16::kTable, &avx512::kTable, &avx2::kTable, &scalar::kTable};
 const int kNumKernelTables = sizeof kKernelTables / sizeof kKernelTables[0];
 
 namespace {

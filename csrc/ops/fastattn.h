@@ -7,19 +7,25 @@
 #ifndef FASTATTN_H
 #define FASTATTN_H
 
+#include "activation.h"
 #include "adam.h"
 #include "attention.h"
+#include "binary.h"
+#include "cast.h"
 #include "cross_entropy.h"
 #include "dropout.h"
 #include "embedding.h"
-#include "gelu.h"
 #include "grad_norm.h"
 #include "layer_norm.h"
 #include "linear_cross_entropy.h"
 #include "matmul.h"
 #include "random.h"
+#include "rms_norm.h"
+#include "rope.h"
 #include "sgd.h"
 #include "softmax.h"
+#include "sum.h"
+#include "swiglu.h"
 #include "types.h"
 #include "unary.h"
 
@@ -28,16 +34,17 @@ enum { FA_TABLE_VERSION = 1 };
 /* Every op of the table, one line each: X(name) declares name(const fa_name_params*, fa_launch*). */
 #define FA_OPS(X)             \
   X(adam_step)                \
+  X(activation_fwd)           \
+  X(activation_bwd)           \
   X(attention_fwd)            \
   X(attention_bwd)            \
-  X(bias_grad)                \
+  X(binary)                   \
+  X(cast)                     \
   X(cross_entropy_fwd)        \
   X(cross_entropy_bwd)        \
   X(dropout)                  \
   X(embedding_fwd)            \
   X(embedding_bwd)            \
-  X(gelu_fwd)                 \
-  X(gelu_bwd)                 \
   X(grad_norm)                \
   X(grad_scale)               \
   X(layer_norm_fwd)           \
@@ -46,9 +53,15 @@ enum { FA_TABLE_VERSION = 1 };
   X(linear_cross_entropy_bwd) \
   X(matmul)                   \
   X(random_fill)              \
+  X(rms_norm_fwd)             \
+  X(rms_norm_bwd)             \
+  X(rope)                     \
   X(sgd_step)                 \
   X(softmax_fwd)              \
   X(softmax_bwd)              \
+  X(sum)                      \
+  X(swiglu_fwd)               \
+  X(swiglu_bwd)               \
   X(unary)
 
 typedef struct fa_table {

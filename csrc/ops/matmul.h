@@ -18,9 +18,8 @@
 #ifndef FASTATTN_OPS_MATMUL_H
 #define FASTATTN_OPS_MATMUL_H
 
+#include "activation.h"
 #include "types.h"
-
-typedef enum fa_activation { FA_ACT_NONE = 0, FA_ACT_GELU = 1, FA_ACT_GELU_TANH = 2 } fa_activation;
 
 typedef struct fa_matmul_params {
   fa_tensor a;
@@ -32,11 +31,5 @@ typedef struct fa_matmul_params {
   int32_t activation; /* fa_activation */
   int32_t accumulate; /* 1: out += */
 } fa_matmul_params;
-
-/* bias_grad: dbias (N) = sum of dout (..., M, N) over all axes but the last; any strides. */
-typedef struct fa_bias_grad_params {
-  fa_tensor dout;
-  fa_tensor dbias;
-} fa_bias_grad_params;
 
 #endif

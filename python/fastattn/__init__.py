@@ -1,19 +1,51 @@
 """fastattn: hand-written kernels for attention, matmul, softmax and Adam, and a thin layer API that trains whole models.
 
 Functions take any array (NumPy, fastattn.Tensor, torch, DLPack) and return the same kind. The packages nn, optim, models,
-io, data and train are imported when first used.
+generation, io, data and train are imported when first used.
 """
 
 from __future__ import annotations
 
 import importlib
+from math import inf, nan, pi
 from typing import Any
 
 from . import autograd as _autograd
 from . import ops as _ops
 from ._C import UnsupportedError
-from ._dtypes import bfloat16, bool_, float16, float32, float64, int32, int64
-from ._random import get_rng_state, manual_seed, set_rng_state
+from ._device import device
+from ._dtypes import (
+    bfloat16,
+    bool_,
+    double,
+    finfo,
+    float16,
+    float32,
+    float64,
+    half,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    long,
+    short,
+    uint8,
+)
+from ._dtypes import (
+    bool as bool,
+)
+from ._dtypes import (
+    dtype as dtype,
+)
+from ._dtypes import (
+    float as float,
+)
+from ._dtypes import (
+    int as int,
+)
+from ._missing import missing as _missing
+from ._random import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from ._runtime import (
     Explanation,
     build_info,
@@ -28,29 +60,47 @@ from ._version import __version__
 from .autograd import *  # noqa: F403
 from .ops import *  # noqa: F403
 
-_LAZY = ("data", "io", "models", "nn", "optim", "testing", "train")
+# Names of torch's that a star import leaves alone: they would hide Python's.
+_BUILTINS = ("bool", "dtype", "float", "int")
+_LAZY = ("data", "generation", "io", "models", "nn", "optim", "testing", "train")
 
 __all__ = [
     "Explanation",
+    "Generator",
     "UnsupportedError",
     "__version__",
     "bfloat16",
     "bool_",
     "build_info",
+    "device",
+    "double",
     "empty_cache",
     "explain",
+    "finfo",
     "float16",
     "float32",
     "float64",
     "force_isa",
     "get_num_threads",
     "get_rng_state",
+    "half",
+    "iinfo",
+    "inf",
+    "initial_seed",
+    "int8",
+    "int16",
     "int32",
     "int64",
     "last_kernel",
+    "long",
     "manual_seed",
+    "nan",
+    "pi",
+    "seed",
     "set_num_threads",
     "set_rng_state",
+    "short",
+    "uint8",
     *_autograd.__all__,
     *_ops.__all__,
     *_LAZY,
@@ -60,9 +110,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"{__name__}.{name}")
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+    return _missing(__name__)(name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_BUILTINS})

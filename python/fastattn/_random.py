@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
+
+from ._runtime import mode
+
 _lock = threading.Lock()
 _seed = 0
 _offset = 0
@@ -35,11 +39,13 @@ def manual_seed(seed: int) -> None:
 
 
 def next_key() -> tuple[int, int]:
-    """The seed, and an offset that no earlier random op has had."""
+    """The seed, and an offset that no earlier random op has had. Within explain() it stays to be had."""
     global _offset
     with _lock:
-        _offset += 1
-        return _seed, _offset - 1
+        offset = _offset
+        if not mode.explaining:
+            _offset += 1
+        return _seed, offset
 
 
 def get_rng_state() -> tuple[int, int]:
@@ -54,3 +60,74 @@ def set_rng_state(state: tuple[int, int]) -> None:
     seed, offset = state
     with _lock:
         _seed, _offset = int(seed) % 2**64, int(offset)
+
+
+def initial_seed() -> int:
+    """The seed of the global random stream."""
+    return _seed
+
+
+def seed() -> int:
+    """Restarts the global random stream at a seed from the operating system, and returns that.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.seed() == fa.initial_seed()
+        True
+    """
+    manual_seed(_entropy())
+    return _seed
+
+
+def _entropy() -> int:
+    return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+
+
+class Generator:
+    """A random stream of its own, for what takes `generator=`.
+
+    Args:
+        device: only "cpu".
+
+    Example:
+        >>> import fastattn as fa
+        >>> a = fa.rand(2, generator=fa.Generator().manual_seed(3))
+        >>> bool((a == fa.rand(2, generator=fa.Generator().manual_seed(3))).all())
+        True
+    """
+
+    device = "cpu"
+
+    def __init__(self, device: str = "cpu") -> None:
+        if device != "cpu":
+            msg = f"Generator: device is {device!r}; expected 'cpu'"
+            raise ValueError(msg)
+        self._seed, self._offset = 67280421310721, 0  # torch's default
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Restarts the stream at `seed`."""
+        self._seed, self._offset = int(seed) % 2**64, 0
+        return self
+
+    def initial_seed(self) -> int:
+        """The seed that the stream started from."""
+        return self._seed
+
+    def seed(self) -> int:
+        """Restarts the stream at a seed from the operating system, and returns that."""
+        return self.manual_seed(_entropy())._seed
+
+    def get_state(self) -> tuple[int, int]:
+        """(seed, offset), for set_state."""
+        return self._seed, self._offset
+
+    def set_state(self, new_state: tuple[int, int]) -> Generator:
+        """Puts back a state that get_state has returned."""
+        self._seed, self._offset = new_state
+        return self
+
+    def next_seed(self) -> int:
+        """The key for one random op: the next word of a Philox stream whose key is the seed."""
+        self._offset += 1
+        key, counter = np.array([self._seed, 0], np.uint64), np.array([0, self._offset, 0, 0], np.uint64)
+        return int(np.random.Philox(key=key, counter=counter).random_raw())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -92,37 +93,90 @@ def build_info() -> dict[str, Any]:
     }
 
 
+class _Mode(threading.local):
+    """Whether this thread is within explain(), where calls are asked what they would run and nothing is to change."""
+
+    explaining = False
+
+
+mode = _Mode()
+
+ISAS = ("avx512_bf16", "avx512", "avx2", "scalar")  # every variant that a build has
+_DTYPES = {"f64": "float64", "f32": "float32", "bf16": "bfloat16", "f16": "float16"}
+
+
 class Explanation(NamedTuple):
-    """What a call would run. `unsupported` is empty, or says which part of the request has no kernel."""
+    """What a call would run.
+
+    `unsupported` is empty, or says which part of the request has no kernel; `others` says of the variants that would not
+    run why not.
+    """
 
     kernel: str
     unsupported: str
     flops: float
     bytes: float
     workspace: int
+    others: dict[str, str]
+
+    @property
+    def roofline(self) -> float:
+        """Seconds that this machine's limits allow the kernel, with the threads now in use: its FLOPs at the peak of
+        its instruction set, or its traffic at the bandwidth of copying as many bytes, whichever is longer. Measured
+        when first asked for."""
+        from . import _ceilings
+
+        isa = _isa_of(self.kernel)
+        dtype = self.kernel.removesuffix(f"_{isa}").rpartition("_")[2]
+        return _ceilings.roofline(self.flops, self.bytes, _DTYPES[dtype], isa, get_num_threads())
+
+
+def _isa_of(kernel: str) -> str:
+    """The instruction set of a kernel, by its name: op_dtype_isa."""
+    return next((isa for isa in ISAS if kernel.endswith(f"_{isa}")), "")
+
+
+def _why_not_others(kernel: str) -> dict[str, str]:
+    """Of each variant but the kernel's own, why it would not run."""
+    here, active = _C.isa_list().split(","), _C.isa_active()
+    chosen = f"{active} is the best that this machine runs" if active == here[0] else f"{active} is forced"
+
+    def why(name: str) -> str:
+        if name not in here:
+            return "this machine does not run it"
+        return f"it has no kernel of its own for this, and runs {kernel}" if name == active else chosen
+
+    return {**{name: why(name) for name in ISAS if name != _isa_of(kernel)}, "cuda": "not in this build"}
 
 
 def explain(op: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Explanation]:
-    """Says which kernels a call would run, with their work and compulsory traffic, without running them.
+    """Says which kernels a call would run and why not others, with their work and traffic, without running them.
+
+    Nothing changes: no array, no tensor's version or gradient, not the random stream. What the call returns is dropped.
+    Only kernels are held back; a Python function that is no op of fastattn does what else it does.
 
     Args:
-        op: a function of fastattn, for example `fa.matmul`.
+        op: a function of fastattn, for example `fa.matmul`, or one that calls some.
         args, kwargs: what it would be called with; checked as in the call.
 
     Returns:
-        An Explanation a kernel: its name, why it is unsupported if it is, FLOPs, bytes, bytes of workspace.
+        An Explanation a kernel: its name, why it is unsupported if it is, FLOPs, bytes (compulsory traffic), bytes of
+        workspace, why the other variants would not run, and `roofline`, the seconds that this machine's limits allow.
 
     Raises:
         ValueError, TypeError: what the call would raise.
 
     Example:
         >>> import numpy as np, fastattn as fa
-        >>> fa.explain(fa.matmul, np.ones((4, 8)), np.ones((8, 2)))[0].flops
-        128.0
+        >>> what = fa.explain(fa.matmul, np.ones((4, 8)), np.ones((8, 2)))[0]
+        >>> what.flops, what.roofline > 0
+        (128.0, True)
     """
     _C.start_recording()
+    mode.explaining = True
     try:
         op(*args, **kwargs)
     finally:
+        mode.explaining = False
         records = _C.stop_recording()
-    return [Explanation(*record) for record in records]
+    return [Explanation(*record, _why_not_others(record[0])) for record in records]

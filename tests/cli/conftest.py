@@ -4,9 +4,6 @@ import sys
 
 import pytest
 
-TINY = "--layers 1 --width 8 --heads 2 --context 16 --batch-size 2 --steps 12 --sample 8"
-TINY += " --eval-every 4 --checkpoint-every 5"
-
 
 @pytest.fixture
 def text(tmp_path):
@@ -35,9 +32,3 @@ def fastattn(tmp_path):
         return done
 
     return run
-
-
-@pytest.fixture
-def tiny():
-    """Flags of a run that takes no time."""
-    return TINY.split()

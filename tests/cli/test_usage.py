@@ -5,9 +5,18 @@ import inspect
 import pytest
 
 from fastattn.cli import main
-from fastattn.cli.app import train
+from fastattn.cli.app import generate, train
 
-FLAGS = ["--" + name.replace("_", "-") for name in inspect.signature(train).parameters]
+
+def flags_of(command):
+    names = [name for name in inspect.signature(command).parameters if name != "folder"]
+    return ["--" + name.replace("_", "-") for name in names]
+
+
+FLAGS = flags_of(train)
+ALL = [(command.__name__, flag) for command in (train, generate) for flag in flags_of(command)]
+SWITCHES = {"--quiet", "--json"}
+TEXTS = {"--text", "--resume", "--out", "--prompt", "--stop"}
 
 
 def one_line(captured):
@@ -17,22 +26,22 @@ def one_line(captured):
     return captured.err
 
 
-@pytest.mark.parametrize("flag", FLAGS)
-def test_a_typo_in_any_flag_is_one_line(flag, capsys):
-    assert main(["train", flag[:-1] + "zz", "1"]) == 2
+@pytest.mark.parametrize(("command", "flag"), ALL)
+def test_a_typo_in_any_flag_is_one_line(command, flag, capsys):
+    assert main([command, flag[:-1] + "zz", "1"]) == 2
     assert f"No such option: {flag[:-1]}zz" in one_line(capsys.readouterr())
 
 
-@pytest.mark.parametrize("flag", sorted(set(FLAGS) - {"--quiet", "--json", "--text", "--resume", "--out"}))
+@pytest.mark.parametrize(("command", "flag"), [pair for pair in ALL if pair[1] not in SWITCHES | TEXTS])
 @pytest.mark.parametrize("value", ["x", "-1"])
-def test_a_bad_value_of_any_flag_is_one_line(flag, value, capsys):
-    assert main(["train", flag, value]) == 2
+def test_a_bad_value_of_any_flag_is_one_line(command, flag, value, capsys):
+    assert main([command, flag, value]) == 2
     assert flag in one_line(capsys.readouterr())
 
 
-@pytest.mark.parametrize("flag", sorted(set(FLAGS) - {"--quiet", "--json"}))
-def test_a_flag_without_its_value(flag, capsys):
-    assert main(["train", flag]) == 2
+@pytest.mark.parametrize(("command", "flag"), [pair for pair in ALL if pair[1] not in SWITCHES])
+def test_a_flag_without_its_value(command, flag, capsys):
+    assert main([command, flag]) == 2
     assert flag in one_line(capsys.readouterr())
 
 
@@ -49,6 +58,8 @@ def test_a_flag_without_its_value(flag, capsys):
         (["train", "--width", "10", "--heads", "3"], 2, "--width 10 is not a multiple of --heads 3"),
         (["train", "--seed", str(2**64)], 2, "seed"),
         (["train", "--lr", "nan"], 2, "lr"),
+        (["generate"], 2, "Missing argument 'RUN'; see fastattn generate --help"),
+        (["generate", "nowhere"], 1, "no such folder: nowhere"),
     ],
 )
 def test_errors(args, code, message, capsys, tmp_path, monkeypatch):
@@ -66,8 +77,9 @@ def test_version(fastattn):
 
 
 def test_help_names_every_flag(fastattn):
-    text = fastattn("train", "--help").stdout
-    assert all(flag in text for flag in FLAGS)
+    for command in ("train", "generate"):
+        text = fastattn(command, "--help").stdout
+        assert all(flag in text for name, flag in ALL if name == command)
     assert "train" in fastattn().stdout
 
 
@@ -82,7 +94,9 @@ def test_help_tells_the_true_defaults(fastattn):
     defaults |= {"layers": command.LAYERS, "width": command.WIDTH, "heads": command.HEADS}
     for name, value in defaults.items():
         after = text.partition(f"--{name.replace('_', '-')} ")[2]
-        assert f"[default: {value:g}]" in after[: after.find("]") + 1], name
+        assert (
+            f"[default: {value if isinstance(value, str) else format(value, 'g')}]" in after[: after.find("]") + 1]
+        ), name
 
 
 def test_internal_faults_are_one_line_too(monkeypatch, capsys):

@@ -131,15 +131,47 @@ void adam(Test& t) {
   g[32] = static_cast<T>(NAN);
   t.expect(call(table().adam_step, a, 3) == FA_OK && std::isnan(norm), "a norm that is not finite");
   t.expect(p.values() == before, "a norm that is not finite changed something");
-  a.norm = nullptr;
-  a.masters = &tp;
-  std::string reason;
-  t.expect(call(table().adam_step, a, 3, &reason) == FA_UNSUPPORTED && reason.find("masters") == 0, "masters");
+}
+
+// 16-bit params are the roundings of their masters.
+void masters_case(Test& t, int64_t n) {
+  Random r(3);
+  Array<Bf16> p(Shape{n}), g(Shape{n});
+  Array<float> m(Shape{n}), v(Shape{n}), master(Shape{n});
+  p.fill(r);
+  g.fill(r);
+  for (int64_t i = 0; i < n; ++i) {
+    master[i] = p[i];
+    m[i] = v[i] = 0;
+  }
+  const fa_tensor tp = p, tg = g, tm = m, tv = v, tmaster = master;
+  fa_adam_step_params a = {};
+  a.num_tensors = 1;
+  a.params = &tp;
+  a.grads = &tg;
+  a.exp_avgs = &tm;
+  a.exp_avg_sqs = &tv;
+  a.masters = &tmaster;
+  a.lr = 0.01;
+  a.beta1 = 0.9;
+  a.beta2 = 0.99;
+  a.eps = 1e-8;
+  a.grad_scale = a.step = 1;
+  const auto before = master.values();
+  const std::string what = "adam, masters " + std::to_string(n);
+  call_both(t, what, table().adam_step, a, {p.storage(), m.storage(), v.storage(), master.storage()});
+  for (int64_t i = 0; i < n; ++i) {
+    const double slope = g[i], step = 0.01 * slope / (std::fabs(slope) + a.eps);  // of the first step
+    const double expected = before[static_cast<size_t>(i)] - step;
+    t.expect(std::fabs(master[i] - expected) < 1e-6, what + ": master");
+    t.expect(p[i] == Bf16(master[i]), what + ": rounding");
+  }
 }
 
 }  // namespace
 
 FASTATTN_TEST(adam_step) {
+  for (int64_t n : {0, 1, 15, 16, 17, 40000}) masters_case(t, n);
   adam<float>(t);
   adam<double>(t);
 }

@@ -47,7 +47,8 @@ void attention_case(Test& t, const Case& c) {
   Random r(31);
   const auto B = c.batch, H = c.heads, L = c.queries, S = c.keys, D = c.dim, V = c.value_dim;
   Array<T> q(Shape{B, H, L, D}, c.layout), k(Shape{B, c.kv_heads, S, D}, c.layout);
-  Array<T> v(Shape{B, c.kv_heads, S, V}, c.layout), out(Shape{B, H, L, V}, Layout::kRowGap), lse(Shape{B, H, L});
+  Array<T> v(Shape{B, c.kv_heads, S, V}, c.layout), out(Shape{B, H, L, V}, Layout::kRowGap);
+  Array<Accumulator<T>> lse(Shape{B, H, L});
   for (Array<T>* a : {&q, &k, &v}) a->fill(r, 0.7);
   Array<uint8_t> keep;
   Array<T> added;
@@ -83,15 +84,16 @@ void attention_case(Test& t, const Case& c) {
   p.seed = 9;
   p.offset = uint64_t{3} << 33;
   // The factors of the weights: dropout of ones, with the same key.
-  Array<T> ones(Shape{B, H, L, S}), factor(Shape{B, H, L, S});
+  Array<T> ones(Shape{B, H, L, S}), kept(Shape{B, H, L, S});
   ones.fill([] { return 1; });
-  call(table().dropout, fa_dropout_params{ones, factor, c.dropout_p, p.seed, p.offset}, 1);
+  call(table().dropout, fa_dropout_params{ones, kept, c.dropout_p, p.seed, p.offset}, 1);
 
-  Array<T> dout(Shape{B, H, L, V}, c.layout), dlse(Shape{B, H, L});
+  Array<T> dout(Shape{B, H, L, V}, c.layout);
+  Array<Accumulator<T>> dlse(Shape{B, H, L});
   dout.fill(r);
   dlse.fill(r);
   Array<T> dq(q.shape()), dk(k.shape()), dv(v.shape()), dmask;
-  const auto size = [](const Array<T>& a) { return static_cast<size_t>(a.size()); };
+  const auto size = [](const auto& a) { return static_cast<size_t>(a.size()); };
   std::vector<double> outs(size(out)), lses(size(lse)), dqs(size(dq)), dks(size(dk)), dvs(size(dv));
   std::vector<double> dmasks(static_cast<size_t>(B * H * L * S));
   for (int64_t b = 0; b < B; ++b) {
@@ -117,7 +119,7 @@ void attention_case(Test& t, const Case& c) {
           w = w == -kInf ? 0 : std::exp(w - largest) / sum;
           if (w == 0) continue;
           for (int64_t d = 0; d < V; ++d) {
-            const double z = factor(b, h, i, j);
+            const double z = kept(b, h, i, j);
             outs[static_cast<size_t>(row * V + d)] += z * w * v(b, g, j, d);
             dp[static_cast<size_t>(j)] += z * static_cast<double>(dout(b, h, i, d)) * v(b, g, j, d);
             dvs[static_cast<size_t>(((b * c.kv_heads + g) * S + j) * V + d)] += z * w * dout(b, h, i, d);
@@ -255,4 +257,5 @@ void attention(Test& t) {
 FASTATTN_TEST(attention) {
   attention<float>(t);
   attention<double>(t);
+  attention<Bf16>(t);
 }

@@ -15,6 +15,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "ops/fastattn.h"
@@ -76,8 +77,34 @@ class Random {
   uint64_t state_;
 };
 
+// bfloat16 as a number: truncation would do for a test's inputs, but its values are compared, so it rounds.
+struct Bf16 {
+  uint16_t bits = 0;
+  Bf16() = default;
+  Bf16(double x) {
+    const float f = static_cast<float>(x);
+    uint32_t word;
+    std::memcpy(&word, &f, sizeof word);
+    bits = static_cast<uint16_t>(f != f ? word >> 16 | 0x40 : (word + 0x7fff + (word >> 16 & 1)) >> 16);
+  }
+  operator float() const {
+    const uint32_t word = static_cast<uint32_t>(bits) << 16;
+    float f;
+    std::memcpy(&f, &word, sizeof f);
+    return f;
+  }
+};
+// What statistics and optimizer state are kept in.
+template <class T>
+using Accumulator = std::conditional_t<std::is_same_v<T, double>, double, float>;
+template <class T>
+constexpr double epsilon() {
+  return std::is_same_v<T, Bf16> ? 0x1p-7 : static_cast<double>(std::numeric_limits<T>::epsilon());
+}
+
 template <class T>
 constexpr int32_t dtype_of() {
+  if constexpr (std::is_same_v<T, Bf16>) return FA_BF16;
   if constexpr (std::is_same_v<T, float>) return FA_F32;
   if constexpr (std::is_same_v<T, double>) return FA_F64;
   if constexpr (std::is_same_v<T, uint8_t>) return FA_BOOL;
@@ -196,7 +223,7 @@ bool close(Test& t, const std::string& what, const Array<T>& got, const std::vec
   for (double e : expected) {
     if (std::isfinite(e)) largest = std::max(largest, std::fabs(e));
   }
-  const double tolerance = factor * std::numeric_limits<T>::epsilon() * (scale < 0 ? largest : std::max(1.0, scale));
+  const double tolerance = factor * epsilon<T>() * (scale < 0 ? largest : std::max(1.0, scale));
   for (int64_t i = 0; i < got.size(); ++i) {
     const double g = static_cast<double>(got[i]), e = expected[static_cast<size_t>(i)];
     const bool same = std::isfinite(e) ? std::fabs(g - e) <= tolerance : (g == e || (std::isnan(g) && std::isnan(e)));

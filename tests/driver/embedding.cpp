@@ -24,12 +24,14 @@ void embedding_case(Test& t, int64_t rows, int64_t dim, int64_t n, Layout layout
   dout.fill(r);
   call_both(t, what + " bwd", table().embedding_bwd, fa_embedding_bwd_params{index, dout, dweight, padding},
             {dweight.storage()});
-  std::vector<T> sums(static_cast<size_t>(rows * dim), T(0));  // in T and in order: the bits are promised
+  std::vector<Accumulator<T>> sums(static_cast<size_t>(rows * dim), T(0));  // in order: the bits are promised
   for (int64_t i = 0; i < n; ++i) {
     if (index[i] == padding) continue;
     for (int64_t c = 0; c < dim; ++c) sums[static_cast<size_t>(index[i] * dim + c)] += dout(i, c);
   }
-  close(t, what + " bwd", dweight, std::vector<double>(sums.begin(), sums.end()), 0);
+  std::vector<double> rounded;
+  for (auto sum : sums) rounded.push_back(static_cast<double>(static_cast<T>(sum)));
+  close(t, what + " bwd", dweight, rounded, 0);
 }
 
 template <class T>
@@ -65,4 +67,5 @@ void embedding(Test& t) {
 FASTATTN_TEST(embedding) {
   embedding<float>(t);
   embedding<double>(t);
+  embedding<Bf16>(t);
 }

@@ -9,7 +9,7 @@ void layer_norm_case(Test& t, int64_t rows, int64_t n, Layout layout, bool affin
   const std::string what = "layer_norm " + text_of({rows, n});
   Random r(13);
   Array<T> x(Shape{rows, n}, layout), out(Shape{rows, n}, Layout::kRowGap), weight(Shape{n}), bias(Shape{n});
-  Array<T> mean(Shape{rows}), rstd(Shape{rows});
+  Array<Accumulator<T>> mean(Shape{rows}), rstd(Shape{rows});
   x.fill([&] { return 3 + r.symmetric(); });
   weight.fill(r);
   bias.fill(r);
@@ -36,7 +36,7 @@ void layer_norm_case(Test& t, int64_t rows, int64_t n, Layout layout, bool affin
     means.push_back(m);
     rstds.push_back(s);
     for (int64_t c = 0; c < n; ++c) {
-      expected.push_back((x(i, c) - m) * s * (affine ? weight[c] : 1) + (affine ? bias[c] : 0));
+      expected.push_back((x(i, c) - m) * s * (affine ? double(weight[c]) : 1) + (affine ? double(bias[c]) : 0));
     }
   }
   // A row of one element is all rounding: (x - mean) may be an ulp of x, times rstd = 1 / sqrt(eps).
@@ -53,14 +53,14 @@ void layer_norm_case(Test& t, int64_t rows, int64_t n, Layout layout, bool affin
     const double m = mean[i], s = rstd[i];
     double a = 0, b = 0;
     for (int64_t c = 0; c < n; ++c) {
-      const double g = dout(i, c) * (affine ? weight[c] : 1), h = (x(i, c) - m) * s;
+      const double g = dout(i, c) * (affine ? double(weight[c]) : 1), h = (x(i, c) - m) * s;
       a += g / count;
       b += g * h / count;
       dws[static_cast<size_t>(c)] += dout(i, c) * h;
       dbs[static_cast<size_t>(c)] += dout(i, c);
     }
     for (int64_t c = 0; c < n; ++c) {
-      const double g = dout(i, c) * (affine ? weight[c] : 1), h = (x(i, c) - m) * s;
+      const double g = dout(i, c) * (affine ? double(weight[c]) : 1), h = (x(i, c) - m) * s;
       dxs.push_back(s * (g - a - h * b));
     }
   }
@@ -101,4 +101,5 @@ void layer_norm(Test& t) {
 FASTATTN_TEST(layer_norm) {
   layer_norm<float>(t);
   layer_norm<double>(t);
+  layer_norm<Bf16>(t);
 }

@@ -127,4 +127,5 @@ void softmax(Test& t) {
 FASTATTN_TEST(softmax) {
   softmax<float>(t);
   softmax<double>(t);
+  softmax<Bf16>(t);
 }

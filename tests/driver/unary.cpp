@@ -1,4 +1,4 @@
-// unary, gelu_fwd and gelu_bwd: element by element, any strides, in place.
+// unary: element by element, any strides, in place.
 #include "driver.h"
 
 using namespace driver;
@@ -47,38 +47,6 @@ void special(Test& t) {
   }
 }
 
-double gelu(double x, bool tanh_form) {
-  if (tanh_form) return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-  return 0.5 * x * std::erfc(-x / std::sqrt(2));
-}
-double dgelu(double x, bool tanh_form) {
-  if (tanh_form) {
-    const double c = std::sqrt(2 / M_PI), th = std::tanh(c * (x + 0.044715 * x * x * x));
-    return 0.5 * (1 + th) + 0.5 * x * (1 - th * th) * c * (1 + 3 * 0.044715 * x * x);
-  }
-  return 0.5 * std::erfc(-x / std::sqrt(2)) + x * std::exp(-x * x / 2) / std::sqrt(2 * M_PI);
-}
-
-template <class T>
-void gelu_case(Test& t, const Shape& shape, Layout layout, bool tanh_form, bool in_place) {
-  Random r(6);
-  Array<T> x(shape, layout), out = in_place ? x : Array<T>(shape);
-  x.fill(r, 2);
-  std::vector<double> expected, gradient;
-  for (double v : x.values()) expected.push_back(gelu(v, tanh_form));
-  const std::string what = "gelu " + text_of(shape);
-  call_both(t, what, table().gelu_fwd, fa_gelu_fwd_params{x, out, tanh_form}, {out.storage()});
-  close(t, what, out, expected, 8);
-
-  Array<T> dout(shape, layout), dx = in_place ? dout : Array<T>(shape);
-  x.fill(r, 2);
-  dout.fill(r);
-  const auto xs = x.values(), ds = dout.values();
-  for (size_t i = 0; i < xs.size(); ++i) gradient.push_back(ds[i] * dgelu(xs[i], tanh_form));
-  call_both(t, what + " bwd", table().gelu_bwd, fa_gelu_bwd_params{x, dout, dx, tanh_form}, {dx.storage()});
-  close(t, what + " bwd", dx, gradient, 16);
-}
-
 template <class T>
 void all_unary(Test& t) {
   for (const Shape& s : kShapes) {
@@ -88,22 +56,11 @@ void all_unary(Test& t) {
   }
   special<T>(t);
 }
-template <class T>
-void all_gelu(Test& t) {
-  for (const Shape& s : kShapes) {
-    for (bool tanh_form : {false, true}) {
-      for (Layout l : kLayouts) gelu_case<T>(t, s, l, tanh_form, l == Layout::kRowGap);
-    }
-  }
-}
 
 }  // namespace
 
 FASTATTN_TEST(unary) {
   all_unary<float>(t);
   all_unary<double>(t);
-}
-FASTATTN_TEST(gelu) {
-  all_gelu<float>(t);
-  all_gelu<double>(t);
+  all_unary<Bf16>(t);
 }

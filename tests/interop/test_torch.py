@@ -53,6 +53,15 @@ CASES = {
     "layer_norm, two axes": (lambda x: fa.layer_norm(x, (4, 5)), [(3, 4, 5)]),
     "gelu": (fa.gelu, [(3, 4)]),
     "gelu, tanh": (lambda x: fa.gelu(x, "tanh"), [(3, 4)]),
+    "silu": (fa.silu, [(3, 4)]),
+    "sigmoid": (fa.sigmoid, [(3, 4)]),
+    "relu": (fa.relu, [(3, 4)]),
+    "matmul, silu": (lambda a, b: fa.matmul(a, b, activation="silu"), [(3, 4), (4, 5)]),
+    "rms_norm": (lambda x, w: fa.rms_norm(x, 5, w), [(4, 5), (5,)]),
+    "swiglu": (fa.swiglu, [(3, 4), (3, 4)]),
+    "swiglu, packed": (fa.swiglu, [(3, 4)]),
+    "rope": (lambda x: fa.rope(x, *tables(x)), [(2, 5, 8)]),
+    "rope, interleaved": (lambda x: fa.rope(x, *tables(x), interleaved=True), [(2, 5, 8)]),
     "cross_entropy": (lambda x: fa.cross_entropy(x, like(IDS[0], x)), [(3, 5)]),
     "cross_entropy, none": (lambda x: fa.cross_entropy(x, like(IDS, x), reduction="none"), [(2, 5, 3)]),
     "embedding": (lambda w: fa.embedding(like(IDS, w), w), [(5, 3)]),
@@ -95,6 +104,12 @@ def like(array, of):
     if isinstance(of, Foreign):
         return Foreign(array)
     return torch.from_numpy(array) if isinstance(of, torch.Tensor) else array
+
+
+def tables(x):
+    """rope's, for an x (..., 5, 8)."""
+    wide = str(x.dtype).endswith("float64")
+    return [like(t, x) for t in fa.rope_cos_sin(5, 6, dtype=np.float64 if wide else np.float32)]
 
 
 def pair(result):
@@ -187,7 +202,7 @@ def test_expanded_gradients(rng, case):
 
 # What has to be contiguous along its last axis (or its normalised ones): there, only rows are spread.
 ROWS_ONLY = {"embedding": [0], "embedding, columns": [0], "layer_norm": [0, 1, 2], "layer_norm, two axes": [0]}
-ROWS_ONLY["matmul, epilogue"] = [3]
+ROWS_ONLY |= {"matmul, epilogue": [3], "rms_norm": [0, 1]}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -105,8 +105,8 @@ ERRORS = [
         ValueError,
         "log_softmax: dx has shape (4,); expected",
     ),
-    (lambda o: _C.gelu_bwd(Z(4), Z(3), o[0, 0, 0], False), ValueError, "gelu: dout has shape (3,); expected (4,)"),
-    (lambda o: _C.gelu_bwd(Z(3), Z(3), o[0, 0, 0], False), ValueError, "gelu: dx has shape (4,); expected (3,)"),
+    (lambda o: _C.activation_bwd(Z(4), Z(3), o[0, 0, 0], 1), ValueError, "gelu: dout has shape (3,); expected (4,)"),
+    (lambda o: _C.activation_bwd(Z(3), Z(3), o[0, 0, 0], 1), ValueError, "gelu: dx has shape (4,); expected (3,)"),
     (
         lambda o: _C.layer_norm_bwd(Z((3, 4)), None, Z(2), Z(3), Z((3, 4)), o[0, 0], None, None, (4,)),
         ValueError,

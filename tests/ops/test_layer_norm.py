@@ -170,7 +170,7 @@ ERRORS = [
     (lambda o: fa.layer_norm(np.zeros((3, 5)), 5, out=o), ValueError, "out has shape (2, 5); expected (3, 5)"),
     (lambda o: fa.layer_norm(X.astype(np.float32), 5, out=o), TypeError, "x is float32 and out is float64"),
     (lambda o: fa.layer_norm(X, 5, np.zeros(5, np.float32)), TypeError, "x is float64 and weight is float32"),
-    (lambda o: fa.layer_norm(X.astype(int), 5), TypeError, "layer_norm: x has dtype int64; expected float32 or"),
+    (lambda o: fa.layer_norm(X.astype(int), 5), TypeError, "layer_norm: x has dtype int64; expected float32, float64"),
     (lambda o: fa.layer_norm([1.0], 1), TypeError, "layer_norm: x is a list; expected an array"),
     (lambda o: fa.layer_norm(o, 5, o[0], out=o), ValueError, "layer_norm: out overlaps weight in memory"),
     (lambda o: fa.layer_norm(o[::-1], 5, out=o), ValueError, "layer_norm: out overlaps x in memory"),

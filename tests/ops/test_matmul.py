@@ -16,9 +16,11 @@ from fastattn.testing import (
     check,
     forced_isa,
     isas,
+    kernel_name,
     reference,
     threads,
     unchanged,
+    variants,
 )
 
 # Around the register tiles (4, 6, 8 rows; 8 to 48 columns), the 32 rows of the streamed path, and K blocks (1024 of
@@ -41,6 +43,12 @@ SIZES = [
     (5, 200, 1100),
 ]
 EMPTY = [(0, 3, 4), (3, 0, 4), (3, 4, 0), (0, 0, 0)]
+
+
+@pytest.fixture(params=[*variants(), *isas()])
+def isa(request):
+    with forced_isa(request.param):
+        yield request.param
 
 
 @pytest.mark.smoke
@@ -157,7 +165,7 @@ def test_nan_and_inf_propagate(isa, dtype, randn):
 
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(
-    st.sampled_from(isas()),
+    st.sampled_from([*variants(), *isas()]),
     st.tuples(st.integers(0, 50), st.integers(0, 60), st.integers(0, 40)),
     st.tuples(st.sampled_from(list(LAYOUTS)), st.sampled_from(list(LAYOUTS))),
     st.sampled_from([((), ()), ((2,), (2,)), ((2, 3), (3,)), ((1, 3), (2, 1)), ((4,), ())]),
@@ -351,9 +359,9 @@ ERRORS = [
         "a has 9 axes; at most 8 are supported, reshape it first",
     ),
     (
-        lambda o: fa.matmul(F((2, 3)), F((3, 5)), activation="relu", out=o),
+        lambda o: fa.matmul(F((2, 3)), F((3, 5)), activation="tanh", out=o),
         ValueError,
-        'matmul: activation is \'relu\'; expected None, "gelu" or "gelu_tanh"',
+        'matmul: activation is \'tanh\'; expected None, "gelu", "gelu_tanh", "silu", "relu" or "sigmoid"',
     ),
     (
         lambda o: fa.matmul(F((2, 3), ">f8"), F((3, 5)), out=o),
@@ -404,7 +412,7 @@ def test_unaligned_arrays_are_refused():
 
 def test_explain(isa):
     (what,) = fa.explain(fa.matmul, np.ones((4, 8), np.float32), np.ones((8, 2), np.float32))
-    assert what.kernel == f"matmul_f32_{isa}"
+    assert what.kernel == kernel_name("matmul", np.float32, isa)
     assert what.unsupported == ""
     assert what.flops == 2 * 4 * 8 * 2
     assert what.bytes == 4 * (32 + 16 + 8)

@@ -1,16 +1,37 @@
+import importlib.util
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 # Not ours, or made by a build.
-SKIPPED = {".git", "build", "dist", "runs", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+SKIPPED = {
+    ".git",
+    "build",
+    "_build",
+    "dist",
+    "runs",
+    ".venv",
+    "__pycache__",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".pytest_cache",
+}
 
 
 @pytest.fixture(scope="session")
 def root():
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """docs/reference.py: the text of the pages that are written as they are built."""
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "docs/reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -58,6 +58,8 @@ def test_what_the_wheel_holds():
     assert any(name.endswith("LICENSE") for name in files)
     assert "fastattn/py.typed" in files
     assert "fastattn/include/fastattn/fastattn.h" in files
+    assert "fastattn/bench/run.py" in files
+    assert "fastattn/libfastattn_ceilings.so" in files
     ours = {name for name in files if name.startswith("fastattn/")}
     kinds = {name.rpartition(".")[2] for name in ours if "__pycache__" not in name}
     assert kinds <= {"py", "pyi", "so", "typed", "h"}

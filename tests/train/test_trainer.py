@@ -43,7 +43,7 @@ def test_steps_are_adamw_steps_of_a_plain_loop(make_trainer, tokens, weights):
     ]
     optimizer = fa.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.99))
     for step in range(5):
-        inputs, targets = fa.data.BatchSampler(tokens[0], 2, 8, seed=0)(step)
+        inputs, targets = fa.data.WindowSampler(tokens[0], 2, 8, seed=0)(step)
         logits = model(inputs)
         fa.nn.functional.cross_entropy(logits.reshape(-1, 7), targets.reshape(-1)).backward()
         fa.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

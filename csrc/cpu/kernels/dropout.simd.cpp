@@ -32,14 +32,14 @@ fa_status dropout(const fa_dropout_params& p, fa_launch& launch) {
     const uint32_t threshold = philox_threshold(p.p);
     using A = compute_t<T>;
     const A scale = p.p < 1 ? static_cast<A>(1 / (1 - p.p)) : A(0);
-    elementwise<T>(launch, {&p.x}, p.out, AxisOrder::kRowMajor,
-                   [&](const T* const* in, T* out, int64_t first, int64_t count) {
+    elementwise<T>(launch, {&p.x}, {&p.out}, AxisOrder::kRowMajor,
+                   [&](const T* const* in, T* const* out, int64_t first, int64_t count) {
                      PhiloxWindow window;
                      for (int64_t i = 0; i < count;) {
                        window.fill(p.seed, p.offset, first + i, first + count);
                        const int64_t skip = first + i - window.begin;
                        const int64_t run = min_of(count - i, PhiloxWindow::kWords - skip);
-                       drop(in[0] + i, out + i, window.word + skip, run, threshold, scale);
+                       drop(in[0] + i, out[0] + i, window.word + skip, run, threshold, scale);
                        i += run;
                      }
                    });

@@ -1,12 +1,13 @@
 // Element-wise loops over views of one shape: any strides, in parallel blocks of a fixed number of elements.
 //
-//   elementwise<float>(launch, {&p.x}, p.out, AxisOrder::kAny, [](const float* const* in, float* out, int64_t first,
-//                                                                 int64_t n) { ... });
+//   elementwise<float>(launch, {&p.x}, {&p.out}, AxisOrder::kAny, [](const float* const* in, float* const* out,
+//                                                                   int64_t first, int64_t n) { ... });
 //
-// The function gets runs of at most kBlock elements that are contiguous in every view; first is the row-major index of
-// the run's first element (with AxisOrder::kRowMajor). Views whose innermost axis is contiguous everywhere, and long
-// enough, are passed as they are; others go through a small buffer. out may be one of the inputs; otherwise they do not
-// overlap. An element's result may depend on its inputs and its index only: where runs begin is not promised.
+// The function gets runs of at most kElementwiseBlock elements that are contiguous in every view; first is the
+// row-major index of the run's first element (with AxisOrder::kRowMajor). A view whose innermost axis is contiguous,
+// and long enough, is passed as it is; others go through a small buffer. Inputs may be broadcast (stride 0). An output
+// may be one of the inputs; otherwise they do not overlap. An element's result may depend on its inputs and its index
+// only: where runs begin is not promised.
 #pragma once
 
 #include "kernel.h"
@@ -14,7 +15,7 @@
 namespace fastattn::cpu::FASTATTN_ISA {
 
 enum class AxisOrder {
-  kAny,       // walk memory in the order of out's strides
+  kAny,       // walk memory in the order of the last output's strides
   kRowMajor,  // walk elements in index order: for what depends on the index
 };
 
@@ -67,12 +68,7 @@ struct StridedShape {
     }
   }
 
-  FASTATTN_INLINE bool innermost_is_contiguous() const {
-    for (int v = 0; v < kViews; ++v) {
-      if (strides[v][ndim - 1] != 1) return false;
-    }
-    return true;
-  }
+  FASTATTN_INLINE int64_t innermost(int view) const { return strides[view][ndim - 1]; }
 
  private:
   static FASTATTN_INLINE int64_t magnitude(int64_t x) { return x < 0 ? -x : x; }
@@ -108,58 +104,71 @@ struct StridedCursor {
   }
 };
 
-template <class T, int kInputs, class F>
-FASTATTN_INLINE void elementwise(const fa_launch& launch, const fa_tensor* const (&inputs)[kInputs],
-                                 const fa_tensor& out, AxisOrder order, F&& function) {
-  constexpr int kViews = kInputs + 1;
-  const fa_tensor* views[kViews];
-  T* base[kViews];
-  for (int v = 0; v < kViews; ++v) {
-    views[v] = v < kInputs ? inputs[v] : &out;
-    base[v] = data<T>(*views[v]);
+template <class T>
+FASTATTN_INLINE void gather(const T* from, int64_t stride, T* to, int64_t n) {
+  if (stride == 0) {  // a broadcast axis: the compiler makes whole vectors of this one
+    const T value = *from;
+    for (int64_t i = 0; i < n; ++i) to[i] = value;
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
   }
+}
+template <class T>
+FASTATTN_INLINE void scatter(const T* from, T* to, int64_t stride, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) to[i * stride] = from[i];
+}
+
+template <class In, class Out = In, int kInputs, int kOutputs, class F>
+FASTATTN_INLINE void elementwise(const fa_launch& launch, const fa_tensor* const (&inputs)[kInputs],
+                                 const fa_tensor* const (&outputs)[kOutputs], AxisOrder order, F&& function) {
+  constexpr int kViews = kInputs + kOutputs;
+  const fa_tensor* views[kViews];
+  for (int v = 0; v < kViews; ++v) views[v] = v < kInputs ? inputs[v] : outputs[v - kInputs];
   const StridedShape<kViews> shape(views, order);
-  const bool direct =
-      shape.innermost_is_contiguous() && (shape.ndim == 1 || shape.shape[shape.ndim - 1] >= kShortestRun);
+  // Short rows are gathered several at a time, of every view.
+  const bool long_rows = shape.ndim == 1 || shape.shape[shape.ndim - 1] >= kShortestRun;
+  bool buffered[kViews], any_buffered = false;
+  for (int v = 0; v < kViews; ++v) any_buffered |= buffered[v] = !long_rows || shape.innermost(v) != 1;
 
   parallel_for(launch, ceil_div(shape.size, kElementwiseBlock), [&](int64_t item, int) {
     int64_t first = item * kElementwiseBlock;
     const int64_t end = min_of(first + kElementwiseBlock, shape.size);
     StridedCursor<kViews> cursor(shape, first);
-    const T* in[kInputs];
-    alignas(64) T buffer[kViews][kElementwiseBuffer];
+    const In* in[kInputs];
+    Out* out[kOutputs];
+    alignas(64) In in_buffer[kInputs][kElementwiseBuffer];
+    alignas(64) Out out_buffer[kOutputs][kElementwiseBuffer];
     while (first < end) {
-      if (direct) {
-        const int64_t n = min_of(end - first, cursor.left_in_row());
-        for (int v = 0; v < kInputs; ++v) in[v] = base[v] + cursor.offset[v];
-        function(in, base[kInputs] + cursor.offset[kInputs], first, n);
-        cursor.advance(n);
-        first += n;
-        continue;
-      }
-      const int64_t n = min_of(end - first, kElementwiseBuffer);
+      int64_t n = end - first;
+      if (any_buffered) n = min_of(n, kElementwiseBuffer);
+      if (long_rows) n = min_of(n, cursor.left_in_row());
       StridedCursor<kViews> writer = cursor;
+      for (int v = 0; v < kInputs; ++v) in[v] = buffered[v] ? in_buffer[v] : data<In>(*views[v]) + cursor.offset[v];
+      for (int v = 0; v < kOutputs; ++v) {
+        out[v] = buffered[kInputs + v] ? out_buffer[v] : data<Out>(*outputs[v]) + cursor.offset[kInputs + v];
+      }
       for (int64_t at = 0; at < n;) {
         const int64_t run = min_of(n - at, cursor.left_in_row());
         for (int v = 0; v < kInputs; ++v) {
-          const int64_t stride = shape.strides[v][shape.ndim - 1];
-          const T* source = base[v] + cursor.offset[v];
-          for (int64_t i = 0; i < run; ++i) buffer[v][at + i] = source[i * stride];
+          if (!buffered[v]) continue;
+          gather(data<In>(*views[v]) + cursor.offset[v], shape.innermost(v), in_buffer[v] + at, run);
         }
         cursor.advance(run);
         at += run;
       }
-      for (int v = 0; v < kInputs; ++v) in[v] = buffer[v];
-      function(in, buffer[kInputs], first, n);
+      function(in, out, first, n);
+      first += n;
+      if (!any_buffered) continue;
       for (int64_t at = 0; at < n;) {
         const int64_t run = min_of(n - at, writer.left_in_row());
-        const int64_t stride = shape.strides[kInputs][shape.ndim - 1];
-        T* target = base[kInputs] + writer.offset[kInputs];
-        for (int64_t i = 0; i < run; ++i) target[i * stride] = buffer[kInputs][at + i];
+        for (int v = 0; v < kOutputs; ++v) {
+          if (!buffered[kInputs + v]) continue;
+          scatter(out_buffer[v] + at, data<Out>(*outputs[v]) + writer.offset[kInputs + v], shape.innermost(kInputs + v),
+                  run);
+        }
         writer.advance(run);
         at += run;
       }
-      first += n;
     }
   });
 }

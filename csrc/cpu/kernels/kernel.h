@@ -20,12 +20,25 @@
 #include "cpu/thread_pool.h"
 #include "ops/fastattn.h"
 
-namespace fastattn::cpu::FASTATTN_ISA {
-
-// The kernels of this instruction set; one may be made of others.
+// The kernels of this instruction set; one may be made of others. A variant finds what it has no kernel of its own for in
+// the set below.
 #define FA_DECLARE(op) fa_status op(const fa_##op##_params&, fa_launch&);
+#if defined(FASTATTN_ISA_BELOW)
+namespace fastattn::cpu::FASTATTN_ISA_BELOW {
 FA_OPS(FA_DECLARE)
+}
+namespace fastattn::cpu::FASTATTN_ISA {
+using namespace FASTATTN_ISA_BELOW;
+FA_DECLARE(matmul)
+}
+#else
+namespace fastattn::cpu::FASTATTN_ISA {
+FA_OPS(FA_DECLARE)
+}
+#endif
 #undef FA_DECLARE
+
+namespace fastattn::cpu::FASTATTN_ISA {
 
 // f(item, worker) for every item, on launch.num_threads threads.
 template <class F>

@@ -1,222 +1,30 @@
-// layer_norm over the last axis, forward and backward.
+// layer_norm over the last axis, forward and backward; norm.h has the loops.
 //
 //   mean = sum(x) / C,  rstd = 1 / sqrt(sum((x - mean)^2) / C + eps),  n = (x - mean) rstd,  out = n weight + bias
 //   g = dout weight;  dx = rstd (g - sum(g) / C - n sum(g n) / C);  dweight = sum_rows(dout n),  dbias = sum_rows(dout)
 //
 //   x, out, dout, dx (rows..., C), contiguous along C;  weight, bias, dweight, dbias (C);  mean, rstd (R)
 //
-// A row belongs to one thread and stays in cache between passes: forward takes three (the variance about the mean, not
-// from the sum of squares, which cancels), backward two. Backward's items are blocks of a fixed number of rows; each
-// sums its dweight and dbias into its own part of the workspace, four rows at a time, and the parts are added in block
-// order.
-// Traffic: forward reads x and writes out, backward reads x and dout and writes dx, each once.
-//
 // Source: Ba, Kiros and Hinton, "Layer Normalization" (2016), section 3.
-#include "row_blocks.h"
+#include "norm.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
-namespace {
-
-constexpr int64_t kItemElements = 16384;
-
-// A (C) argument as a contiguous array: as it is, or copied to buffer, which moves on; nullptr where it is absent.
-FASTATTN_INLINE bool needs_copy(const fa_tensor& t) { return t.data != nullptr && t.strides[0] != 1 && t.shape[0] > 1; }
-template <class T>
-FASTATTN_INLINE const T* contiguous(const fa_tensor& t, compute_t<T>*& buffer) {
-  const T* from = data<T>(t);
-  if (!needs_copy(t)) return from;
-  T* copy = reinterpret_cast<T*>(buffer);
-  for (int64_t i = 0; i < t.shape[0]; ++i) copy[i] = from[i * t.strides[0]];
-  buffer += padded(t.shape[0]);
-  return copy;
-}
-
-template <class T, bool kWeight, bool kBias>
-void forward(const fa_layer_norm_fwd_params& p, const fa_launch& launch, const T* weight, const T* bias) {
-  using A = compute_t<T>;
-  using V = Vec<A>;
-  const int64_t R = num_rows(p.x, 1), C = row_length(p.x);
-  const int64_t per_item = max_of<int64_t>(1, kItemElements / max_of<int64_t>(1, C));
-  parallel_for(launch, ceil_div(R, per_item), [&](int64_t item, int) {
-    for (int64_t r = item * per_item; r < min_of(R, (item + 1) * per_item); ++r) {
-      const T* x = data<T>(p.x) + row_offset(p.x, 1, r);
-      const T* next = r + 1 < R ? data<T>(p.x) + row_offset(p.x, 1, r + 1) : x;
-      T* out = data<T>(p.out) + row_offset(p.out, 1, r);
-      const A m = sum_row<A>(C, [&](int64_t i, int n) { return load_lanes(x + i, n); }) / static_cast<A>(C);
-      const V mean = V::set(m);
-      const A square = sum_row<A>(C, [&](int64_t i, int n) {
-        __builtin_prefetch(next + i, 0, 2);
-        V d = load_lanes(x + i, n) - mean;
-        if (n < V::kLanes) d = select(Mask<A>::first(n), d, V::zero());
-        return d * d;
-      });
-      A root;
-      sqrt(V::set(square / static_cast<A>(C) + static_cast<A>(p.eps))).store(&root, 1);
-      const V rstd = V::set(1 / root);
-      map_row<A>(C, [&](int64_t i, int n) {
-        V y = (load_lanes(x + i, n) - mean) * rstd;
-        if constexpr (kWeight && kBias) {
-          y = fma(y, load_lanes(weight + i, n), load_lanes(bias + i, n));
-        } else if constexpr (kWeight) {
-          y = y * load_lanes(weight + i, n);
-        } else if constexpr (kBias) {
-          y = y + load_lanes(bias + i, n);
-        }
-        store_lanes(y, out + i, n);
-      });
-      if (p.mean.data != nullptr) data<A>(p.mean)[r * p.mean.strides[0]] = m;
-      if (p.rstd.data != nullptr) data<A>(p.rstd)[r * p.rstd.strides[0]] = 1 / root;
-    }
-  });
-}
-
-// One row of the backward, and what its elements need once its two sums are known.
-template <class T>
-struct Row {
-  const T* x;
-  const T* dout;
-  T* dx;
-  Vec<compute_t<T>> mean, rstd, mean_g, mean_gn;
-};
-
-// dx of kRows rows, and their share of dweight and dbias: those are read and written once for all of the rows.
-template <class T, bool kWeight, int kRows>
-FASTATTN_INLINE void finish_rows(const Row<T> (&rows)[kRows], const T* weight, int64_t C, compute_t<T>* dweight,
-                                 compute_t<T>* dbias) {
-  using A = compute_t<T>;
-  using V = Vec<A>;
-  map_row<A>(C, [&](int64_t i, int n) {
-    V dw = V::zero(), db = V::zero(), w = V::zero();
-    if constexpr (kWeight) w = load_lanes(weight + i, n);
-    if (dweight != nullptr) {
-      dw = load_lanes(dweight + i, n);
-      db = load_lanes(dbias + i, n);
-    }
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      const Row<T>& row = rows[r];
-      const V y = (load_lanes(row.x + i, n) - row.mean) * row.rstd, d = load_lanes(row.dout + i, n);
-      dw = fma(d, y, dw);
-      db += d;
-      if (row.dx == nullptr) continue;
-      const V g = kWeight ? d * w : d;
-      store_lanes(row.rstd * (fnma(y, row.mean_gn, g) - row.mean_g), row.dx + i, n);
-    }
-    if (dweight != nullptr) {
-      store_lanes(dw, dweight + i, n);
-      store_lanes(db, dbias + i, n);
-    }
-  });
-}
-
-// The rows of one block of the backward; dweight and dbias (C) are the block's own parts, or nullptr.
-template <class T, bool kWeight>
-FASTATTN_INLINE void backward_rows(const fa_layer_norm_bwd_params& p, const T* weight, int64_t begin, int64_t end,
-                                   compute_t<T>* dweight, compute_t<T>* dbias) {
-  using A = compute_t<T>;
-  using V = Vec<A>;
-  constexpr int kLanes = V::kLanes;
-  const int64_t C = row_length(p.x);
-  if (dweight != nullptr) {
-    map_row<A>(C, [&](int64_t i, int n) {
-      store_lanes(V::zero(), dweight + i, n);
-      store_lanes(V::zero(), dbias + i, n);
-    });
-  }
-  auto start_row = [&](int64_t r) {
-    Row<T> row{data<T>(p.x) + row_offset(p.x, 1, r),
-               data<T>(p.dout) + row_offset(p.dout, 1, r),
-               p.dx.data == nullptr ? nullptr : data<T>(p.dx) + row_offset(p.dx, 1, r),
-               V::set(data<A>(p.mean)[r * p.mean.strides[0]]),
-               V::set(data<A>(p.rstd)[r * p.rstd.strides[0]]),
-               V::zero(),
-               V::zero()};
-    if (row.dx == nullptr) return row;
-    V sum_g[2] = {V::zero(), V::zero()}, sum_gn[2] = {V::zero(), V::zero()};
-    auto add = [&](int64_t i, int n, int k) {
-      const V y = (load_lanes(row.x + i, n) - row.mean) * row.rstd;
-      V g = load_lanes(row.dout + i, n);  // 0 in the lanes from n on
-      if constexpr (kWeight) g = g * load_lanes(weight + i, n);
-      sum_g[k] += g;
-      sum_gn[k] = fma(g, y, sum_gn[k]);
-    };
-    int64_t i = 0;
-    for (; i + 2 * kLanes <= C; i += 2 * kLanes) {
-      add(i, kLanes, 0);
-      add(i + kLanes, kLanes, 1);
-    }
-    for (; i < C; i += kLanes) add(i, int(min_of<int64_t>(kLanes, C - i)), 0);
-    const A count = static_cast<A>(C);
-    row.mean_g = V::set(reduce_add(sum_g[0] + sum_g[1]) / count);
-    row.mean_gn = V::set(reduce_add(sum_gn[0] + sum_gn[1]) / count);
-    return row;
-  };
-  int64_t r = begin;
-  for (; r + 4 <= end; r += 4) {
-    const Row<T> rows[4] = {start_row(r), start_row(r + 1), start_row(r + 2), start_row(r + 3)};
-    finish_rows<T, kWeight>(rows, weight, C, dweight, dbias);
-  }
-  for (; r < end; ++r) {
-    const Row<T> rows[1] = {start_row(r)};
-    finish_rows<T, kWeight>(rows, weight, C, dweight, dbias);
-  }
-}
-
-}  // namespace
 
 fa_status layer_norm_fwd(const fa_layer_norm_fwd_params& p, fa_launch& launch) {
   return visit_float(p.x.dtype, launch, [&]<class T>() {
-    const int64_t C = row_length(p.x);
     const double n = static_cast<double>(num_elements(p.x));
-    describe<"layer_norm_fwd", T>(
-        launch, {.workspace = (needs_copy(p.weight) + needs_copy(p.bias)) * padded(C) * sizeof(compute_t<T>),
-                 .flops = 7 * n,
-                 .bytes = 2 * sizeof(T) * n});
-    if (launch.query) return FA_OK;
-    auto* buffer = static_cast<compute_t<T>*>(launch.workspace);
-    const T* weight = contiguous<T>(p.weight, buffer);
-    const T* bias = contiguous<T>(p.bias, buffer);
-    if (weight != nullptr && bias != nullptr) {
-      forward<T, true, true>(p, launch, weight, bias);
-    } else if (weight != nullptr) {
-      forward<T, true, false>(p, launch, weight, bias);
-    } else if (bias != nullptr) {
-      forward<T, false, true>(p, launch, weight, bias);
-    } else {
-      forward<T, false, false>(p, launch, weight, bias);
-    }
+    describe<"layer_norm_fwd", T>(launch,
+                                  {.workspace = norm_workspace<T>(p), .flops = 7 * n, .bytes = 2 * sizeof(T) * n});
+    if (!launch.query) norm_forward<T, true>(p, launch);
     return FA_OK;
   });
 }
 
 fa_status layer_norm_bwd(const fa_layer_norm_bwd_params& p, fa_launch& launch) {
   return visit_float(p.x.dtype, launch, [&]<class T>() {
-    using A = compute_t<T>;
-    const int64_t R = num_rows(p.x, 1), C = row_length(p.x);
-    const double n = static_cast<double>(num_elements(p.x));
-    const RowBlocks blocks(R, C);
-    const bool sums = p.dweight.data != nullptr || p.dbias.data != nullptr;
-    const int64_t part_stride = 2 * padded(C);
-    const int64_t elements = (needs_copy(p.weight) ? padded(C) : 0) + (sums ? blocks.count * part_stride : 0);
-    describe<"layer_norm_bwd", T>(
-        launch,
-        {.workspace = elements * sizeof(A), .flops = 12 * n, .bytes = (p.dx.data != nullptr ? 3 : 2) * sizeof(T) * n});
-    if (launch.query) return FA_OK;
-    A* buffer = static_cast<A*>(launch.workspace);
-    const T* weight = contiguous<T>(p.weight, buffer);
-    A* parts = buffer;
-    parallel_for(launch, blocks.count, [&](int64_t block, int) {
-      A* dweight = sums ? parts + block * part_stride : nullptr;
-      A* dbias = sums ? dweight + padded(C) : nullptr;
-      const int64_t begin = block * blocks.rows, end = min_of(R, begin + blocks.rows);
-      if (weight != nullptr) {
-        backward_rows<T, true>(p, weight, begin, end, dweight, dbias);
-      } else {
-        backward_rows<T, false>(p, weight, begin, end, dweight, dbias);
-      }
-    });
-    if (p.dweight.data != nullptr) add_parts<T>(launch, parts, blocks.count, part_stride, p.dweight);
-    if (p.dbias.data != nullptr) add_parts<T>(launch, parts + padded(C), blocks.count, part_stride, p.dbias);
+    const NormBackward<T, true> backward(p);
+    describe<"layer_norm_bwd", T>(launch, backward.work(12));
+    if (!launch.query) backward.run(launch);
     return FA_OK;
   });
 }

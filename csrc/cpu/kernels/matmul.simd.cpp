@@ -17,7 +17,7 @@
 //
 // Reference: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008); Van Zee and van de
 // Geijn, "BLIS" (2015).
-#include "cpu/simd/math.h"
+#include "activation.h"
 #include "matmul_pack.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
@@ -45,8 +45,7 @@ __attribute__((noinline)) void finish_tile(const Problem<S>& p, const compute_t<
       const int64_t at = col + n, m = row + r;
       if (p.bias != nullptr) x = x + load_bias(p, at, lanes);
       if (p.preact != nullptr) x.store(p.preact + m * p.preact_m + at, lanes);
-      if (p.activation == FA_ACT_GELU) x = gelu(x);
-      if (p.activation == FA_ACT_GELU_TANH) x = gelu_tanh(x);
+      visit_activation(p.activation, [&](auto f) { x = f.value(x); });
       if (p.residual != nullptr) x = x + V::load(p.residual + m * p.residual_m + at, lanes);
       auto write = [&](auto* out) __attribute__((always_inline)) {
         if (p.accumulate) x = V::load(out, lanes) + x;
@@ -278,30 +277,39 @@ FASTATTN_INLINE fa_status run(const Problem<S>& p, const Plan& plan, const fa_la
   return FA_OK;
 }
 
+template <class S>
+FASTATTN_INLINE fa_status call(const fa_matmul_params& params, fa_launch& launch) {
+  using T = compute_t<S>;
+  const Problem<S> p = make_problem<S>(params);
+  const bool empty = p.batch == 0 || p.M == 0 || p.N == 0;
+  Plan plan{};
+  if (!empty) plan = make_plan(p);
+  if (launch.query) {
+    const double batch = static_cast<double>(p.batch), m = p.M, n = p.N, k = empty ? 0 : p.num_runs * p.run_k;
+    const double outs = 1 + (p.residual != nullptr) + (p.preact != nullptr) + p.accumulate;
+    const int64_t elements = plan.shared_a + plan.shared_b + plan.partial + num_threads() * plan.worker_elements();
+    describe<"matmul", S>(launch, {.workspace = static_cast<size_t>(elements) * sizeof(T),
+                                   .flops = 2 * batch * m * n * k,
+                                   .bytes = sizeof(S) * batch * (m * k + k * n + outs * m * n)});
+    return FA_OK;
+  }
+  describe<"matmul", S>(launch);
+  if (empty) return FA_OK;
+  return run(p, plan, launch);
+}
+
 }  // namespace
 
+#if defined(FASTATTN_ISA_HAS_BF16)
+// The other dtypes have the kernels of the instruction set below.
+fa_status matmul(const fa_matmul_params& params, fa_launch& launch) {
+  return params.a.dtype == FA_BF16 ? call<bf16>(params, launch) : FASTATTN_ISA_BELOW::matmul(params, launch);
+}
+#else
 fa_status matmul(const fa_matmul_params& params, fa_launch& launch) {
   return visit_float(
-      params.a.dtype, launch, [&]<class S>() __attribute__((always_inline)) {
-        using T = compute_t<S>;
-        const Problem<S> p = make_problem<S>(params);
-        const bool empty = p.batch == 0 || p.M == 0 || p.N == 0;
-        Plan plan{};
-        if (!empty) plan = make_plan(p);
-        if (launch.query) {
-          const double batch = static_cast<double>(p.batch), m = p.M, n = p.N, k = empty ? 0 : p.K;
-          const double outs = 1 + (p.residual != nullptr) + (p.preact != nullptr) + p.accumulate;
-          const int64_t elements =
-              plan.shared_a + plan.shared_b + plan.partial + num_threads() * plan.worker_elements();
-          describe<"matmul", S>(launch, {.workspace = static_cast<size_t>(elements) * sizeof(T),
-                                         .flops = 2 * batch * m * n * k,
-                                         .bytes = sizeof(S) * batch * (m * k + k * n + outs * m * n)});
-          return FA_OK;
-        }
-        describe<"matmul", S>(launch);
-        if (empty) return FA_OK;
-        return run(p, plan, launch);
-      });
+      params.a.dtype, launch, [&]<class S>() __attribute__((always_inline)) { return call<S>(params, launch); });
 }
+#endif
 
 }  // namespace fastattn::cpu::FASTATTN_ISA

@@ -1,4 +1,5 @@
-// Copies of a and b in the order in which the tile reads them.
+// Copies of a and b in the order in which the tile reads them, and in the form: a step of k is one element, widened if
+// it has 16 bits, or a pair of bf16 where the instruction set multiplies those (kStep, matmul_tile.h).
 #pragma once
 
 #include "cpu/simd/transpose.h"
@@ -6,100 +7,139 @@
 
 namespace fastattn::cpu::FASTATTN_ISA {
 
-// kLanes rows of kLanes elements from src, transposed into dst: dst[k][n] = src[n][k], n < rows; the others are 0.
+#if defined(FASTATTN_ISA_HAS_BF16)
+// Pairs lie in float lanes, bit by bit: only the tile's product looks at them.
+FASTATTN_INLINE float packed_step(const bf16* p, int64_t k_stride, int64_t k_left) {
+  const uint32_t low = p[0].bits, high = k_left > 1 ? p[k_stride].bits : 0;
+  return __builtin_bit_cast(float, low | high << 16);
+}
+FASTATTN_INLINE VecF packed_columns(const bf16* p, int64_t k_stride, int n) {
+  const __mmask16 m = Mask<float>::first(n).m;
+  const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, p));
+  const __m512i high = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, p + k_stride));
+  return {_mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)))};
+}
+FASTATTN_INLINE VecF packed_steps(const bf16* p) { return {_mm512_loadu_ps(p)}; }
+#else
+// The step of k at p.
 template <class S>
-FASTATTN_INLINE void transpose_widened(const S* src, int64_t src_stride, int64_t rows, compute_t<S>* dst,
-                                       int64_t dst_stride) {
+FASTATTN_INLINE compute_t<S> packed_step(const S* p, int64_t, int64_t) {
+  return widen(*p);
+}
+// A step of n columns next to each other.
+template <class S>
+FASTATTN_INLINE Vec<compute_t<S>> packed_columns(const S* p, int64_t, int n) {
   using V = Vec<compute_t<S>>;
+  return n == V::kLanes ? V::load(p) : V::load(p, n);
+}
+// kLanes steps next to each other.
+template <class S>
+FASTATTN_INLINE Vec<compute_t<S>> packed_steps(const S* p) {
+  return Vec<compute_t<S>>::load(p);
+}
+#endif
+
+// dst[step][n], kLanes steps, from rows of k next to each other: n < rows; the others are 0.
+template <class S>
+FASTATTN_INLINE void transpose_packed(const S* src, int64_t src_stride, int64_t rows, compute_t<S>* dst,
+                                      int64_t dst_stride) {
+  using V = Vec<compute_t<S>>;
+  if constexpr (!kIsHalf<S>) {
+    if (rows == V::kLanes) return transpose_block(src, src_stride, dst, dst_stride);
+  }
   alignas(64) compute_t<S> block[V::kLanes * V::kLanes];
   for (int64_t n = 0; n < V::kLanes; ++n) {
-    (n < rows ? V::load(src + n * src_stride) : V::zero()).store(block + n * V::kLanes);
+    (n < rows ? packed_steps(src + n * src_stride) : V::zero()).store(block + n * V::kLanes);
   }
   transpose_block(block, V::kLanes, dst, dst_stride);
 }
 
-// dst[k][n], n < vecs * kLanes, from src[k * k_stride + n * n_stride]; columns from `cols` on are 0.
+// dst[step][n], n < vecs * kLanes, from src[k * k_stride + n * n_stride]; columns from `cols` on are 0.
 template <class S>
 inline void pack_b_run(const S* src, int64_t k_stride, int64_t n_stride, int64_t k_len, int64_t cols, int64_t vecs,
                        compute_t<S>* dst) {
   using T = compute_t<S>;
-  using V = Vec<T>;
-  constexpr int64_t kLanes = V::kLanes;
-  const int64_t width = vecs * kLanes;
+  constexpr int64_t kLanes = Vec<T>::kLanes;
+  const int64_t width = vecs * kLanes, steps = ceil_div(k_len, kStep<S>), whole = k_len / kStep<S>;
   for (int64_t v = 0; v < vecs; ++v) {
     const int64_t lanes = min_of(kLanes, cols - v * kLanes);
     const S* from = src + v * kLanes * n_stride;
     T* to = dst + v * kLanes;
-    int64_t k = 0;
+    int64_t s = 0;
     if (n_stride == 1 && lanes == kLanes) {
-      for (; k < k_len; ++k) V::load(from + k * k_stride).store(to + k * width);
+      for (; s < whole; ++s) packed_columns(from + s * kStep<S> * k_stride, k_stride, kLanes).store(to + s * width);
     } else if (n_stride == 1) {
-      for (; k < k_len; ++k) V::load(from + k * k_stride, static_cast<int>(lanes)).store(to + k * width);
-    } else if (k_stride == 1 && kIsHalf<S>) {
-      for (; k + kLanes <= k_len; k += kLanes) transpose_widened(from + k, n_stride, lanes, to + k * width, width);
-    } else if (k_stride == 1 && lanes == kLanes) {
-      if constexpr (!kIsHalf<S>) {
-        for (; k + kLanes <= k_len; k += kLanes) transpose_block(from + k, n_stride, to + k * width, width);
+      for (; s < whole; ++s) {
+        packed_columns(from + s * kStep<S> * k_stride, k_stride, static_cast<int>(lanes)).store(to + s * width);
+      }
+    } else if (k_stride == 1) {
+      for (; s + kLanes <= whole; s += kLanes) {
+        transpose_packed(from + s * kStep<S>, n_stride, lanes, to + s * width, width);
       }
     }
-    for (; k < k_len; ++k) {
+    for (; s < steps; ++s) {
+      const int64_t k = s * kStep<S>;
       for (int64_t n = 0; n < kLanes; ++n) {
-        to[k * width + n] = n < lanes ? widen(from[k * k_stride + n * n_stride]) : T(0);
+        to[s * width + n] = n < lanes ? packed_step(from + k * k_stride + n * n_stride, k_stride, k_len - k) : T(0);
       }
     }
   }
 }
 
-// One sliver of b over [k_begin, k_begin + k_len).
+// One sliver of b over the steps [begin, begin + steps).
 template <class S>
-FASTATTN_INLINE void pack_b(const Problem<S>& p, int64_t vec_begin, int64_t vecs, int64_t k_begin, int64_t k_len,
+FASTATTN_INLINE void pack_b(const Problem<S>& p, int64_t vec_begin, int64_t vecs, int64_t begin, int64_t steps,
                             compute_t<S>* dst) {
   constexpr int64_t kLanes = Vec<compute_t<S>>::kLanes;
   const S* b = p.b + vec_begin * kLanes * p.b_n;
   const int64_t cols = min_of(p.N - vec_begin * kLanes, vecs * kLanes);
-  for_each_run(p, k_begin, k_len, [&](int64_t, int64_t b_offset, int64_t first, int64_t n) {
-    pack_b_run(b + b_offset, p.b_k, p.b_n, n, cols, vecs, dst + first * vecs * kLanes);
+  for_each_run(p, begin, steps, [&](int64_t, int64_t b_offset, int64_t first, int64_t k_len) {
+    pack_b_run(b + b_offset, p.b_k, p.b_n, k_len, cols, vecs, dst + first * vecs * kLanes);
   });
 }
 
-// dst[k][r], r < rows, from src[r * m_stride + k * k_stride].
+// dst[step][r], r < rows, from src[r * m_stride + k * k_stride].
 template <class S>
 inline void pack_a_run(const S* src, int64_t m_stride, int64_t k_stride, int64_t k_len, int64_t rows,
                        compute_t<S>* dst) {
   using T = compute_t<S>;
   constexpr int kRows = TileConfig<T>::kRows;
   constexpr int64_t kLanes = Vec<T>::kLanes;
-  int64_t k = 0;
+  const int64_t steps = ceil_div(k_len, kStep<S>), whole = k_len / kStep<S>;
+  int64_t s = 0;
   if constexpr (!kIsHalf<S>) {
     if (m_stride == 1 && rows == kRows) {
-      for (; k < k_len; ++k) __builtin_memcpy(dst + k * kRows, src + k * k_stride, kRows * sizeof(T));
+      for (; s < steps; ++s) __builtin_memcpy(dst + s * kRows, src + s * k_stride, kRows * sizeof(T));
     }
   } else if (kRows <= kLanes && k_stride == 1) {
     alignas(64) T columns[kLanes * kLanes];
-    for (; k + kLanes <= k_len; k += kLanes) {
-      transpose_widened(src + k, m_stride, rows, columns, kLanes);
+    for (; s + kLanes <= whole; s += kLanes) {
+      transpose_packed(src + s * kStep<S>, m_stride, rows, columns, kLanes);
       for (int64_t i = 0; i < kLanes; ++i) {
-        for (int64_t r = 0; r < rows; ++r) dst[(k + i) * rows + r] = columns[i * kLanes + r];
+        for (int64_t r = 0; r < rows; ++r) dst[(s + i) * rows + r] = columns[i * kLanes + r];
       }
     }
   }
-  for (; k < k_len; ++k) {
-    for (int64_t r = 0; r < rows; ++r) dst[k * rows + r] = widen(src[r * m_stride + k * k_stride]);
+  for (; s < steps; ++s) {
+    const int64_t k = s * kStep<S>;
+    for (int64_t r = 0; r < rows; ++r) {
+      dst[s * rows + r] = packed_step(src + r * m_stride + k * k_stride, k_stride, k_len - k);
+    }
   }
 }
 
-// The rows of a from row_begin on, in num_tiles tiles, over [k_begin, k_begin + k_len): [tile][k][row].
+// The rows of a from row_begin on, in num_tiles tiles, over the steps [begin, begin + steps): [tile][step][row].
 template <class S>
 FASTATTN_INLINE void pack_a_columns(const Problem<S>& p, int64_t row_begin, const EvenSplit& tiles, int64_t num_tiles,
-                                    int64_t k_begin, int64_t k_len, compute_t<S>* dst) {
+                                    int64_t begin, int64_t steps, compute_t<S>* dst) {
   // A stretch of k at a time, so that the cache lines and pages of a are still there for the next tile.
-  constexpr int64_t kStretch = kIsHalf<S> ? 16 : 8;
-  for_each_run(p, k_begin, k_len, [&](int64_t a_offset, int64_t, int64_t first, int64_t n) {
-    for (int64_t k = 0; k < n; k += kStretch) {
+  constexpr int64_t kStretch = kIsHalf<S> ? 16 * kStep<S> : 8;
+  for_each_run(p, begin, steps, [&](int64_t a_offset, int64_t, int64_t first, int64_t k_len) {
+    for (int64_t k = 0; k < k_len; k += kStretch) {
       for (int64_t t = 0; t < num_tiles; ++t) {
         const int64_t row = tiles.begin(t), rows = tiles.begin(t + 1) - row;
-        pack_a_run(p.a + a_offset + (row_begin + row) * p.a_m + k * p.a_k, p.a_m, p.a_k, min_of(kStretch, n - k), rows,
-                   dst + row * k_len + (first + k) * rows);
+        pack_a_run(p.a + a_offset + (row_begin + row) * p.a_m + k * p.a_k, p.a_m, p.a_k, min_of(kStretch, k_len - k),
+                   rows, dst + row * steps + (first + k / kStep<S>)*rows);
       }
     }
   });

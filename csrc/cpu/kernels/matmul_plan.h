@@ -27,8 +27,9 @@ struct Problem {
   S* out;             // (batch, M, N); nullptr where wide_out has its place
   T* wide_out;        // the same in f32, of 16-bit a and b
   int64_t M, N;
-  int64_t K;      // with the summed axes
-  int64_t run_k;  // k that are one stride apart; K is a multiple of it
+  int64_t K;      // steps, with the summed axes: num_runs runs of run_steps
+  int64_t run_k;  // k that are one stride apart
+  int64_t num_runs;
   int64_t a_m, a_k, b_k, b_n, bias_n, out_m, residual_m, preact_m;
   int64_t batch;
   int num_batch_axes, num_sum_axes;
@@ -125,6 +126,8 @@ FASTATTN_INLINE Problem<S> make_problem(const fa_matmul_params& p) {
     --q.num_sum_axes;
   }
   if (q.K <= 1) q.a_k = 1;
+  q.num_runs = q.run_k > 0 ? q.K / q.run_k : 0;
+  q.K = q.num_runs * ceil_div(q.run_k, kStep<S>);
   return q;
 }
 
@@ -146,17 +149,15 @@ FASTATTN_INLINE Problem<S> batch_entry(const Problem<S>& p, int64_t index) {
   return q;
 }
 
-// f(a_offset, b_offset, first, length): the runs of k in [k_begin, k_begin + k_len) that are one stride apart; `first`
-// counts from k_begin.
+// f(a_offset, b_offset, first, k_len): the runs of k in the steps [begin, begin + steps) that are one stride apart; the
+// step `first` counts from begin.
 template <class S, class F>
-FASTATTN_INLINE void for_each_run(const Problem<S>& p, int64_t k_begin, int64_t k_len, F&& f) {
-  if (p.num_sum_axes == 0) {
-    f(k_begin * p.a_k, k_begin * p.b_k, int64_t{0}, k_len);
-    return;
-  }
-  for (int64_t done = 0; done < k_len;) {
-    int64_t entry = (k_begin + done) / p.run_k;
-    const int64_t k = (k_begin + done) % p.run_k, n = min_of(p.run_k - k, k_len - done);
+FASTATTN_INLINE void for_each_run(const Problem<S>& p, int64_t begin, int64_t steps, F&& f) {
+  const int64_t run_steps = ceil_div(p.run_k, kStep<S>);
+  for (int64_t done = 0; done < steps;) {
+    int64_t entry = (begin + done) / run_steps;
+    const int64_t step = (begin + done) % run_steps, n = min_of(run_steps - step, steps - done);
+    const int64_t k = step * kStep<S>;
     int64_t a_offset = k * p.a_k, b_offset = k * p.b_k;
     for (int i = p.num_sum_axes - 1; i >= 0; --i) {
       const SumAxis& x = p.sum_axes[i];
@@ -164,7 +165,7 @@ FASTATTN_INLINE void for_each_run(const Problem<S>& p, int64_t k_begin, int64_t 
       b_offset += entry % x.size * x.b;
       entry /= x.size;
     }
-    f(a_offset, b_offset, done, n);
+    f(a_offset, b_offset, done, min_of(n * kStep<S>, p.run_k - k));
     done += n;
   }
 }

@@ -34,9 +34,19 @@ struct TileConfig {
   static constexpr int64_t kBlockK = 4096 / sizeof(T);
 };
 
+// k of one step of the tile. bf16 goes in pairs where there is an instruction for their product: both products are
+// added to the sum in k order, each rounded once; numbers under 2^-126 count as 0.
+#if defined(FASTATTN_ISA_HAS_BF16)
+template <class S>
+inline constexpr int64_t kStep = 2;
+#else
+template <class S>
+inline constexpr int64_t kStep = 1;
+#endif
+
 template <class T>
 struct Tile {
-  int64_t k_len;
+  int64_t k_len;  // steps
   const T* a;
   int64_t a_stride;  // elements from row to row (by row) or from k to k (by column)
   int64_t a_ahead;   // by row: elements from the rows in use to the rows to prefetch, or 0
@@ -57,7 +67,9 @@ struct Tile {
 // and pays with moves and spills; asm leaves it the one form that updates the sum, and volatile keeps the order.
 template <class T>
 FASTATTN_INLINE void fma_into(Vec<T>& acc, Vec<T> a, Vec<T> b) {
-#if defined(FASTATTN_ISA_IS_AVX2)
+#if defined(FASTATTN_ISA_HAS_BF16)
+  acc.v = _mm512_dpbf16_ps(acc.v, __builtin_bit_cast(__m512bh, a.v), __builtin_bit_cast(__m512bh, b.v));
+#elif defined(FASTATTN_ISA_IS_AVX2)
   if constexpr (sizeof(T) == 4) {
     asm("vfmadd231ps %2, %1, %0" : "+x"(acc.v) : "x"(a.v), "x"(b.v));
   } else {

@@ -21,10 +21,10 @@ struct RowBlocks {
         count(ceil_div(R, rows)) {}
 };
 
-// out[i] = sum over blocks of part[block][i], in order.
+// out[i] = scale * the sum over blocks of part[block][i], in order.
 template <class T>
 void add_parts(const fa_launch& launch, const compute_t<T>* part, int64_t num_blocks, int64_t part_stride,
-               const fa_tensor& out) {
+               const fa_tensor& out, compute_t<T> scale = 1) {
   using A = compute_t<T>;
   using V = Vec<A>;
   const int64_t C = out.shape[0], stride = out.strides[0];
@@ -35,6 +35,7 @@ void add_parts(const fa_launch& launch, const compute_t<T>* part, int64_t num_bl
     map_row<A>(end - begin, [&](int64_t i, int n) {
       V sum = V::zero();
       for (int64_t b = 0; b < num_blocks; ++b) sum += load_lanes(part + b * part_stride + begin + i, n);
+      sum *= V::set(scale);
       if (stride == 1) {
         store_lanes(sum, to + begin + i, n);
       } else {

@@ -7,7 +7,9 @@ namespace fastattn::cpu::FASTATTN_ISA {
 
 namespace {
 bool runs_here() {
-#if defined(FASTATTN_ISA_IS_AVX512)
+#if defined(FASTATTN_ISA_HAS_BF16)
+  return features().avx512_bf16;
+#elif defined(FASTATTN_ISA_IS_AVX512)
   return features().avx512;
 #elif defined(FASTATTN_ISA_IS_AVX2)
   return features().avx2;

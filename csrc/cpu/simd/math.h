@@ -272,4 +272,45 @@ FASTATTN_INLINE Vec<T> gelu_tanh_grad(Vec<T> x) {
   return fma(c * slope, e * inverse * inverse, s);
 }
 
+// --- sigmoid and silu ------------------------------------------------------------------------------------------------
+// sigmoid(x) = 1 / (1 + e) and its complement e / (1 + e) for x > 0, the other way round for x <= 0, from e = exp(-|x|)
+// <= 1: neither overflows or cancels. silu(x) = x sigmoid(x), silu'(x) = sigmoid(x) + x sigmoid(x) (1 - sigmoid(x)).
+template <class T>
+struct Sigmoid {
+  Vec<T> value, complement;
+};
+template <class T>
+FASTATTN_INLINE Sigmoid<T> sigmoid_parts(Vec<T> x) {
+  using V = Vec<T>;
+  const V one = V::set(1);
+  V e = exp_in_range(max(V::set(sizeof(T) == 4 ? T(-104) : T(-746)), -abs(x)));
+  V larger = one / (one + e), smaller = e * larger;
+  auto positive = x > V::zero();
+  return {select(positive, larger, smaller), select(positive, smaller, larger)};
+}
+// Beyond -last, sigmoid(x) is 0, and silu(x) too, also for -inf; beyond last, 1 - sigmoid(x) is.
+template <class T>
+FASTATTN_INLINE Vec<T> last_silu() {
+  return Vec<T>::set(sizeof(T) == 4 ? T(105) : T(747));
+}
+template <class T>
+FASTATTN_INLINE Vec<T> sigmoid(Vec<T> x) {
+  return sigmoid_parts(x).value;
+}
+template <class T>
+FASTATTN_INLINE Vec<T> sigmoid_grad(Vec<T> x) {
+  Sigmoid<T> s = sigmoid_parts(x);
+  return s.value * s.complement;
+}
+template <class T>
+FASTATTN_INLINE Vec<T> silu(Vec<T> x) {
+  return max(-last_silu<T>(), x) * sigmoid_parts(x).value;
+}
+template <class T>
+FASTATTN_INLINE Vec<T> silu_grad(Vec<T> x) {
+  Sigmoid<T> s = sigmoid_parts(x);
+  Vec<T> c = min(last_silu<T>(), max(-last_silu<T>(), x));
+  return fma(c * s.value, s.complement, s.value);
+}
+
 }  // namespace fastattn::cpu::FASTATTN_ISA

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy import ndarray
 
+from fastattn import ops
 from fastattn.ops._kinds import NUMPY
+from fastattn.ops.binary import FUNCTIONS, binary
 
 from . import node as tape
-from .node import LARGE, Array, Base, Node, array_module, record, wrap
+from .convert import is_float
+from .node import LARGE, Array, Base, Node, array_module, mode, record, wrap
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -39,6 +42,10 @@ def compute(ufunc: Any, x: Array, y: Array) -> Array:
     else:
         like = x if hasattr(x, "__array_namespace__") else y
         return getattr(array_module(like), ufunc.__name__)(x, y)
+    if not large and like.itemsize != 2:
+        return ufunc(x, y)
+    if ufunc in FUNCTIONS:
+        return binary(ufunc, x, y)
     if not large or like.dtype.kind != "f":
         return ufunc(x, y)
     shape = like.shape
@@ -121,13 +128,21 @@ class Binary:
     __slots__ = ("as_float", "backward", "name", "quiet", "shapes", "ufunc")
 
     def __init__(
-        self, name: str, ufunc: Any, backward: tape.Backward, *, shapes: bool = False, as_float: bool = False
+        self,
+        name: str,
+        ufunc: Any,
+        backward: tape.Backward,
+        *,
+        shapes: bool = False,
+        as_float: bool = False,
+        quiet: bool = False,
     ) -> None:
         self.name = name
         self.ufunc = ufunc
         self.backward = backward
         self.shapes = shapes  # the backward needs only the shapes
-        self.as_float = as_float  # integers become float32; and inf and NaN are results, not warnings
+        self.as_float = as_float  # integers become float32
+        self.quiet = quiet or as_float  # inf and NaN are results, not warnings
 
     def __call__(self, a: Operand, b: Operand) -> Tensor:
         found = pair(self.name, a, b, as_float=self.as_float)
@@ -135,7 +150,7 @@ class Binary:
             return NotImplemented  # type: ignore[no-any-return]  # an operator's answer, not a result
         ta, tb, x, y = found
         try:
-            if self.as_float:
+            if self.quiet:
                 with np.errstate(all="ignore"):
                     out = compute(self.ufunc, x, y)
             else:
@@ -217,6 +232,17 @@ def _choose_backward(larger: bool) -> tape.Backward:
     return backward
 
 
+def _remainder_backward(round_: Any) -> tape.Backward:
+    def backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
+        (ea, eb), (x, y) = node.edges, node.saved
+        return (
+            None if ea is None else sum_to(dout, _shape(x)),
+            None if eb is None else sum_to(-dout * round_(x / y), _shape(y)),
+        )
+
+    return backward
+
+
 ADD = Binary("add", np.add, _add_backward, shapes=True)
 SUB = Binary("sub", np.subtract, _sub_backward, shapes=True)
 MUL = Binary("mul", np.multiply, _mul_backward)
@@ -224,6 +250,19 @@ DIV = Binary("div", np.true_divide, _div_backward, as_float=True)
 POW = Binary("pow", np.power, _pow_backward)
 MAXIMUM = Binary("maximum", np.maximum, _choose_backward(True))
 MINIMUM = Binary("minimum", np.minimum, _choose_backward(False))
+
+
+REMAINDER = Binary("remainder", np.remainder, _remainder_backward(np.floor), quiet=True)
+FMOD = Binary("fmod", np.fmod, _remainder_backward(np.trunc), quiet=True)
+
+
+def both(name: str, a: Operand, b: Operand) -> tuple[Operand, Operand, Array, Array]:
+    """`pair`, which must find that both are something to compute with."""
+    found = pair(name, a, b)
+    if found is None:
+        msg = f"{name}: {type(a).__name__} and {type(b).__name__}; expected tensors, arrays or numbers"
+        raise TypeError(msg)
+    return found
 
 
 def constant(name: str, ufunc: Any, a: Operand, b: Operand) -> Tensor:
@@ -242,6 +281,14 @@ def inplace(function: Any, a: Tensor, b: Operand) -> Tensor:
     """a = function(a, b), written to a's memory."""
     name = f"{function.name}_"
     a._allow_inplace(name)
+    if not mode.enabled or not (a._requires_grad or (isinstance(b, Base) and b._requires_grad)):
+        found = pair(function.name, a, b, as_float=function.as_float) if function.ufunc in FUNCTIONS else None
+        # Where nothing is recorded, cast or broadcast, the result is written as it is computed.
+        if found is not None and found[2] is a._data and _shape(found[3]) in ((), a._data.shape):
+            with np.errstate(all="ignore"):
+                binary(function.ufunc, a._data, found[3], a._data)
+            a._version[0] += 1
+            return a
     before = a._before(b)
     out = function(before, before if b is a else b)
     if out is NotImplemented:
@@ -271,12 +318,6 @@ class Unary:
         return record(self.name, out, (a,), self.backward, a._data, (a,))
 
 
-def _sigmoid(x: Array) -> Array:
-    xp = array_module(x)
-    e = xp.exp(-xp.abs(x))
-    return xp.where(x >= 0, 1, e) / (1 + e)
-
-
 NEG = Unary("neg", np.negative, lambda node, dout: (compute1(np.negative, dout),))
 ABS = Unary("abs", np.absolute, lambda node, dout: (dout * array_module(dout).sign(node.saved),))
 SQRT = Unary("sqrt", np.sqrt, lambda node, dout: (dout / (2 * node.saved),), from_out=True)
@@ -287,21 +328,11 @@ COS = Unary("cos", np.cos, lambda node, dout: (-dout * array_module(dout).sin(no
 
 
 def sigmoid(a: Tensor) -> Tensor:
-    out = wrap(_sigmoid(a._data).astype(a._data.dtype, copy=False))
-    return record("sigmoid", out, (a,), _sigmoid_backward, out._data, (out,))
-
-
-def _sigmoid_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
-    return (dout * node.saved * (1 - node.saved),)
+    return ops.sigmoid(a if is_float(a._data.dtype) else a.to(FLOAT32))  # type: ignore[no-any-return]
 
 
 def relu(a: Tensor) -> Tensor:
-    out = wrap(compute(np.maximum, a._data, 0))
-    return record("relu", out, (a,), _relu_backward, out._data, (out,))
-
-
-def _relu_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
-    return (compute(np.multiply, dout, (node.saved > 0).astype(dout.dtype)),)
+    return ops.relu(a) if is_float(a._data.dtype) else wrap(compute(np.maximum, a._data, 0))
 
 
 def clamp(a: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
@@ -320,13 +351,15 @@ def _clamp_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
     return (dout * inside,)
 
 
-def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
-    """Elements of `a` where `condition` is true, of `b` elsewhere; gradients go where the elements came from.
+def where(condition: Operand, input: Operand = None, other: Operand = None) -> Any:
+    """Elements of `input` where `condition` is true, of `other` elsewhere; gradients go where the elements came from.
+
+    Of a condition alone it says where that is not 0, as `nonzero(as_tuple=True)`.
 
     Args:
         condition: a bool tensor or array.
-        a: a tensor, array or number that broadcasts with it.
-        b: likewise.
+        input: a tensor, array or number that broadcasts with it.
+        other: likewise.
 
     Returns:
         A tensor of the broadcast shape.
@@ -341,16 +374,14 @@ def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
         tensor([1., 0.])
     """
     keep = condition._data if isinstance(condition, Base) else condition
+    if input is None and other is None:
+        return tuple([wrap(axis) for axis in array_module(keep).nonzero(keep)])
     if getattr(keep, "dtype", None) != np.bool_:
         msg = f"where: condition has dtype {getattr(keep, 'dtype', type(keep).__name__)}; expected bool. Compare first"
         raise TypeError(msg)
-    if not isinstance(a, Base) and not isinstance(b, Base):
-        a = wrap(array_module(keep).asarray(a, dtype=FLOAT32 if isinstance(a, float) else None))
-    found = pair("where", a, b)
-    if found is None:
-        msg = f"where: {type(a).__name__} and {type(b).__name__}; expected tensors, arrays or numbers"
-        raise TypeError(msg)
-    ta, tb, x, y = found
+    if not isinstance(input, Base) and not isinstance(other, Base):
+        input = wrap(array_module(keep).asarray(input, dtype=FLOAT32 if isinstance(input, float) else None))
+    ta, tb, x, y = both("where", input, other)
     try:
         out = wrap(array_module(keep).where(keep, x, y))
     except ValueError:

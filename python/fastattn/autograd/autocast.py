@@ -90,7 +90,7 @@ def is_autocast_enabled() -> bool:
 def cast_arguments(op: Op, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments of an op in the dtype that autocast wants for it."""
     floats = [a.dtype for a in arrays if a is not None and is_float(a.dtype)]
-    if not floats or any(d == np.float64 for d in floats):
+    if not floats or op.autocast == "keep" or any(d == np.float64 for d in floats):
         return arrays
     if op.autocast == "lower":
         wanted = mode.autocast
@@ -102,4 +102,5 @@ def cast_arguments(op: Op, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _cast(array: Any, dtype: Any) -> Any:
-    return (array if isinstance(array, Base) else wrap(array)).to(dtype)
+    tensor: Any = array if isinstance(array, Base) else wrap(array)
+    return tensor.to(dtype)

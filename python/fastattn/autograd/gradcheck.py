@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from .gradients import grad
 from .node import no_grad, wrap
-from .tensor import Tensor, grad
+from .tensor import Tensor
 
 
 def gradcheck(

@@ -82,7 +82,7 @@ class TensorKind(_kinds.Kind):
         outs = below.allocate(op, data, attrs, target, saving=False)
         op.forward(data, attrs, outs)
         if isinstance(out, Base):
-            out._version[0] += 1
+            _kinds.mutated([out])
         public = op.public(attrs)
         return out if public == 1 else (out, *[None if o is None else wrap(o) for o in outs[1:public]])
 

@@ -1,4 +1,4 @@
-"""The tape: what a tensor is made of, what an op leaves behind for its gradient, and the walk back over it.
+"""The tape: what a tensor is made of, and what an op leaves behind for its gradient; walk.py goes back over it.
 
 A tensor that came out of an op holds the op's Node; a Node holds the nodes (or leaf tensors) of its inputs and the
 arrays that its backward reads, never a tensor that came out of it. So there are no reference cycles: dropping the last
@@ -8,18 +8,18 @@ tensor of a graph frees the graph, and the walk frees each node as it leaves it.
 from __future__ import annotations
 
 import functools
-import heapq
 import itertools
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from sys import getrefcount
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 from numpy import ndarray
 
 from fastattn.ops import _kinds
+
+from .hooks import Hooks
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -40,14 +40,20 @@ class Base:
     """The fields of a tensor. Its methods are in arithmetic, shape and reductions; `Tensor` puts them together.
 
     _version: [how often the data were changed in place, 1 once they have had a view]; views share it.
+    _hooks: a leaf's (before its gradient is added, after); unset until the first is registered.
     """
 
-    __slots__ = ("__weakref__", "_data", "_node", "_requires_grad", "_version", "grad")
+    __slots__ = ("__weakref__", "_data", "_hooks", "_node", "_requires_grad", "_version", "grad")
     _data: Array
     _node: Node | Slot | None
     _requires_grad: bool
     _version: list[int]
+    _hooks: tuple[Hooks, Hooks]
     grad: Tensor | None
+
+    if TYPE_CHECKING:  # its methods, which the parts of Tensor call on each other
+
+        def __getattr__(self, name: str) -> Any: ...
 
 
 # tensor.py sets it: nodes make tensors and tensors make nodes.
@@ -179,7 +185,6 @@ def is_grad_enabled() -> bool:
 # Recording ----------------------------------------------------------------------------------------------------------
 
 _sequence = itertools.count()
-_FREED = ("freed",)
 
 
 class Node:
@@ -189,7 +194,18 @@ class Node:
     node of several a list with None for those that no gradient reached.
     """
 
-    __slots__ = ("__weakref__", "backward", "checks", "edges", "name", "outputs", "retained", "saved", "sequence")
+    __slots__ = (
+        "__weakref__",
+        "backward",
+        "checks",
+        "edges",
+        "hooks",
+        "name",
+        "outputs",
+        "retained",
+        "saved",
+        "sequence",
+    )
 
     def __init__(
         self,
@@ -207,6 +223,7 @@ class Node:
         self.checks = checks  # (version, its value when the data were saved)
         self.outputs = outputs
         self.retained: list[tuple[int, weakref.ref[Tensor]]] | None = None
+        self.hooks: dict[int, Hooks] | None = None  # of each output
         self.sequence = -next(_sequence)  # newest first in a heap
 
     def __repr__(self) -> str:
@@ -243,187 +260,3 @@ def record(
                 out._requires_grad = True
                 break
     return out
-
-
-# Who holds an array -------------------------------------------------------------------------------------------------
-
-
-def _references(holder: Any, key: Any) -> int:
-    return getrefcount(holder[key])
-
-
-_HELD_ONCE = _references([np.empty(1)], 0)
-
-
-def _exclusive(holder: Any, key: Any) -> bool:
-    """Whether holder[key] is an array that nothing but `holder` can see, so that it may be changed or given away."""
-    if getrefcount(holder[key]) != _HELD_ONCE:
-        return False
-    array = holder[key]
-    if type(array) is ndarray:
-        return array.flags.writeable and not isinstance(array.base, ndarray)
-    return getattr(array, "base", None) is None
-
-
-def _own(holder: Any, key: Any) -> Array:
-    """holder[key] if nothing else sees it, else a copy; contiguous, as the fused optimizers want it."""
-    if _exclusive(holder, key) and holder[key].flags.c_contiguous:
-        return holder[key]
-    array = holder[key]
-    out = kind_of(array).empty(array.shape, array.dtype, array)
-    out[...] = array
-    return out
-
-
-def _add(table: dict[Any, Array], key: Any, values: Sequence[Array], i: int) -> None:
-    """table[key] += values[i], changing no array that others hold. The sum is the same whichever of them is reused."""
-    if _exclusive(table, key):
-        table[key] += values[i]
-        return
-    old = table[key]
-    if _exclusive(values, i) and values[i].flags.c_contiguous:
-        array_module(old).add(old, values[i], out=values[i])
-        table[key] = values[i]
-    elif type(old) is ndarray and old.nbytes >= LARGE:
-        table[key] = np.add(old, values[i], out=_kinds.NUMPY.empty(old.shape, old.dtype, old))
-    else:
-        table[key] = array_module(old).asarray(old + values[i])
-
-
-# The walk -----------------------------------------------------------------------------------------------------------
-
-
-class _Walk:
-    """One walk from some tensors back to the leaves, newest node first: when a node's turn comes, every gradient that
-    flows into it has arrived. The order depends only on the order in which the ops ran."""
-
-    def __init__(self, retain_graph: bool, wanted: dict[Any, Array | None] | None) -> None:
-        self.retain_graph = retain_graph
-        self.wanted = wanted  # fa.grad: from a leaf, node or (node, output) to its gradient; no leaf's .grad changes
-        self.pending: dict[Any, Array] = {}
-        self.heap: list[tuple[int, Node]] = []
-        self.queued: set[Node] = set()  # nodes of several outputs
-
-    def deliver(self, edge: Edge, values: Sequence[Array], i: int) -> None:
-        """Adds values[i] to what flows into `edge`."""
-        kind = type(edge)
-        if kind is Node:
-            if edge in self.pending:
-                _add(self.pending, edge, values, i)
-            else:
-                self.pending[edge] = values[i]
-                heapq.heappush(self.heap, (edge.sequence, edge))
-        elif kind is Slot:
-            key = (edge.node, edge.index)
-            if key in self.pending:
-                _add(self.pending, key, values, i)
-            else:
-                self.pending[key] = values[i]
-            if edge.node not in self.queued:
-                self.queued.add(edge.node)
-                heapq.heappush(self.heap, (edge.node.sequence, edge.node))
-        elif self.wanted is None:
-            if edge.grad is None:
-                edge.grad = wrap(_own(values, i))
-            else:
-                edge.grad._data[...] += values[i]
-                edge.grad._version[0] += 1
-        elif edge in self.wanted:
-            if self.wanted[edge] is None:
-                self.wanted[edge] = _own(values, i)
-            else:
-                _add(self.wanted, edge, values, i)
-
-    def run(self) -> None:
-        heap, pending, deliver = self.heap, self.pending, self.deliver
-        while heap:
-            node = heapq.heappop(heap)[1]
-            _check(node)
-            if node.retained is not None or self.wanted is not None:
-                self.keep(node)
-            edges = node.edges
-            # The gradient is handed over, not held here: a backward that passes it on passes on the only reference.
-            values = node.backward(
-                node,
-                pending.pop(node) if node.outputs == 1 else [pending.pop((node, k), None) for k in range(node.outputs)],
-            )
-            if not self.retain_graph:
-                node.saved, node.edges, node.checks = _FREED, (), ()
-            for i, edge in enumerate(edges):
-                if edge is not None and values[i] is not None:
-                    if isinstance(values[i], np.generic):  # NumPy's result of arithmetic on arrays without axes
-                        values = tuple([np.asarray(v) if isinstance(v, np.generic) else v for v in values])
-                    deliver(edge, values, i)
-            del values
-
-    def keep(self, node: Node) -> None:
-        """Copies what flows into a node that retain_grad() or fa.grad asks for."""
-        if self.wanted is None:
-            for index, reference in node.retained or ():
-                tensor = reference()
-                key = node if node.outputs == 1 else (node, index)
-                if tensor is not None and key in self.pending:
-                    before = 0 if tensor.grad is None else tensor.grad._data
-                    tensor.grad = wrap(self.pending[key] + before)
-            return
-        for index in range(node.outputs):
-            key = node if node.outputs == 1 else (node, index)
-            if key in self.wanted and key in self.pending:
-                self.wanted[key] = self.pending[key].copy()
-
-
-def _check(node: Node) -> None:
-    if node.saved is _FREED:
-        msg = (
-            f"{node.name}: the graph was already walked and freed; pass retain_graph=True to the first backward() to "
-            "walk it again"
-        )
-        raise RuntimeError(msg)
-    for version, value in node.checks:
-        if version[0] != value:
-            msg = (
-                f"{node.name}: a tensor that its gradient needs was changed in place after the op (version "
-                f"{version[0]}, expected {value}); change a clone() of it, or use the op that makes a new tensor"
-            )
-            raise RuntimeError(msg)
-
-
-def seed_gradient(name: str, tensor: Base, gradient: Any) -> Array:
-    """The gradient to start from: the caller's, or 1 for a scalar."""
-    data = tensor._data
-    if not tensor._requires_grad:
-        msg = f"{name}: the tensor does not require a gradient, nor does anything it was computed from"
-        raise RuntimeError(msg)
-    if gradient is None:
-        if data.size != 1:
-            msg = f"{name}: the gradient of a tensor of shape {data.shape} has to be given; only a scalar's is 1"
-            raise RuntimeError(msg)
-        return array_module(data).ones_like(data)
-    given = gradient._data if isinstance(gradient, Base) else gradient
-    if getattr(given, "shape", None) != data.shape:
-        msg = f"{name}: the gradient has shape {getattr(given, 'shape', ())}; expected {data.shape}, that of the tensor"
-        raise RuntimeError(msg)
-    if given.dtype != data.dtype:
-        msg = f"{name}: the gradient has dtype {given.dtype}; expected {data.dtype}, that of the tensor"
-        raise TypeError(msg)
-    return given
-
-
-def walk(
-    starts: Sequence[tuple[Base, Array]], retain_graph: bool, wanted: dict[Any, Array | None] | None = None
-) -> None:
-    """Sends gradients from some tensors back to the leaves, or to what is `wanted`."""
-    state = _Walk(retain_graph, wanted)
-    # Gradients of inf and NaN are results like others, as they are in the kernels.
-    with np.errstate(all="ignore"):
-        for tensor, gradient in starts:
-            state.deliver(edge_of(tensor), [gradient], 0)
-        state.run()
-
-
-def target_of(tensor: Base) -> Any:
-    """The key of a tensor in `wanted`."""
-    node = tensor._node
-    if node is None:
-        return tensor
-    return (node.node, node.index) if isinstance(node, Slot) else node

@@ -1,4 +1,4 @@
-"""The operators of a tensor and its methods that work element by element."""
+"""The operators of a tensor, and torch's names of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _me(tensor: Base) -> Tensor:
 
 
 class Arithmetic(Base):
-    """Operators, comparisons, functions of each element, and their in-place forms."""
+    """Arithmetic, comparisons and logic."""
 
     __slots__ = ()
 
@@ -62,7 +62,10 @@ class Arithmetic(Base):
         return math.constant("floor_divide", np.floor_divide, other, self)
 
     def __mod__(self, other: Operand) -> Tensor:
-        return math.constant("remainder", np.remainder, self, other)
+        return math.REMAINDER(self, other)
+
+    def __rmod__(self, other: Operand) -> Tensor:
+        return math.REMAINDER(other, self)
 
     def __matmul__(self, other: Operand) -> Tensor:
         if not hasattr(other, "__array_namespace__") and not isinstance(other, Base):
@@ -147,19 +150,36 @@ class Arithmetic(Base):
         out: Tensor = self * other
         return out
 
-    def div(self, other: Operand) -> Tensor:
-        """self / other; integers become float32."""
-        out: Tensor = self / other
-        return out
+    def div(self, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
+        """self / other (integers become float32), or its "floor", or "trunc": towards 0."""
+        if rounding_mode is None:
+            return self / other  # type: ignore[no-any-return]
+        if rounding_mode == "floor":
+            return self // other  # type: ignore[no-any-return]
+        if rounding_mode == "trunc":
+            return (self / other).trunc().to((self // other).dtype)  # type: ignore[no-any-return]
+        msg = f'div: rounding_mode is {rounding_mode!r}; expected None, "floor" or "trunc"'
+        raise ValueError(msg)
+
+    def floor_divide(self, other: Operand) -> Tensor:
+        """The largest integer not above self / other; no gradient."""
+        return self // other  # type: ignore[no-any-return]
+
+    def remainder(self, other: Operand) -> Tensor:
+        """self - other * floor(self / other): has the sign of `other`."""
+        return self % other  # type: ignore[no-any-return]
+
+    def fmod(self, other: Operand) -> Tensor:
+        """self - other * trunc(self / other): has the sign of self."""
+        return math.FMOD(self, other)
+
+    def rsub(self, other: Operand, *, alpha: float = 1) -> Tensor:
+        """other - alpha * self."""
+        return other - (self if alpha == 1 else self * alpha)  # type: ignore[no-any-return]
 
     def pow(self, exponent: Operand) -> Tensor:
         """self ** exponent."""
         out: Tensor = self**exponent
-        return out
-
-    def matmul(self, other: Operand) -> Tensor:
-        """Matrix product; see `fa.matmul`."""
-        out: Tensor = self @ other
         return out
 
     def maximum(self, other: Operand) -> Tensor:
@@ -204,180 +224,54 @@ class Arithmetic(Base):
         """-self."""
         return math.NEG(_me(self))
 
+    def positive(self) -> Tensor:
+        """+self: itself."""
+        return _me(self)
+
+    subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
+    greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
+
     def logical_not(self) -> Tensor:
         """True where an element is 0."""
         return wrap(array_module(self._data).logical_not(self._data))
 
-    # Functions of each element --------------------------------------------------------------------------------------
+    def logical_and(self, other: Operand) -> Tensor:
+        """True where both are not 0."""
+        return math.constant("logical_and", np.logical_and, self, other)
 
-    def abs(self) -> Tensor:
-        """Absolute value; gradient 0 at 0."""
-        return math.ABS(_me(self))
+    def logical_or(self, other: Operand) -> Tensor:
+        """True where one or both are not 0."""
+        return math.constant("logical_or", np.logical_or, self, other)
 
-    def sqrt(self) -> Tensor:
-        """Square root; NaN below 0."""
-        return math.SQRT(_me(self))
+    def logical_xor(self, other: Operand) -> Tensor:
+        """True where just one is not 0."""
+        return math.constant("logical_xor", np.logical_xor, self, other)
 
-    def rsqrt(self) -> Tensor:
-        """1 / sqrt(self)."""
-        return math.RECIPROCAL(math.SQRT(_me(self)))
+    def bitwise_not(self) -> Tensor:
+        """~self."""
+        return ~self
 
-    def square(self) -> Tensor:
-        """self * self."""
-        return math.SQUARE(_me(self))
+    def bitwise_and(self, other: Operand) -> Tensor:
+        """self & other."""
+        return self & other  # type: ignore[no-any-return]
 
-    def reciprocal(self) -> Tensor:
-        """1 / self."""
-        return math.RECIPROCAL(_me(self))
+    def bitwise_or(self, other: Operand) -> Tensor:
+        """self | other."""
+        return self | other  # type: ignore[no-any-return]
 
-    def sin(self) -> Tensor:
-        """Sine."""
-        return math.SIN(_me(self))
+    def bitwise_xor(self, other: Operand) -> Tensor:
+        """self ^ other."""
+        return self ^ other  # type: ignore[no-any-return]
 
-    def cos(self) -> Tensor:
-        """Cosine."""
-        return math.COS(_me(self))
+    def isclose(self, other: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
+        """Where |self - other| <= atol + rtol * |other|."""
+        _, _, x, y = math.both("isclose", self, other)
+        return wrap(array_module(self._data).isclose(x, y, rtol=rtol, atol=atol, equal_nan=equal_nan))
 
-    def exp(self) -> Tensor:
-        """Exponential; see `fa.exp`."""
-        return ops.exp(self)  # type: ignore[no-any-return]
+    def allclose(self, other: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+        """Whether all elements are close; see `isclose`."""
+        return bool(self.isclose(other, rtol, atol, equal_nan)._data.all())
 
-    def log(self) -> Tensor:
-        """Natural logarithm; see `fa.log`."""
-        return ops.log(self)  # type: ignore[no-any-return]
-
-    def tanh(self) -> Tensor:
-        """Hyperbolic tangent; see `fa.tanh`."""
-        return ops.tanh(self)  # type: ignore[no-any-return]
-
-    def erf(self) -> Tensor:
-        """Error function; see `fa.erf`."""
-        return ops.erf(self)  # type: ignore[no-any-return]
-
-    def sigmoid(self) -> Tensor:
-        """1 / (1 + exp(-self)), without overflow."""
-        return math.sigmoid(_me(self))
-
-    def relu(self) -> Tensor:
-        """max(self, 0); gradient 0 at 0."""
-        return math.relu(_me(self))
-
-    def gelu(self, approximate: str = "none") -> Tensor:
-        """GELU; see `fa.gelu`."""
-        return ops.gelu(self, approximate)  # type: ignore[no-any-return]
-
-    def softmax(self, dim: int | None = None, *, axis: int | None = None) -> Tensor:
-        """Softmax over one axis; see `fa.softmax`."""
-        return ops.softmax(self, axis, dim=dim)  # type: ignore[no-any-return]
-
-    def log_softmax(self, dim: int | None = None, *, axis: int | None = None) -> Tensor:
-        """Logarithm of the softmax over one axis; see `fa.log_softmax`."""
-        return ops.log_softmax(self, axis, dim=dim)  # type: ignore[no-any-return]
-
-    def clamp(self, min: float | None = None, max: float | None = None) -> Tensor:
-        """Elements limited to min..max; gradient 0 outside."""
-        return math.clamp(_me(self), min, max)
-
-    def masked_fill(self, mask: Operand, value: float | Tensor) -> Tensor:
-        """`value` where the bool `mask` is true, self elsewhere."""
-        return math.where(mask, value, self)
-
-    def where(self, condition: Operand, other: Operand) -> Tensor:
-        """self where `condition` is true, `other` elsewhere."""
-        return math.where(condition, self, other)
-
-    def floor(self) -> Tensor:
-        """The integer below; no gradient."""
-        return wrap(array_module(self._data).floor(self._data))
-
-    def ceil(self) -> Tensor:
-        """The integer above; no gradient."""
-        return wrap(array_module(self._data).ceil(self._data))
-
-    def round(self, decimals: int = 0) -> Tensor:
-        """The nearest integer, or the nearest with `decimals` places; no gradient."""
-        return wrap(self._data.round(decimals))
-
-    def sign(self) -> Tensor:
-        """-1, 0 or 1; no gradient."""
-        return wrap(array_module(self._data).sign(self._data))
-
-    def isnan(self) -> Tensor:
-        """Where elements are NaN."""
-        return wrap(array_module(self._data).isnan(self._data))
-
-    def isinf(self) -> Tensor:
-        """Where elements are inf or -inf."""
-        return wrap(array_module(self._data).isinf(self._data))
-
-    def isfinite(self) -> Tensor:
-        """Where elements are neither inf nor NaN."""
-        return wrap(array_module(self._data).isfinite(self._data))
-
-    # In place -------------------------------------------------------------------------------------------------------
-
-    def add_(self, other: Operand, *, alpha: float = 1) -> Tensor:
-        """self += alpha * other."""
-        tensor = _me(self)
-        tensor += other if alpha == 1 else other * alpha
-        return tensor
-
-    def sub_(self, other: Operand, *, alpha: float = 1) -> Tensor:
-        """self -= alpha * other."""
-        tensor = _me(self)
-        tensor -= other if alpha == 1 else other * alpha
-        return tensor
-
-    def mul_(self, other: Operand) -> Tensor:
-        """self *= other."""
-        tensor = _me(self)
-        tensor *= other
-        return tensor
-
-    def div_(self, other: Operand) -> Tensor:
-        """self /= other."""
-        tensor = _me(self)
-        tensor /= other
-        return tensor
-
-    def clamp_(self, min: float | None = None, max: float | None = None) -> Tensor:
-        """Limits the elements to min..max, in place."""
-        tensor = _me(self)
-        tensor._allow_inplace("clamp_")
-        return tensor._become("clamp_", tensor._before().clamp(min, max))
-
-    def masked_fill_(self, mask: Operand, value: float | Tensor) -> Tensor:
-        """Writes `value` where the bool `mask` is true."""
-        tensor = _me(self)
-        tensor._allow_inplace("masked_fill_")
-        return tensor._become("masked_fill_", tensor._before().masked_fill(mask, value))
-
-    def copy_(self, source: Operand) -> Tensor:
-        """Writes the elements of `source`, cast and broadcast."""
-        tensor = _me(self)
-        tensor[...] = source
-        return tensor
-
-    def fill_(self, value: float) -> Tensor:
-        """Writes one number everywhere."""
-        tensor = _me(self)
-        tensor[...] = value
-        return tensor
-
-    def zero_(self) -> Tensor:
-        """Writes 0 everywhere."""
-        return self.fill_(0)
-
-    def normal_(self, mean: float = 0.0, std: float = 1.0) -> Tensor:
-        """Fills with normal random numbers; see `fa.normal_`."""
-        tensor = _me(self)
-        tensor._allow_inplace("normal_")
-        ops.normal_(tensor, mean, std)
-        return tensor
-
-    def uniform_(self, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """Fills with uniform random numbers of [low, high); see `fa.uniform_`."""
-        tensor = _me(self)
-        tensor._allow_inplace("uniform_")
-        ops.uniform_(tensor, low, high)
-        return tensor
+    def equal(self, other: Tensor) -> bool:
+        """Whether both have one shape and the same elements."""
+        return self._data.shape == other._data.shape and bool((self._data == other._data).all())

@@ -7,20 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy import ndarray
 
 from . import arithmetic
-from .indexing import getitem, setitem
 from .node import (
-    LARGE,
     Array,
     Base,
     Node,
-    Slot,
     array_module,
-    edge_of,
     kind_of,
-    mode,
     record,
     wrap,
     wrap_view,
@@ -32,11 +26,11 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 
-def _ints(args: tuple[Any, ...]) -> tuple[int, ...]:
+def ints(args: tuple[Any, ...]) -> tuple[int, ...]:
     """(2, 3) from f(2, 3), f((2, 3)) or f([2, 3])."""
     if len(args) == 1 and isinstance(args[0], (tuple, list)):
         return tuple(args[0])
-    return args
+    return tuple(args)
 
 
 def either(name: str, a: Any, b: Any, names: str, default: Any) -> Any:
@@ -84,172 +78,35 @@ def _flip_backward(node: Node, dout: Array) -> tuple[Array, ...]:
     return (array_module(dout).flip(dout, node.saved),)
 
 
+def _roll_backward(node: Node, dout: Array) -> tuple[Array, ...]:
+    return (array_module(dout).roll(dout, *node.saved),)
+
+
+def _diagonal_backward(node: Node, dout: Array) -> tuple[Array, ...]:
+    shape, offset, a, b = node.saved
+    dx = kind_of(dout).zeros(shape, dout.dtype, dout)
+    at = array_module(dout).arange(dout.shape[-1])
+    view = array_module(dout).moveaxis(dx, (a, b), (-2, -1))
+    view[..., at + max(-offset, 0), at + max(offset, 0)] = dout
+    return (dx,)
+
+
+def _diag_embed_backward(node: Node, dout: Array) -> tuple[Array, ...]:
+    return (dout[node.saved],)
+
+
+def _unfold_backward(node: Node, dout: Array) -> tuple[Array, ...]:
+    shape, d, size, step = node.saved
+    dx = kind_of(dout).zeros(shape, dout.dtype, dout)
+    for i in range(size):  # each element of all windows at once: those never overlap
+        dx[(slice(None),) * d + (slice(i, i + step * dout.shape[d], step),)] += dout[..., i]
+    return (dx,)
+
+
 def _mask_backward(node: Node, dout: Array) -> tuple[Array, ...]:
     xp = array_module(dout)
     keep, diagonal = node.saved
     return (getattr(xp, keep)(dout, diagonal),)
-
-
-# Several inputs or outputs ------------------------------------------------------------------------------------------
-
-
-def _many(name: str, a: Base, outs: list[Tensor], backward: Any, saved: Any) -> tuple[Tensor, ...]:
-    """Makes `outs` the outputs of one node."""
-    if mode.enabled and a._requires_grad:
-        node = Node(name, (edge_of(a),), backward, saved, (), len(outs))
-        for i, out in enumerate(outs):
-            out._node = Slot(node, i) if len(outs) > 1 else node
-            out._requires_grad = True
-    return tuple(outs)
-
-
-def _split_backward(node: Node, douts: Any) -> tuple[Array, ...]:
-    shape, keys = node.saved
-    parts = douts if node.outputs > 1 else [douts]
-    like = next(d for d in parts if d is not None)
-    kind = kind_of(like)
-    dx = kind.empty(shape, like.dtype, like)
-    for key, part in zip(keys, parts, strict=True):
-        dx[key] = 0 if part is None else part
-    return (dx,)
-
-
-def split(tensor: Base, split_size_or_sections: int | Sequence[int], dim: int = 0, *, axis: int | None = None) -> Any:
-    """Cuts a tensor along an axis into views.
-
-    Args:
-        tensor: what to cut.
-        split_size_or_sections: the length of a part (the last may be shorter), or the length of each.
-        dim: the axis.
-        axis: the same.
-
-    Returns:
-        A tuple of tensors that share its memory.
-
-    Raises:
-        ValueError: lengths that do not add up.
-
-    Example:
-        >>> import fastattn as fa
-        >>> [part.shape for part in fa.split(fa.ones(5, 2), 2)]
-        [(2, 2), (2, 2), (1, 2)]
-    """
-    a, x = tensor, tensor._data
-    d = axis_of("split", dim if axis is None else axis, x.ndim)
-    n, sizes = x.shape[d], split_size_or_sections
-    if isinstance(sizes, int):
-        if sizes <= 0:
-            msg = f"split: size is {sizes}; expected a positive integer"
-            raise ValueError(msg)
-        sizes = [min(sizes, n - i) for i in range(0, n, sizes)] or [0]
-    if sum(sizes) != n:
-        msg = f"split: sizes {tuple(sizes)} add up to {sum(sizes)}; expected {n}, the length of axis {d}"
-        raise ValueError(msg)
-    keys, start = [], 0
-    for size in sizes:
-        keys.append((slice(None),) * d + (slice(start, start + size),))
-        start += size
-    return _many("split", a, [wrap_view(x[key], a) for key in keys], _split_backward, (x.shape, keys))
-
-
-def unbind(a: Base, dim: int = 0) -> tuple[Tensor, ...]:
-    """The slices along an axis, as a tuple."""
-    x = a._data
-    d = axis_of("unbind", dim, x.ndim)
-    keys = [(slice(None),) * d + (i, ...) for i in range(x.shape[d])]
-    if not keys:
-        return ()
-    return _many("unbind", a, [wrap_view(x[key], a) for key in keys], _split_backward, (x.shape, keys))
-
-
-def _cat_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
-    return tuple([None if edge is None else dout[key] for edge, key in zip(node.edges, node.saved, strict=True)])
-
-
-def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """Joins tensors along an axis.
-
-    Args:
-        tensors: tensors of one shape except along that axis.
-        dim: the axis.
-        axis: the same.
-
-    Returns:
-        A new tensor.
-
-    Raises:
-        ValueError: no tensors, or other axes that differ.
-
-    Example:
-        >>> import fastattn as fa
-        >>> fa.cat([fa.ones(1, 2), fa.zeros(2, 2)]).shape
-        (3, 2)
-    """
-    if not tensors:
-        msg = "cat: an empty list; expected at least one tensor"
-        raise ValueError(msg)
-    tensors = _one_dtype(tensors)
-    arrays = [t._data for t in tensors]
-    x = arrays[0]
-    d = axis_of("cat", dim if axis is None else axis, x.ndim)
-    for i, y in enumerate(arrays):
-        if y.ndim != x.ndim or any(m != n for j, (m, n) in enumerate(zip(x.shape, y.shape, strict=True)) if j != d):
-            msg = f"cat: tensor 0 is {x.shape} and tensor {i} is {y.shape}; expected equal axes except axis {d}"
-            raise ValueError(msg)
-    xp = array_module(x)
-    if type(x) is ndarray and sum(y.nbytes for y in arrays) >= LARGE:
-        shape = (*x.shape[:d], sum(y.shape[d] for y in arrays), *x.shape[d + 1 :])
-        out = np.concatenate(arrays, d, out=kind_of(x).empty(shape, x.dtype, x))
-    else:
-        out = xp.concatenate(arrays, d)
-    keys, start = [], 0
-    for y in arrays:
-        keys.append((slice(None),) * d + (slice(start, start + y.shape[d]),))
-        start += y.shape[d]
-    return record("cat", wrap(out), tensors, _cat_backward, keys)
-
-
-def stack(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """Joins tensors of one shape along a new axis.
-
-    Args:
-        tensors: tensors of one shape.
-        dim: where the new axis comes.
-        axis: the same.
-
-    Returns:
-        A new tensor with one more axis.
-
-    Raises:
-        ValueError: no tensors, or shapes that differ.
-
-    Example:
-        >>> import fastattn as fa
-        >>> fa.stack([fa.ones(2), fa.zeros(2)], dim=1).shape
-        (2, 2)
-    """
-    if not tensors:
-        msg = "stack: an empty list; expected at least one tensor"
-        raise ValueError(msg)
-    tensors = _one_dtype(tensors)
-    for i, t in enumerate(tensors):
-        if t.shape != tensors[0].shape:
-            msg = f"stack: tensor 0 is {tensors[0].shape} and tensor {i} is {t.shape}; expected one shape"
-            raise ValueError(msg)
-    n = tensors[0].ndim + 1
-    d = axis_of("stack", dim if axis is None else axis, n)
-    out = array_module(tensors[0]._data).stack([t._data for t in tensors], d)
-    keys = [(slice(None),) * d + (i, ...) for i in range(len(tensors))]
-    return record("stack", wrap(out), tensors, _cat_backward, keys)
-
-
-def _one_dtype(tensors: Sequence[Tensor]) -> list[Tensor]:
-    found = [t if isinstance(t, Base) else wrap(np.asarray(t)) for t in tensors]
-    dtype = found[0].dtype
-    for t in found:
-        if t.dtype != dtype:
-            dtype = arithmetic._promoted(dtype, 1, t.dtype, 1)
-    return [t.to(dtype) for t in found]
 
 
 class Shaping(Base):
@@ -259,7 +116,7 @@ class Shaping(Base):
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape: a view where strides allow it, else a copy. -1 stands for the rest."""
-        x, wanted = self._data, _ints(shape)
+        x, wanted = self._data, ints(shape)
         try:
             data = x.reshape(wanted)
         except ValueError:
@@ -301,7 +158,7 @@ class Shaping(Base):
 
     def permute(self, *dims: Any) -> Tensor:
         """A view with the axes in another order."""
-        x, order = self._data, _ints(dims)
+        x, order = self._data, ints(dims)
         axes = tuple([axis_of("permute", d, x.ndim) for d in order])
         if sorted(axes) != list(range(x.ndim)):
             msg = f"permute: axes {order} for a tensor of {x.ndim}; expected each axis once"
@@ -319,12 +176,13 @@ class Shaping(Base):
 
     swapaxes = swapdims = transpose
 
-    def movedim(self, source: int, destination: int) -> Tensor:
-        """A view with one axis moved."""
+    def movedim(self, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+        """A view with an axis, or several, moved."""
         ndim = self._data.ndim
-        axes = [d for d in range(ndim) if d != axis_of("movedim", source, ndim)]
-        axes.insert(axis_of("movedim", destination, ndim), axis_of("movedim", source, ndim))
-        return self.permute(axes)
+        froms, tos = ([n] if isinstance(n, int) else n for n in (source, destination))
+        moves = {axis_of("movedim", t, ndim): axis_of("movedim", f, ndim) for f, t in zip(froms, tos, strict=True)}
+        others = iter([d for d in range(ndim) if d not in moves.values()])
+        return self.permute([moves[d] if d in moves else next(others) for d in range(ndim)])
 
     moveaxis = movedim
 
@@ -334,7 +192,18 @@ class Shaping(Base):
         return self.permute(*range(self._data.ndim - 1, -1, -1))
 
     @property
+    def H(self) -> Tensor:
+        """The transpose of a matrix."""
+        return self.t()
+
+    @property
     def mT(self) -> Tensor:
+        """A view with the last two axes swapped."""
+        return self.transpose(-2, -1)
+
+    mH = mT
+
+    def adjoint(self) -> Tensor:
         """A view with the last two axes swapped."""
         return self.transpose(-2, -1)
 
@@ -352,6 +221,10 @@ class Shaping(Base):
         drop = {axis_of("squeeze", d, len(shape)) for d in wanted}
         return self.reshape([n for i, n in enumerate(shape) if n != 1 or i not in drop])
 
+    def ravel(self) -> Tensor:
+        """All elements in a row."""
+        return self.reshape(-1)
+
     def unsqueeze(self, dim: int) -> Tensor:
         """With a new axis of length 1."""
         shape = self._data.shape
@@ -360,7 +233,7 @@ class Shaping(Base):
 
     def expand(self, *sizes: Any) -> Tensor:
         """A read-only view that repeats axes of length 1; -1 keeps a length."""
-        x, wanted = self._data, _ints(sizes)
+        x, wanted = self._data, ints(sizes)
         extra = len(wanted) - x.ndim
         shape = tuple(x.shape[i - extra] if n == -1 and i >= extra else n for i, n in enumerate(wanted))
         try:
@@ -378,16 +251,86 @@ class Shaping(Base):
 
     def repeat(self, *repeats: Any) -> Tensor:
         """A copy, tiled `repeats` times along each axis."""
-        counts = _ints(repeats)
+        counts = ints(repeats)
         shape = (1,) * (len(counts) - self._data.ndim) + self._data.shape
         wide = self.reshape([m for n in shape for m in (1, n)])
         wide = wide.expand([m for c, n in zip(counts, shape, strict=True) for m in (c, n)])
         return wide.reshape([c * n for c, n in zip(counts, shape, strict=True)])
 
+    def tile(self, *dims: Any) -> Tensor:
+        """`repeat`, for fewer numbers than axes too: those missing in front are 1."""
+        counts = ints(dims)
+        return self.repeat((1,) * (self._data.ndim - len(counts)) + tuple(counts))
+
+    def repeat_interleave(self, repeats: Any, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
+        """Each element, or each slice along an axis, `repeats` times in a row; the flattened tensor without an axis."""
+        a: Any = self if dim is not None else self.reshape(-1)
+        d = axis_of("repeat_interleave", dim or 0, a.ndim)
+        counts = repeats._data if isinstance(repeats, Base) else repeats
+        xp = array_module(a._data)
+        return a.index_select(d, wrap(xp.repeat(xp.arange(a.shape[d]), counts)))  # type: ignore[no-any-return]
+
+    def roll(self, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
+        """Moved along axes, what leaves at an end enters at the other; the flattened tensor without axes."""
+        axes = dims if dims is None or isinstance(dims, int) else tuple(dims)
+        by = shifts if isinstance(shifts, int) else tuple(shifts)
+        out = wrap(array_module(self._data).roll(self._data, by, axes))
+        back = -by if isinstance(by, int) else tuple([-n for n in by])
+        return record("roll", out, (self,), _roll_backward, (back, axes))
+
+    def rot90(self, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
+        """Turned by k times 90 degrees, from the first of two axes towards the second."""
+        a, b = dims
+        turned = (self, self.flip(b).transpose(a, b), self.flip(a, b), self.transpose(a, b).flip(b))
+        return turned[k % 4]  # type: ignore[return-value]
+
     def flip(self, *dims: Any) -> Tensor:
         """A view with the order along some axes reversed."""
-        axes = tuple(axis_of("flip", d, self._data.ndim) for d in _ints(dims))
+        axes = tuple(axis_of("flip", d, self._data.ndim) for d in ints(dims))
         return _view("flip", self, array_module(self._data).flip(self._data, axes), _flip_backward, axes)
+
+    def fliplr(self) -> Tensor:
+        """A view with the columns reversed."""
+        return self.flip(1)
+
+    def flipud(self) -> Tensor:
+        """A view with the rows reversed."""
+        return self.flip(0)
+
+    def diagonal(self, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+        """A read-only view of the diagonal of two axes, as the last axis."""
+        a, b = axis_of("diagonal", dim1, self._data.ndim), axis_of("diagonal", dim2, self._data.ndim)
+        return _view(
+            "diagonal", self, self._data.diagonal(offset, a, b), _diagonal_backward, (self.shape, offset, a, b)
+        )
+
+    def diag(self, diagonal: int = 0) -> Tensor:
+        """The diagonal of a matrix; a matrix with a vector on its diagonal."""
+        if self._data.ndim > 2 or not self._data.ndim:
+            msg = f"diag: shape is {self._data.shape}; expected 1 axis or 2"
+            raise ValueError(msg)
+        return self.diagonal(diagonal) if self._data.ndim == 2 else self.diag_embed(diagonal)
+
+    def diag_embed(self, offset: int = 0) -> Tensor:
+        """Matrices with the last axis on their diagonal."""
+        x = self._data
+        n = x.shape[-1] + abs(offset)
+        at = array_module(x).arange(x.shape[-1])
+        index = (..., at + max(-offset, 0), at + max(offset, 0))
+        data = kind_of(x).zeros((*x.shape[:-1], n, n), x.dtype, x)
+        data[index] = x
+        return record("diag_embed", wrap(data), (self,), _diag_embed_backward, index)
+
+    def unfold(self, dimension: int, size: int, step: int) -> Tensor:
+        """A read-only view of windows of an axis, `step` apart; their elements are the last axis."""
+        x = self._data
+        d = axis_of("unfold", dimension, x.ndim)
+        if not 0 <= size <= x.shape[d] or step < 1:
+            msg = f"unfold: size {size} and step {step} do not fit axis {d} of length {x.shape[d]}"
+            raise ValueError(msg)
+        windows = np.lib.stride_tricks.sliding_window_view(x, size, d)
+        key = (slice(None),) * d + (slice(None, None, step),)
+        return _view("unfold", self, windows[key], _unfold_backward, (x.shape, d, size, step))
 
     def tril(self, diagonal: int = 0) -> Tensor:
         """0 above a diagonal of the last two axes."""
@@ -412,50 +355,12 @@ class Shaping(Base):
         data[...] = x
         return record("clone", wrap(data), (self,), _same_backward, None)
 
-    def is_contiguous(self) -> bool:
+    def is_contiguous(self, memory_format: Any = None) -> bool:
         """Whether the elements lie in order."""
         return bool(self._data.flags.c_contiguous)
-
-    def split(self, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-        """Views of a size along an axis, or of the sizes listed."""
-        return split(self, split_size, dim)  # type: ignore[no-any-return]
-
-    def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-        """At most `chunks` views of one size along an axis; the last may be smaller."""
-        if chunks <= 0:
-            msg = f"chunk: chunks is {chunks}; expected a positive integer"
-            raise ValueError(msg)
-        n = self._data.shape[axis_of("chunk", dim, self._data.ndim)]
-        return split(self, max(1, -(-n // chunks)), dim)  # type: ignore[no-any-return]
-
-    def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
-        """The slices along an axis."""
-        return unbind(self, dim)
-
-    def gather(self, dim: int, index: Tensor) -> Tensor:
-        """out[i][j] = self[index[i][j]][j] for dim 0, and so on; `index` has as many axes as self."""
-        at = index._data
-        d = axis_of("gather", dim, self._data.ndim)
-        xp = array_module(at)
-        grid: list[Any] = [
-            xp.arange(n).reshape((1,) * i + (n,) + (1,) * (at.ndim - i - 1)) for i, n in enumerate(at.shape)
-        ]
-        grid[d] = at
-        return getitem(self, tuple(grid))
-
-    def index_select(self, dim: int, index: Tensor) -> Tensor:
-        """The slices `index` along an axis."""
-        d = axis_of("index_select", dim, self._data.ndim)
-        return getitem(self, (slice(None),) * d + (index,))
-
-    def __getitem__(self, index: Any) -> Tensor:
-        return getitem(self, index)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        setitem(self, index, value)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self._data.ndim:
             msg = "iteration over a tensor without axes"
             raise TypeError(msg)
-        return iter(unbind(self))
+        return iter(self.unbind())

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import copy
-import weakref
-from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 from numpy import ndarray
 
+from fastattn import ops
+from fastattn._device import CPU, check_device, device
+from fastattn._dtypes import bfloat16
 from fastattn.ops import _kinds
+from fastattn.ops._native import FLOATS, LEAST, preferred
 
 from . import node as tape
 from .convert import FLOAT32, as_data, is_float
+from .elementwise import Elementwise
+from .gradients import Gradients
+from .indexing import Indexing
+from .inplace import Fills, add_to
+from .joining import Cutting
 from .kind import TensorKind
-from .node import Array, Base, Node, Slot, array_module, kind_of, mode, record, wrap, wrap_view
+from .node import Array, Base, Node, array_module, kind_of, mode, record, wrap
 from .operators import Arithmetic
+from .products import Products
 from .reductions import Reductions
-from .shape import Shaping
+from .shape import Shaping, ints
+from .sorting import Sorting
 
 
-class Tensor(Arithmetic, Shaping, Reductions):
+class Tensor(Gradients, Arithmetic, Elementwise, Fills, Shaping, Cutting, Indexing, Sorting, Reductions, Products):
     r"""An array with reverse-mode gradients, with torch's method names and NumPy's broadcasting.
 
     Every op on a tensor that requires a gradient is recorded; `backward()` walks the record and adds
@@ -74,9 +83,23 @@ class Tensor(Arithmetic, Shaping, Reductions):
         return self._data.ndim  # type: ignore[no-any-return]
 
     @property
-    def device(self) -> str:
+    def device(self) -> device:
         """Where the data are."""
-        return "cpu" if type(self._data) is ndarray else f"cuda:{self._data.device.id}"
+        return CPU if type(self._data) is ndarray else device("cuda", self._data.device.id)
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether the data are on a GPU."""
+        return type(self._data) is not ndarray
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether the data are in host memory."""
+        return type(self._data) is ndarray
+
+    def get_device(self) -> int:
+        """The number of the GPU that the data are on; -1 in host memory."""
+        return -1 if self.is_cpu else self._data.device.id
 
     @property
     def nbytes(self) -> int:
@@ -104,6 +127,28 @@ class Tensor(Arithmetic, Shaping, Reductions):
         """The number of elements."""
         return int(self._data.size)
 
+    nelement = numel
+    ndimension = dim
+
+    def is_complex(self) -> bool:
+        """Whether the elements are complex: never."""
+        return False
+
+    def is_signed(self) -> bool:
+        """Whether the dtype has negative numbers."""
+        return self._data.dtype.kind not in "bu"
+
+    def is_same_size(self, other: Tensor) -> bool:
+        """Whether both have one shape."""
+        return self.shape == other.shape
+
+    def storage_offset(self) -> int:
+        """How many elements of the memory that it is a view of come before its first."""
+        base = self._data
+        while isinstance(base.base, ndarray):
+            base = base.base
+        return (self.data_ptr() - int(base.__array_interface__["data"][0])) // self.itemsize
+
     def stride(self, dim: int | None = None) -> Any:
         """The strides in elements, or one of them."""
         strides = tuple(n // self.itemsize for n in self._data.strides)
@@ -119,40 +164,6 @@ class Tensor(Arithmetic, Shaping, Reductions):
         """Whether the elements are floats."""
         return is_float(self._data.dtype)
 
-    # Gradients ------------------------------------------------------------------------------------------------------
-
-    @property
-    def requires_grad(self) -> bool:
-        """Whether gradients flow to it."""
-        return self._requires_grad
-
-    @requires_grad.setter
-    def requires_grad(self, value: bool) -> None:
-        if self._node is not None:
-            if not value:
-                msg = "requires_grad: only a leaf's can be turned off; use detach()"
-                raise RuntimeError(msg)
-            return
-        if value and not is_float(self._data.dtype):
-            msg = f"requires_grad: dtype is {self._data.dtype}; expected floats. Call float() first"
-            raise TypeError(msg)
-        self._requires_grad = bool(value)
-
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Sets requires_grad; returns self."""
-        self.requires_grad = requires_grad
-        return self
-
-    @property
-    def is_leaf(self) -> bool:
-        """Whether it came from the user, not from a recorded op."""
-        return self._node is None
-
-    @property
-    def grad_fn(self) -> Node | Slot | None:
-        """The recorded op that it came from."""
-        return self._node
-
     @property
     def data(self) -> Tensor:
         """The same data without the record; changes of it are not noticed by the tape."""
@@ -163,61 +174,6 @@ class Tensor(Arithmetic, Shaping, Reductions):
         self._data = as_data(value)
         self._version = [0, 0]
 
-    @property
-    def version(self) -> int:
-        """How often the data were changed in place."""
-        return self._version[0]
-
-    def detach(self) -> Tensor:
-        """The same data (shared), without the record."""
-        return wrap_view(self._data, self)
-
-    def detach_(self) -> Tensor:
-        """Makes this tensor a leaf that requires no gradient."""
-        self._node = None
-        self._requires_grad = False
-        return self
-
-    def backward(
-        self, gradient: Any = None, retain_graph: bool = False, inputs: Sequence[Tensor] | None = None
-    ) -> None:
-        """Adds the gradients of this tensor to `grad` of every leaf that it was computed from.
-
-        Args:
-            gradient: what flows into this tensor, of its shape and dtype; 1 for a scalar by default.
-            retain_graph: keep what a second walk needs; otherwise it is freed on the way.
-            inputs: only these leaves, instead of all.
-
-        Raises:
-            RuntimeError: no gradient is required; the graph was walked before; a tensor that a gradient needs was
-                changed in place; `gradient` is missing or has another shape.
-
-        Example:
-            >>> import fastattn as fa
-            >>> x = fa.ones(3, requires_grad=True)
-            >>> (2 * x).backward(fa.ones(3))
-            >>> x.grad
-            tensor([2., 2., 2.])
-        """
-        start = tape.seed_gradient("backward", self, gradient)
-        if inputs is None:
-            tape.walk([(self, start)], retain_graph)
-            return
-        wanted: dict[Any, Array | None] = {tape.target_of(t): None for t in inputs}
-        tape.walk([(self, start)], retain_graph, wanted)
-        for t in inputs:
-            found = wanted[tape.target_of(t)]
-            if found is not None:
-                t.grad = wrap(found if t.grad is None else t.grad._data + found)
-
-    def retain_grad(self) -> None:
-        """Makes backward() fill `grad` of this tensor too, though it is no leaf."""
-        node = self._node
-        if node is None:
-            return
-        index, owner = (node.index, node.node) if isinstance(node, Slot) else (0, node)
-        owner.retained = [*(owner.retained or ()), (index, weakref.ref(self))]
-
     # In-place changes -----------------------------------------------------------------------------------------------
 
     def _allow_inplace(self, name: str) -> None:
@@ -226,9 +182,9 @@ class Tensor(Arithmetic, Shaping, Reductions):
             msg = f"{name}: a leaf that requires a gradient cannot be changed in place; use fa.no_grad(), or a clone()"
             raise RuntimeError(msg)
 
-    def _before(self, other: Any = None) -> Tensor:
+    def _before(self, *others: Any) -> Tensor:
         """This tensor as it is before an in-place op: a copy where the op is recorded, whose gradient may need it."""
-        if not mode.enabled or not (self._requires_grad or (isinstance(other, Base) and other._requires_grad)):
+        if not mode.enabled or not any(isinstance(t, Base) and t._requires_grad for t in (self, *others)):
             return self
         kept = wrap(self._data.copy())
         kept._node, kept._requires_grad = self._node, self._requires_grad
@@ -326,6 +282,31 @@ class Tensor(Arithmetic, Shaping, Reductions):
             parts.append("requires_grad=True")
         return f"{name}({', '.join(parts)})"
 
+    # New ones like it -----------------------------------------------------------------------------------------------
+
+    def new_empty(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+        """A tensor of this dtype, not filled."""
+        check_device("new_empty", device)
+        wanted = self._data.dtype if dtype is None else np.dtype(dtype)
+        return wrap(kind_of(self._data).empty(ints(size), wanted, self._data)).requires_grad_(requires_grad)
+
+    def new_full(self, size: Any, fill_value: Any, *, requires_grad: bool = False, **options: Any) -> Tensor:
+        """One number in this dtype."""
+        out: Tensor = self.new_empty(size, **options).fill_(fill_value)
+        return out.requires_grad_(requires_grad)
+
+    def new_zeros(self, *size: Any, **options: Any) -> Tensor:
+        """Zeros of this dtype."""
+        return self.new_full(ints(size), 0, **options)
+
+    def new_ones(self, *size: Any, **options: Any) -> Tensor:
+        """Ones of this dtype."""
+        return self.new_full(ints(size), 1, **options)
+
+    def new_tensor(self, data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+        """A copy of `data` in this dtype."""
+        return Tensor(as_data(data, self._data.dtype if dtype is None else dtype).copy(), requires_grad)
+
     # Copies and casts -----------------------------------------------------------------------------------------------
 
     def __reduce__(self) -> Any:
@@ -345,20 +326,22 @@ class Tensor(Arithmetic, Shaping, Reductions):
             new.grad = copy.deepcopy(self.grad, memo)
         return new
 
-    def to(self, *args: Any, dtype: Any = None, copy: bool = False) -> Tensor:
+    def to(
+        self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False
+    ) -> Tensor:
         """This tensor in another dtype (its own if it has that already), as `to(dtype)`, `to(device)`, `to(other)`."""
-        for arg in args:
+        for arg in args if device is None else (*args, device):
             if isinstance(arg, Base):
                 dtype = arg._data.dtype
-            elif isinstance(arg, str) and arg.split(":")[0] in ("cpu", "cuda"):
-                if arg.split(":")[0] != self.device.split(":")[0]:
-                    msg = f"to: this build has no device {arg!r}; tensors are on {self.device!r}"
-                    raise ValueError(msg)
+            elif isinstance(arg, bool) or arg is None:
+                continue  # to(device, dtype, non_blocking)
+            elif isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda"):
+                check_device("to", arg)
             else:
                 dtype = arg
         if dtype is None or self._data.dtype == dtype:
             return self.clone() if copy else self
-        return record("to", wrap(self._data.astype(dtype)), (self,), _to_backward, self._data.dtype)
+        return record("to", wrap(_cast(self._data, dtype)), (self,), _to_backward, self._data.dtype)
 
     def type(self, dtype: Any) -> Tensor:
         """This tensor in another dtype."""
@@ -388,22 +371,41 @@ class Tensor(Arithmetic, Shaping, Reductions):
         """As bool: whether elements are not 0."""
         return self.to(np.dtype(np.bool_))
 
+    def half(self) -> Tensor:
+        """As float16."""
+        return self.to(np.dtype(np.float16))
+
+    def bfloat16(self) -> Tensor:
+        """As bfloat16."""
+        return self.to(bfloat16)
+
+    def short(self) -> Tensor:
+        """As int16."""
+        return self.to(np.dtype(np.int16))
+
+    def char(self) -> Tensor:
+        """As int8."""
+        return self.to(np.dtype(np.int8))
+
+    def byte(self) -> Tensor:
+        """As uint8."""
+        return self.to(np.dtype(np.uint8))
+
     def cpu(self) -> Tensor:
         """This tensor in host memory."""
         return self if type(self._data) is ndarray else wrap(self._data.get())
 
-    def new_zeros(self, *shape: Any) -> Tensor:
-        """Zeros of this dtype."""
-        size = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-        return wrap(kind_of(self._data).zeros(tuple(size), self._data.dtype, self._data))
-
-    def new_ones(self, *shape: Any) -> Tensor:
-        """Ones of this dtype."""
-        return self.new_zeros(*shape).fill_(1)
-
 
 def _to_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
-    return (dout.astype(node.saved) if is_float(node.saved) else None,)
+    return (_cast(dout, node.saved) if is_float(node.saved) else None,)
+
+
+def _cast(array: Array, dtype: Any) -> Array:
+    """array.astype(dtype), by the kernel where that is faster."""
+    dtype = np.dtype(dtype)
+    if type(array) is ndarray and dtype in FLOATS and preferred(array, LEAST):
+        return ops.cast(array, dtype)
+    return array.astype(dtype)
 
 
 def _rebuild(cls: type, data: Array, requires_grad: bool, fields: dict[str, Any]) -> Tensor:
@@ -415,66 +417,9 @@ def _rebuild(cls: type, data: Array, requires_grad: bool, fields: dict[str, Any]
     return tensor
 
 
+add_to(Tensor)
 tape.tensor_type = Tensor
 _kinds.register(Tensor, TensorKind())
 
 
-def grad(
-    outputs: Tensor | Sequence[Tensor],
-    inputs: Tensor | Sequence[Tensor],
-    grad_outputs: Any = None,
-    retain_graph: bool = False,
-    create_graph: bool = False,
-    allow_unused: bool = False,
-) -> tuple[Tensor | None, ...]:
-    r"""Gradients of outputs with respect to inputs, without touching any `grad`.
-
-    .. math:: g_i = \sum_j \mathrm{grad\_output}_j \, \partial \mathrm{output}_j / \partial \mathrm{input}_i
-
-    Args:
-        outputs: a tensor or several.
-        inputs: a tensor or several, leaves or not.
-        grad_outputs: what flows into each output; 1 for scalars by default.
-        retain_graph: keep what a second walk needs.
-        create_graph: not supported: gradients of gradients.
-        allow_unused: give None for an input that the outputs do not depend on, instead of raising.
-
-    Returns:
-        A tuple with a tensor for each input.
-
-    Raises:
-        RuntimeError: an input requires no gradient, or was not used.
-        NotImplementedError: `create_graph`.
-
-    Example:
-        >>> import fastattn as fa
-        >>> x = fa.tensor(3.0, requires_grad=True)
-        >>> fa.grad(x * x, x)
-        (tensor(6.),)
-
-    Source: torch.autograd.grad's form of it.
-    """
-    if create_graph:
-        msg = "grad: create_graph=True is not supported: backward passes are not recorded"
-        raise NotImplementedError(msg)
-    outs = [outputs] if isinstance(outputs, Base) else list(outputs)
-    ins = [inputs] if isinstance(inputs, Base) else list(inputs)
-    given = [grad_outputs] * len(outs) if not isinstance(grad_outputs, (list, tuple)) else list(grad_outputs)
-    for i, t in enumerate(ins):
-        if not t._requires_grad:
-            msg = (
-                f"grad: input {i} does not require a gradient; call requires_grad_() on it before the outputs are made"
-            )
-            raise RuntimeError(msg)
-    starts = [(t, tape.seed_gradient("grad", t, g)) for t, g in zip(outs, given, strict=True)]
-    wanted: dict[Any, Array | None] = {tape.target_of(t): None for t in ins}
-    tape.walk(starts, retain_graph, wanted)
-    found = [wanted[tape.target_of(t)] for t in ins]
-    for i, g in enumerate(found):
-        if g is None and not allow_unused:
-            msg = f"grad: the outputs do not depend on input {i}; pass allow_unused=True to get None for it"
-            raise RuntimeError(msg)
-    return tuple([None if g is None else wrap(g) for g in found])
-
-
-__all__ = ["Tensor", "array_module", "grad"]
+__all__ = ["Tensor", "array_module"]

@@ -1,4 +1,4 @@
-"""The command line: `fastattn train`, `fastattn info`, `fastattn --version`.
+"""The command line: `fastattn train`, `generate`, `bench`, `doctor`, `info`; `fastattn --version`.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C. An error is one line on standard error.
 """
@@ -9,7 +9,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+__all__ = ["main"]
+
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+TEMPERATURE = 0.8  # of what is drawn where no flag says otherwise
 
 
 class UsageError(ValueError):

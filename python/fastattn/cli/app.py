@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from . import UsageError
+from . import TEMPERATURE, UsageError
+
+Dtype = Literal["float32", "bfloat16", "float64"]
 
 app = typer.Typer(
     help="Hand-written kernels for attention, matmul, softmax and Adam, and models trained with them.",
@@ -46,6 +48,113 @@ def info(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fal
     from .info import print_info
 
     print_info(json)
+
+
+@app.command()
+def doctor(
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep a receipt: every error, the machine, what is installed.")
+    ] = None,
+) -> None:
+    """Check every op on this machine, against float64 and finite differences, and say what is optional and missing."""
+    from .doctor import run
+
+    run(json)
+
+
+@app.command()
+def bench(
+    op: Annotated[list[str] | None, typer.Option(help="Only this op; may be repeated. [default: all]")] = None,
+    case: Annotated[str, typer.Option(help="Only cases whose name contains this.")] = "",
+    quick: Annotated[bool, typer.Option("--quick", help="A few cases of each op, in two minutes.")] = False,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Turns of every contestant in a case. [default: 7, quick 3]")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.0, help="Of calls in a turn. [default: 0.2, quick 0.05]")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of every contestant. [default: all cores]")] = None,
+    peers: Annotated[str, typer.Option(help="Who takes part where it is installed; may be empty.")] = "numpy,torch",
+    stock: Annotated[
+        bool, typer.Option("--stock", help="No tuned peers, which run in processes of their own.")
+    ] = False,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to keep the record. [default: runs/bench-DATE-ISA.json]")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write the page. [default: beside the record]")
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="An older record: what became slower since; exit code 1 if any.")
+    ] = None,
+    only_list: Annotated[bool, typer.Option("--list", help="Only list the cases.")] = False,
+) -> None:
+    """Time every op beside its peers and this machine's own limits."""
+    from .bench import run
+
+    run(
+        threads, op=op or [], case=case, quick=quick, rounds=rounds, seconds=seconds, peers=peers, stock=stock,
+        json=json, html=html, against=compare, only_list=only_list,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GenerateArguments:
+    """The folder and the flags of `fastattn generate`."""
+
+    folder: Path
+    prompt: str | None
+    max_new_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    repetition_penalty: float
+    stop: list[str]
+    num_samples: int
+    seed: int
+    threads: int | None
+    quiet: bool
+
+
+@app.command()
+def generate(
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="What `fastattn train` wrote, or a GPT-2 of Hugging Face's form.")
+    ],
+    prompt: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="The text to continue; - reads it from standard input. [default: none]"),
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=0, help="Tokens to add, at most.")] = 300,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="Divides the logits, 0: the likeliest token.")
+    ] = TEMPERATURE,
+    top_k: Annotated[int, typer.Option(min=0, help="Draw from the k likeliest tokens, 0: all.")] = 0,
+    top_p: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Draw from the likeliest tokens of this probability.")
+    ] = 1.0,
+    repetition_penalty: Annotated[
+        float, typer.Option(min=0.0, help="Over 1: tokens that are there already become less likely.")
+    ] = 1.0,
+    stop: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="Stop before this text; may be given several times.")
+    ] = None,
+    num_samples: Annotated[int, typer.Option(min=1, help="Continuations, from seeds of their own.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; the text does not depend on it. [default: all cores]")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No statistics on standard error.")] = False,
+) -> None:
+    """Continue a text with a trained model; the text goes to standard output as it comes."""
+    from .generate import run
+
+    run(
+        GenerateArguments(
+            folder, prompt, max_new_tokens, temperature, top_k, top_p, repetition_penalty, stop or [], num_samples,
+            seed, threads, quiet,
+        )
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -107,7 +216,8 @@ def train(
         int | None, typer.Option(min=0, help="Steps between checkpoints, 0: at the end only. [default: 250]")
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 (masters in float32) or float64. [default: float32]")
+        Dtype | None,
+        typer.Option(help="Of weights and activations; with bfloat16, masters are float32. [default: float32]"),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of weights, batches and dropout. [default: 0]")] = None,
     sample: Annotated[int, typer.Option(min=0, help="Characters of the sample, 0: none. [default: 300]")] = 300,

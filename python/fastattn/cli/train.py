@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from fastattn.data import CharVocabulary, load_text, split
 from fastattn.io import atomic_write
-from fastattn.train import History, TrainConfig, Trainer, progress_for, sample
+from fastattn.train import History, TrainConfig, Trainer, progress_for
 from fastattn.train.progress import clock
 
-from . import INTERRUPTED, UsageError
+from . import INTERRUPTED, TEMPERATURE, UsageError
 from .info import cpu_name
 
 if TYPE_CHECKING:
@@ -222,10 +222,12 @@ def conclude(say: Printer, arguments: TrainArguments, model: GPT, trainer: Train
         tokens, seconds = config.tokens, trainer.seconds
         say(f"trained on {tokens:,} tokens in {clock(seconds)} ({tokens / seconds:,.0f} tokens/s)")
         if arguments.sample:
-            prompt = "\n" if "\n" in vocabulary.characters else vocabulary.characters[0]
-            ids = sample(model, vocabulary.encode(prompt), arguments.sample, context=config.context, seed=config.seed)
-            text = vocabulary.decode(ids)
-            say(f"\nsample at temperature 0.8:\n{text}\n")
+            start = vocabulary.encode(vocabulary.start)
+            (ids,) = model.generate(
+                [start], do_sample=True, temperature=TEMPERATURE, max_new_tokens=arguments.sample, seed=config.seed
+            )
+            text = vocabulary.decode(ids[len(start) :])
+            say(f"\nsample at temperature {TEMPERATURE}:\n{text}\n")
         assert trainer.folder is not None
         files = sorted(path.name for path in trainer.folder.iterdir() if path.suffix != ".tmp")
         say(f"wrote {trainer.folder}: {', '.join(files)}")

@@ -1,105 +1,222 @@
-"""Which tokens a step sees."""
+"""Samplers: in which order a DataLoader takes the samples of a dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
-Ids = np.ndarray[Any, Any]
-# Keeps this stream apart from other uses of the same seed.
-_STREAM = 0x64617461
+from fastattn._random import Generator
+from fastattn.autograd.creation import as_tensor
+from fastattn.autograd.random import multinomial, randint, randperm
 
 
-def philox_words(seed: int, stream: int, step: int, n: int) -> Ids:
-    """The first n words of Philox4x64 with key (seed, stream) and counter (0, step, 0, 0); (n,) uint64."""
-    key, counter = np.array([seed, stream], np.uint64), np.array([0, step, 0, 0], np.uint64)
-    return np.asarray(np.random.Philox(key=key, counter=counter).random_raw(n))
-
-
-class BatchSampler:
-    """Random windows of a token sequence, as a pure function of seed and step.
-
-    Nothing is remembered between steps, so a resumed run gets the batches that it would have got. The offsets are the
-    words of Philox4x64 with key (seed, a constant) and counter (0, step, 0, 0), scaled to the range.
+class Sampler:
+    """Base of samplers: a subclass defines `__iter__()`, over sample numbers, and `__len__()`.
 
     Args:
-        ids: (N,), the tokens.
-        batch_size: windows a step.
-        context: tokens a window.
-        seed: 0 to 2^64 - 1.
-
-    Raises:
-        ValueError: the sequence is shorter than a window and its target, or a size is not positive.
+        data_source: not read here.
 
     Example:
-        >>> import numpy as np, fastattn as fa
-        >>> sampler = fa.data.BatchSampler(np.arange(1000), batch_size=2, context=4, seed=0)
-        >>> inputs, targets = sampler(7)
-        >>> inputs.shape, bool((targets == inputs + 1).all())
-        ((2, 4), True)
+        >>> import fastattn as fa
+        >>> class Backwards(fa.data.Sampler):
+        ...     def __init__(self, n):
+        ...         self.n = n
+        ...     def __iter__(self):
+        ...         return iter(range(self.n - 1, -1, -1))
+        >>> list(fa.data.DataLoader("abc", sampler=Backwards(3), batch_size=2))
+        [['c', 'b'], ['a']]
 
-    Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011).
+    Source: torch.utils.data.Sampler's form of it.
     """
 
-    def __init__(self, ids: Ids, batch_size: int, context: int, seed: int) -> None:
-        if batch_size < 1 or context < 1:
-            msg = f"BatchSampler: batch_size {batch_size} and context {context} must be positive"
-            raise ValueError(msg)
-        if len(ids) <= context:
-            msg = f"BatchSampler: the sequence has {len(ids)} tokens; a window and its target need {context + 1}"
-            raise ValueError(msg)
-        self.ids, self.batch_size, self.context, self.seed = ids, batch_size, context, seed
+    def __init__(self, data_source: Any = None) -> None:
+        pass
 
-    def offsets(self, step: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Where the windows of a step begin, (batch_size,) int64."""
-        words = philox_words(self.seed, _STREAM, step, self.batch_size)
-        # The high half of a 64 x 64 bit product: every offset equally likely to within 2^-64 N.
-        choices = len(self.ids) - self.context
-        return np.array([int(word) * choices >> 64 for word in words], np.int64)
+    def __iter__(self) -> Iterator[Any]:
+        msg = f"{type(self).__name__} defines no __iter__()"
+        raise NotImplementedError(msg)
 
-    def __call__(self, step: int) -> tuple[Ids, Ids]:
-        """Inputs and targets of a step, (batch_size, context) each; a target is the token after its input."""
-        at = self.offsets(step)[:, None] + np.arange(self.context + 1)
-        rows = self.ids[at]
-        return np.ascontiguousarray(rows[:, :-1]), np.ascontiguousarray(rows[:, 1:])
+    def __class_getitem__(cls, item: Any) -> type[Sampler]:
+        return cls
 
 
-def windows(ids: Ids, context: int, batch_size: int, limit: int | None = None) -> Iterator[tuple[Ids, Ids]]:
-    """Batches that cover a token sequence once, in windows that do not overlap.
-
-    Window i reads tokens i*context to (i+1)*context and predicts the one after each; so every token but the first is
-    predicted once, from what precedes it in its window. The last window may be shorter; it comes alone.
+class SequentialSampler(Sampler):
+    """All samples in order.
 
     Args:
-        ids: (N,), the tokens.
-        context: tokens a window.
-        batch_size: windows a batch, at most.
-        limit: at most this many windows, evenly spaced; None for all.
-
-    Returns:
-        An iterator over (inputs, targets), (windows, context) each.
-
-    Raises:
-        ValueError: fewer than two tokens.
+        data_source: what has the samples.
 
     Example:
-        >>> import numpy as np, fastattn as fa
-        >>> [inputs.tolist() for inputs, _ in fa.data.windows(np.arange(6), context=2, batch_size=2)]
-        [[[0, 1], [2, 3]], [[4]]]
-
-    Source: none.
+        >>> import fastattn as fa
+        >>> list(fa.data.SequentialSampler("abc"))
+        [0, 1, 2]
     """
-    if len(ids) < 2:
-        msg = f"windows: {len(ids)} tokens; at least 2 are needed to predict one"
-        raise ValueError(msg)
-    starts = np.arange(0, len(ids) - 1, context)
-    if limit is not None and limit < len(starts):
-        starts = starts[np.arange(limit) * len(starts) // limit]
-    full = starts[starts + context < len(ids)]
-    for i in range(0, len(full), batch_size):
-        rows = ids[full[i : i + batch_size, None] + np.arange(context + 1)]
-        yield np.ascontiguousarray(rows[:, :-1]), np.ascontiguousarray(rows[:, 1:])
-    for start in starts[len(full) :]:
-        yield ids[None, start:-1], ids[None, start + 1 :]
+
+    def __init__(self, data_source: Any) -> None:
+        self.data_source = data_source
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self.data_source)))
+
+    def __len__(self) -> int:
+        return len(self.data_source)
+
+
+class RandomSampler(Sampler):
+    """All samples in random order, another in each pass.
+
+    Args:
+        data_source: what has the samples.
+        replacement: draw each one anew: some come twice, some never.
+        num_samples: how many, as many as there are by default.
+        generator: a stream of its own, instead of the global one (`fa.manual_seed`).
+
+    Raises:
+        ValueError: `num_samples` is not positive.
+
+    Example:
+        >>> import fastattn as fa
+        >>> sorted(fa.data.RandomSampler("abc"))
+        [0, 1, 2]
+
+    Source: torch.utils.data.RandomSampler's form of it.
+    """
+
+    def __init__(
+        self,
+        data_source: Any,
+        replacement: bool = False,
+        num_samples: int | None = None,
+        generator: Generator | None = None,
+    ) -> None:
+        if num_samples is not None and num_samples <= 0:
+            msg = f"RandomSampler: num_samples is {num_samples}; expected a positive integer"
+            raise ValueError(msg)
+        self.data_source = data_source
+        self.replacement = replacement
+        self.generator = generator
+        self._num_samples = num_samples
+
+    @property
+    def num_samples(self) -> int:
+        """How many samples a pass has."""
+        return len(self.data_source) if self._num_samples is None else self._num_samples
+
+    def __iter__(self) -> Iterator[int]:
+        n, wanted = len(self.data_source), self.num_samples
+        if self.replacement:
+            yield from randint(0, n, (wanted,), generator=self.generator).tolist()
+            return
+        for start in range(0, wanted, max(n, 1)):
+            yield from randperm(n, generator=self.generator).tolist()[: wanted - start]
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+
+class SubsetRandomSampler(Sampler):
+    """Some samples in random order, another in each pass.
+
+    Args:
+        indices: the numbers of the samples.
+        generator: a stream of its own, instead of the global one (`fa.manual_seed`).
+
+    Example:
+        >>> import fastattn as fa
+        >>> sorted(fa.data.SubsetRandomSampler([5, 7]))
+        [5, 7]
+
+    Source: torch.utils.data.SubsetRandomSampler's form of it.
+    """
+
+    def __init__(self, indices: Sequence[int], generator: Generator | None = None) -> None:
+        self.indices = indices
+        self.generator = generator
+
+    def __iter__(self) -> Iterator[int]:
+        for i in randperm(len(self.indices), generator=self.generator).tolist():
+            yield self.indices[i]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+class WeightedRandomSampler(Sampler):
+    """Samples drawn with probabilities in proportion to weights.
+
+    Args:
+        weights: a number for each sample.
+        num_samples: how many a pass has.
+        replacement: whether a sample may come twice.
+        generator: a stream of its own, instead of the global one (`fa.manual_seed`).
+
+    Raises:
+        ValueError: `num_samples` is not positive.
+
+    Example:
+        >>> import fastattn as fa
+        >>> list(fa.data.WeightedRandomSampler([0.0, 1.0], 2))
+        [1, 1]
+
+    Source: torch.utils.data.WeightedRandomSampler's form of it.
+    """
+
+    def __init__(
+        self, weights: Any, num_samples: int, replacement: bool = True, generator: Generator | None = None
+    ) -> None:
+        if num_samples <= 0:
+            msg = f"WeightedRandomSampler: num_samples is {num_samples}; expected a positive integer"
+            raise ValueError(msg)
+        self.weights = as_tensor(weights)
+        self.num_samples = num_samples
+        self.replacement = replacement
+        self.generator = generator
+
+    def __iter__(self) -> Iterator[int]:
+        drawn = multinomial(self.weights, self.num_samples, self.replacement, generator=self.generator)
+        return iter(drawn.tolist())
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+
+class BatchSampler(Sampler):
+    """Lists of the numbers that another sampler gives.
+
+    Args:
+        sampler: a sampler, or anything to iterate over.
+        batch_size: numbers in a list.
+        drop_last: leave out the last list if it is shorter.
+
+    Raises:
+        ValueError: `batch_size` is not positive.
+
+    Example:
+        >>> import fastattn as fa
+        >>> list(fa.data.BatchSampler(range(5), batch_size=2, drop_last=False))
+        [[0, 1], [2, 3], [4]]
+
+    Source: torch.utils.data.BatchSampler's form of it.
+    """
+
+    def __init__(self, sampler: Iterable[Any], batch_size: int, drop_last: bool) -> None:
+        if not isinstance(batch_size, int) or batch_size <= 0:
+            msg = f"BatchSampler: batch_size is {batch_size!r}; expected a positive integer"
+            raise ValueError(msg)
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        batch = []
+        for index in self.sampler:
+            batch.append(index)
+            if len(batch) == self.batch_size:
+                yield batch
+                batch = []
+        if batch and not self.drop_last:
+            yield batch
+
+    def __len__(self) -> int:
+        n = len(self.sampler)  # type: ignore[arg-type]
+        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)

@@ -48,6 +48,11 @@ class CharVocabulary:
     def __len__(self) -> int:
         return len(self.characters)
 
+    @property
+    def start(self) -> str:
+        """What a text is begun from where nothing is given: a newline, or the first character where there is none."""
+        return "\n" if "\n" in self.characters else self.characters[0]
+
     def encode(self, text: str) -> np.ndarray[Any, np.dtype[np.int32]]:
         """Token ids of a text, (len(text),) int32; ValueError names a character that the vocabulary lacks."""
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)

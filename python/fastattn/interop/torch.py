@@ -32,6 +32,9 @@ class TorchKind(_kinds.Kind):
     def classes_last(self, array: Array) -> Array:
         return array.movedim(1, -1).contiguous()
 
+    def asarray(self, array: Any, like: Array) -> Array:
+        return torch.from_numpy(array).to(like.device)
+
     def mutated(self, array: Array) -> None:
         torch.autograd.graph.increment_version(array)
 
@@ -40,7 +43,7 @@ class TorchKind(_kinds.Kind):
         if not recording:
             result = super().run(op, arrays, attrs, out)
             if out is not None:
-                self.mutated(out)
+                _kinds.mutated([out])
             return result
         if out is not None:
             msg = f"{op.name}: out= cannot be recorded for gradients; leave it out, or call under torch.no_grad()"

@@ -13,10 +13,12 @@ from fastattn import ops
 from fastattn.autograd import creation
 from fastattn.autograd.node import Base, wrap
 from fastattn.autograd.tensor import Tensor
+from fastattn.generation import GenerationMixin
 from fastattn.nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, Parameter, init
 from fastattn.nn import functional as F
 from fastattn.nn.layers import new_parameter
 from fastattn.nn.module import IncompatibleKeys
+from fastattn.ops import KVCache
 
 # Hugging Face's names of activations, and what they are in matmul's epilogue.
 ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
@@ -132,13 +134,16 @@ class Attention(Module):
         self.c_proj = Conv1D(config.n_embd, config.n_embd, std / math.sqrt(2 * config.n_layer))
         self.resid_dropout = Dropout(config.resid_pdrop)
 
-    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+    def forward(self, x: Tensor, residual: Tensor, cache: KVCache | None = None) -> Tensor:
         batch, length, width = x.shape
         heads = (batch, length, self.num_heads, width // self.num_heads)
         # Views of one product: the op reads queries, keys and values where they lie.
         q, k, v = [part.view(heads) for part in self.c_attn(x).split(width, -1)]  # (B, T, H, D)
-        p = self.attn_pdrop if self.training else 0.0
-        y = ops.scaled_dot_product_attention(q, k, v, None, p, is_causal=True, layout="bthd")
+        if cache is not None:
+            y = ops.attention_with_kv_cache(q, cache, k, v, layout="bthd")
+        else:
+            p = self.attn_pdrop if self.training else 0.0
+            y = ops.scaled_dot_product_attention(q, k, v, None, p, is_causal=True, layout="bthd")
         return _project(self.c_proj, y.reshape(batch, length, width), residual, self.resid_dropout)
 
 
@@ -168,8 +173,8 @@ class Block(Module):
         self.ln_2 = LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.attn(self.ln_1(x), residual=x)
+    def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
+        x = self.attn(self.ln_1(x), residual=x, cache=cache)
         return self.mlp(self.ln_2(x), residual=x)  # type: ignore[no-any-return]
 
 
@@ -186,15 +191,23 @@ class Transformer(Module):
         for table in (self.wte, self.wpe):
             init.normal_(table.weight, 0.0, config.initializer_range)
 
-    def forward(self, input_ids: Tensor) -> Tensor:
-        positions = creation.arange(input_ids.shape[1])
-        x = self.drop(self.wte(input_ids) + self.wpe(positions))
-        for block in self.h:
-            x = block(x)
+    def forward(self, input_ids: Tensor, cache: list[KVCache] | None = None) -> Tensor:
+        x = self.drop(self.wte(input_ids) + self.positions(input_ids.shape[1], cache))
+        for i, block in enumerate(self.h):
+            x = block(x) if cache is None else block(x, cache[i])
         return self.ln_f(x)  # type: ignore[no-any-return]
 
+    def positions(self, length: int, cache: list[KVCache] | None) -> Tensor:
+        """Embeddings of the places of `length` new tokens: (T, C), or (B, T, C) where the rows of the cache differ."""
+        if cache is None:
+            return self.wpe(creation.arange(length))  # type: ignore[no-any-return]
+        held = cache[0]
+        if held.is_ragged:
+            return self.wpe(wrap(held.lengths[:, None] + np.arange(length)))  # type: ignore[no-any-return]
+        return self.wpe.weight[held.length : held.length + length]  # a view: without a gradient it does for a look-up
 
-class GPT(Module):
+
+class GPT(GenerationMixin, Module):
     r"""A causal language model: GPT-2's blocks, and Hugging Face's keys, so its checkpoints load as they are.
 
     .. math:: x = \mathrm{wte}_{ids} + \mathrm{wpe}, \quad x = x + \mathrm{attn}(\mathrm{ln_1}(x)), \quad
@@ -224,30 +237,32 @@ class GPT(Module):
             init.normal_(self.lm_head.weight, 0.0, config.initializer_range)
 
     @overload
-    def __call__(self, input_ids: Any, labels: None = None) -> Tensor: ...
+    def __call__(self, input_ids: Any, labels: None = None, *, cache: list[KVCache] | None = None) -> Tensor: ...
 
     @overload
     def __call__(self, input_ids: Any, labels: Any) -> tuple[Tensor, Tensor]: ...
 
-    def __call__(self, input_ids: Any, labels: Any = None) -> Any:
-        return self.forward(input_ids, labels)
+    def __call__(self, input_ids: Any, labels: Any = None, *, cache: list[KVCache] | None = None) -> Any:
+        return self.forward(input_ids, labels, cache)
 
-    def forward(self, input_ids: Any, labels: Any = None) -> Any:
+    def forward(self, input_ids: Any, labels: Any = None, cache: list[KVCache] | None = None) -> Any:
         """Logits of the next token at every position, and the loss where labels are given.
 
         Args:
             input_ids: (B, T) token ids, a Tensor or an array of int32 or int64.
             labels: (B, T) token ids, usually `input_ids` themselves: as in transformers, the logits at t are scored
                 against the label at t + 1; -100 counts for nothing.
+            cache: from `new_cache`: the tokens go on those that it holds, and are added to it.
 
         Returns:
             logits (B, T, V), or (logits, loss) with labels.
 
         Raises:
-            ValueError: `input_ids` is not (B, T), or T exceeds n_positions.
+            ValueError: `input_ids` is not (B, T), or T and what the cache holds exceed n_positions.
         """
-        ids, names = self._checked(input_ids), _ids("labels", labels)
-        logits = self.lm_head(self.transformer(ids))
+        ids, names = _ids("input_ids", input_ids), _ids("labels", labels)
+        self._check_ids(ids, cache)
+        logits = self.lm_head(self.transformer(ids, cache))
         if labels is None:
             return logits
         if names.shape != ids.shape:
@@ -273,7 +288,8 @@ class GPT(Module):
         Raises:
             ValueError: `input_ids` is not (B, T), or T exceeds n_positions; `targets` of another shape.
         """
-        ids, names = self._checked(input_ids), _ids("targets", targets)
+        ids, names = _ids("input_ids", input_ids), _ids("targets", targets)
+        self._check_ids(ids, None)
         if type(self.lm_head) is not Linear:  # an adapter or the like: its logits are its own
             logits = self.lm_head(self.transformer(ids))
             return F.cross_entropy(logits.view(-1, self.config.vocab_size), names.reshape(-1))
@@ -281,14 +297,38 @@ class GPT(Module):
         loss: Tensor = ops.linear_cross_entropy(hidden, self.lm_head.weight, names, self.lm_head.bias)
         return loss
 
-    def _checked(self, input_ids: Any) -> Tensor:
-        ids = _ids("input_ids", input_ids)
-        if ids.ndim != 2 or ids.shape[1] > self.config.n_positions:
-            msg = f"GPT: input_ids has shape {ids.shape}; expected (B, T) with T at most {self.config.n_positions}"
-            raise ValueError(msg)
-        return ids
+    @property
+    def context_length(self) -> int:
+        """The longest sequence that the model reads."""
+        return self.config.n_positions
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+    def new_cache(self, capacity: int = 0) -> list[KVCache]:
+        """An empty cache for each block, with room for `capacity` tokens a row at first."""
+        return [KVCache(capacity) for _ in self.transformer.h]
+
+    def next_logits(self, input_ids: Any, cache: list[KVCache] | None = None) -> Tensor:
+        """Logits (B, V) after the last token of each row; see `GenerationMixin`."""
+        ids = _ids("input_ids", input_ids)
+        self._check_ids(ids, cache)
+        return self.lm_head(self.transformer(ids, cache)[:, -1])  # type: ignore[no-any-return]
+
+    def _check_ids(self, ids: Tensor, cache: list[KVCache] | None) -> None:
+        limit = self.config.n_positions
+        if ids.ndim != 2 or ids.shape[1] > limit:
+            msg = f"GPT: input_ids has shape {ids.shape}; expected (B, T) with T at most {limit}"
+            raise ValueError(msg)
+        if cache is None:
+            return
+        if len(cache) != len(self.transformer.h):
+            msg = f"GPT: cache has {len(cache)} layers; expected {len(self.transformer.h)}, from new_cache()"
+            raise ValueError(msg)
+        if cache[0].length + ids.shape[1] > limit:
+            msg = f"GPT: input_ids adds {ids.shape[1]} tokens to the {cache[0].length} of the cache; expected at most {limit}"
+            raise ValueError(msg)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
         """Copies a state into the model; see `nn.Module`.
 
         Keys may lack the prefix "transformer."; the causal masks of older files (attn.bias, attn.masked_bias) are
@@ -298,7 +338,7 @@ class GPT(Module):
         state = {name: tensor for name, tensor in state_dict.items() if not name.endswith(ignored)}
         if not any(name.startswith("transformer.") for name in state):
             state = {name if name.startswith("lm_head.") else f"transformer.{name}": t for name, t in state.items()}
-        return super().load_state_dict(state, strict)
+        return super().load_state_dict(state, strict, assign)
 
     def num_parameters(self) -> int:
         """How many numbers are trained; tied weights count once."""

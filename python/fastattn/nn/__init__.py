@@ -1,47 +1,61 @@
 """Layers, with torch.nn's names, arguments and state_dict keys."""
 
+from fastattn._missing import missing
+
+from . import activation as _activation
 from . import functional, init, utils
+from . import loss as _loss
+from .activation import *  # noqa: F403
 from .attention import MultiheadAttention
-from .container import ModuleDict, ModuleList, Sequential
+from .container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .layers import (
-    GELU,
-    CrossEntropyLoss,
+    Bilinear,
+    CosineSimilarity,
     Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
     Embedding,
     Flatten,
     Identity,
-    LayerNorm,
     Linear,
-    LogSoftmax,
-    ReLU,
-    Sigmoid,
-    Softmax,
-    Tanh,
+    PairwiseDistance,
+    Unflatten,
 )
+from .loss import *  # noqa: F403
 from .module import Module
-from .parameter import Parameter
+from .normalization import LayerNorm, RMSNorm
+from .parameter import Buffer, Parameter
 
 __all__ = [
-    "GELU",
-    "CrossEntropyLoss",
+    *_activation.__all__,
+    *_loss.__all__,
+    "Bilinear",
+    "Buffer",
+    "CosineSimilarity",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
     "Embedding",
     "Flatten",
     "Identity",
     "LayerNorm",
     "Linear",
-    "LogSoftmax",
     "Module",
     "ModuleDict",
     "ModuleList",
     "MultiheadAttention",
+    "PairwiseDistance",
     "Parameter",
-    "ReLU",
+    "ParameterDict",
+    "ParameterList",
+    "RMSNorm",
     "Sequential",
-    "Sigmoid",
-    "Softmax",
-    "Tanh",
+    "Unflatten",
     "functional",
     "init",
     "utils",
 ]
+
+__getattr__ = missing(__name__)

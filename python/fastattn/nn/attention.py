@@ -9,8 +9,8 @@ import numpy as np
 
 from fastattn import ops
 from fastattn.autograd import creation
+from fastattn.autograd.joining import cat
 from fastattn.autograd.node import Base
-from fastattn.autograd.shape import cat
 from fastattn.autograd.tensor import Tensor
 
 from . import functional as F
@@ -224,7 +224,7 @@ class MultiheadAttention(Module):
         if not isinstance(mask, Base):
             msg = f"MultiheadAttention: {name} is a {type(mask).__name__}; expected a Tensor"
             raise TypeError(msg)
-        if mask.shape not in shapes:  # type: ignore[attr-defined]
+        if mask.shape not in shapes:
             expected = " or ".join(str(s) for s in shapes)
             msg = f"MultiheadAttention: {name} has shape {mask._data.shape}; expected {expected}"
             raise ValueError(msg)

@@ -1,11 +1,14 @@
-"""Modules that hold modules: Sequential, ModuleList, ModuleDict."""
+"""Modules that hold modules or parameters: Sequential, ModuleList, ModuleDict, ParameterList, ParameterDict."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
+from fastattn.autograd.node import Base
+
 from .module import Module
+from .parameter import Parameter
 
 
 class _Ordered(Module):
@@ -54,6 +57,22 @@ class _Ordered(Module):
         for module in modules:
             self.append(module)
         return self
+
+    def __add__(self, other: Iterable[Module]) -> Self:
+        return type(self)()._filled([*self, *other])
+
+    def __iadd__(self, other: Iterable[Module]) -> Self:
+        return self.extend(other)
+
+    def _filled(self, modules: Iterable[Module]) -> Self:
+        self._replace(modules)
+        return self
+
+    def pop(self, index: int = -1) -> Any:
+        """Takes a module out, the last by default, and returns it."""
+        module = self[index]
+        del self[index]
+        return module
 
     def insert(self, index: int, module: Module) -> Self:
         """Adds a module before another."""
@@ -169,6 +188,19 @@ class ModuleDict(Module):
     def __iter__(self) -> Iterator[str]:
         return iter(self._modules)
 
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+        """Adds modules, or puts them in the place of those of the same name."""
+        for name, module in dict(modules).items():
+            self[name] = module
+
+    def pop(self, key: str) -> Any:
+        """Takes a module out and returns it."""
+        return self._modules.pop(key)
+
+    def clear(self) -> None:
+        """Takes all modules out."""
+        self._modules.clear()
+
     def keys(self) -> Any:
         """The names."""
         return self._modules.keys()
@@ -180,3 +212,136 @@ class ModuleDict(Module):
     def items(self) -> Any:
         """(name, module)."""
         return self._modules.items()
+
+
+class _Parameters(Module):
+    """Parameters under names that need not be attributes'; a tensor that is none becomes one."""
+
+    def _put(self, name: str, value: Any) -> None:
+        if not isinstance(value, Base):
+            msg = f"{type(self).__name__}: {name!r} is a {type(value).__name__}; expected a Parameter or a tensor"
+            raise TypeError(msg)
+        self._parameters[name] = value if isinstance(value, Parameter) else Parameter(value)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def extra_repr(self) -> str:
+        rows = [
+            f"  ({name}): Parameter containing: [{p.dtype} of size {p.shape}]" for name, p in self.named_parameters()
+        ]
+        return "\n" + "\n".join(rows) + "\n" if rows else ""
+
+
+class ParameterList(_Parameters):
+    """A list of parameters.
+
+    Args:
+        values: tensors; those that are no parameters become some.
+
+    Example:
+        >>> import fastattn as fa
+        >>> list(fa.nn.ParameterList([fa.zeros(2), fa.ones(3)]).state_dict())
+        ['0', '1']
+
+    Source: torch.nn.ParameterList's form of it.
+    """
+
+    def __init__(self, values: Iterable[Any] | None = None) -> None:
+        super().__init__()
+        self.extend(values or ())
+
+    def _name(self, index: int) -> str:
+        n = len(self)
+        if not -n <= index < n:
+            msg = f"ParameterList: index {index} is outside its {n} parameters"
+            raise IndexError(msg)
+        return str(index % n)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return ParameterList([*self][index])
+        return self._parameters[self._name(index)]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        self._put(self._name(index), value)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._parameters.values())
+
+    def __iadd__(self, values: Iterable[Any]) -> Self:
+        return self.extend(values)
+
+    def append(self, value: Any) -> Self:
+        """Adds a parameter at the end."""
+        self._put(str(len(self)), value)
+        return self
+
+    def extend(self, values: Iterable[Any]) -> Self:
+        """Adds parameters at the end."""
+        for value in values:
+            self.append(value)
+        return self
+
+
+class ParameterDict(_Parameters):
+    """A dict of parameters.
+
+    Args:
+        parameters: names to tensors; those that are no parameters become some.
+
+    Example:
+        >>> import fastattn as fa
+        >>> list(fa.nn.ParameterDict({"scale": fa.ones(2)}).state_dict())
+        ['scale']
+
+    Source: torch.nn.ParameterDict's form of it.
+    """
+
+    def __init__(self, parameters: Any = None) -> None:
+        super().__init__()
+        self.update(parameters or {})
+
+    def __getitem__(self, key: str) -> Any:
+        return self._parameters[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._put(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        del self._parameters[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._parameters
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def update(self, parameters: Any) -> None:
+        """Adds parameters, or puts them in the place of those of the same name."""
+        for name, value in dict(parameters).items():
+            self[name] = value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The parameter of a name, or the default."""
+        return self._parameters.get(key, default)
+
+    def pop(self, key: str) -> Any:
+        """Takes a parameter out and returns it."""
+        return self._parameters.pop(key)
+
+    def clear(self) -> None:
+        """Takes all parameters out."""
+        self._parameters.clear()
+
+    def keys(self) -> Any:
+        """The names."""
+        return self._parameters.keys()
+
+    def values(self) -> Any:
+        """The parameters."""
+        return self._parameters.values()
+
+    def items(self) -> Any:
+        """(name, parameter)."""
+        return self._parameters.items()

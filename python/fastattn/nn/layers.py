@@ -1,4 +1,4 @@
-"""The layers of one op each: Linear, Embedding, LayerNorm, Dropout, activations and the loss."""
+"""The layers of one op each: Linear, Embedding, Dropout, and those that only reshape."""
 
 from __future__ import annotations
 
@@ -121,6 +121,14 @@ class Embedding(Module):
         self.weight = new_parameter(num_embeddings, embedding_dim, dtype=dtype)
         self.reset_parameters()
 
+    @classmethod
+    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
+        """A layer with a given table (rows, dim), which is shared; `freeze`: not trained."""
+        rows, length = embeddings.shape
+        layer = cls(rows, length, padding_idx, dtype=embeddings.dtype)
+        layer.weight = Parameter(embeddings, requires_grad=not freeze)
+        return layer
+
     def reset_parameters(self) -> None:
         """Draws the table anew."""
         init.normal_(self.weight)
@@ -134,69 +142,6 @@ class Embedding(Module):
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
-
-
-class LayerNorm(Module):
-    r"""Normalises the last axes to mean 0 and variance 1, then scales and shifts.
-
-    .. math:: y = (x - \mathrm{mean}) / \sqrt{\mathrm{var} + \mathrm{eps}} \cdot \mathrm{weight} + \mathrm{bias}
-
-    Args:
-        normalized_shape: the last axes of the input; an int is one axis.
-        eps: added to the variance.
-        elementwise_affine: whether there are a weight and a bias.
-        bias: whether there is a bias.
-        device: only the CPU for now.
-        dtype: of the parameters, float32 by default.
-
-    Shape:
-        (..., *normalized_shape) to the same; weight (ones at first) and bias (zeros) of normalized_shape.
-
-    Example:
-        >>> import fastattn as fa
-        >>> fa.nn.LayerNorm(2, eps=0.0)(fa.tensor([[1.0, 3.0]])).detach()
-        tensor([[-1.,  1.]])
-
-    Source: Ba, Kiros and Hinton, "Layer Normalization" (2016), section 3.
-    """
-
-    weight: Parameter | None
-    bias: Parameter | None
-
-    def __init__(
-        self,
-        normalized_shape: int | Sequence[int],
-        eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__()
-        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        self.eps = eps
-        self.elementwise_affine = elementwise_affine
-        self.register_parameter("weight", None)
-        self.register_parameter("bias", None)
-        if elementwise_affine:
-            self.weight = new_parameter(*self.normalized_shape, dtype=dtype)
-            if bias:
-                self.bias = new_parameter(*self.normalized_shape, dtype=dtype)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Weight 1, bias 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
-
-    def extra_repr(self) -> str:
-        affine = f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
-        return f"{self.normalized_shape}, eps={self.eps}, {affine}"
 
 
 class Dropout(Module):
@@ -220,7 +165,7 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
         if not 0.0 <= p <= 1.0:
-            msg = f"Dropout: p is {p!r}; expected a probability, 0 to 1"
+            msg = f"{type(self).__name__}: p is {p!r}; expected a probability, 0 to 1"
             raise ValueError(msg)
         self.p = p
         self.inplace = inplace
@@ -232,77 +177,25 @@ class Dropout(Module):
         return f"p={self.p}, inplace={self.inplace}"
 
 
-class GELU(Module):
-    """x * Phi(x), Phi the normal distribution function.
-
-    Args:
-        approximate: "none", or "tanh" for the form with tanh.
-
-    Example:
-        >>> import fastattn as fa
-        >>> fa.nn.GELU()(fa.zeros(2))
-        tensor([0., 0.])
-
-    Source: Hendrycks and Gimpel, "Gaussian Error Linear Units" (2016), section 2.
-    """
-
-    def __init__(self, approximate: str = "none") -> None:
-        super().__init__()
-        self.approximate = approximate
+class Dropout1d(Dropout):
+    """Dropout of whole channels of (N, C, L)."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.gelu(input, self.approximate)
-
-    def extra_repr(self) -> str:
-        return f"approximate={self.approximate!r}"
+        return F.dropout1d(input, self.p, self.training)
 
 
-class ReLU(Module):
-    """max(x, 0).
-
-    Args:
-        inplace: accepted for torch's sake; the result is always a new tensor.
-
-    Example:
-        >>> import fastattn as fa
-        >>> fa.nn.ReLU()(fa.tensor([-1.0, 1.0]))
-        tensor([0., 1.])
-
-    Source: Nair and Hinton, "Rectified linear units improve restricted Boltzmann machines" (2010).
-    """
-
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        self.inplace = inplace
+class Dropout2d(Dropout):
+    """Dropout of whole channels of (N, C, H, W)."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.relu(input)
+        return F.dropout2d(input, self.p, self.training)
 
 
-class Tanh(Module):
-    """Hyperbolic tangent.
-
-    Example:
-        >>> import fastattn as fa
-        >>> fa.nn.Tanh()(fa.zeros(1))
-        tensor([0.])
-    """
+class Dropout3d(Dropout):
+    """Dropout of whole channels of (N, C, D, H, W)."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.tanh(input)
-
-
-class Sigmoid(Module):
-    """1 / (1 + exp(-x)).
-
-    Example:
-        >>> import fastattn as fa
-        >>> fa.nn.Sigmoid()(fa.zeros(1))
-        tensor([0.5])
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.sigmoid(input)
+        return F.dropout3d(input, self.p, self.training)
 
 
 class Identity(Module):
@@ -323,52 +216,6 @@ class Identity(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         return input
-
-
-class Softmax(Module):
-    """Softmax along an axis.
-
-    Args:
-        dim: the axis, the last by default.
-
-    Example:
-        >>> import fastattn as fa
-        >>> fa.nn.Softmax(dim=-1)(fa.zeros(2))
-        tensor([0.5, 0.5])
-    """
-
-    def __init__(self, dim: int | None = None) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.softmax(input, self.dim)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
-
-
-class LogSoftmax(Module):
-    """Logarithm of the softmax along an axis.
-
-    Args:
-        dim: the axis, the last by default.
-
-    Example:
-        >>> import fastattn as fa
-        >>> fa.nn.LogSoftmax(dim=-1)(fa.zeros(1))
-        tensor([0.])
-    """
-
-    def __init__(self, dim: int | None = None) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.log_softmax(input, self.dim)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
 
 
 class Flatten(Module):
@@ -396,40 +243,131 @@ class Flatten(Module):
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
 
 
-class CrossEntropyLoss(Module):
-    r"""Cross-entropy of logits against class ids or probabilities.
-
-    .. math:: \ell_i = -\sum_c w_c \left( (1 - \epsilon) y_{ic} + \epsilon / C \right) \log \mathrm{softmax}(x_i)_c
+class Unflatten(Module):
+    """One axis as several.
 
     Args:
-        weight: w, (C,), what a class counts for; part of the state_dict where it is given.
-        ignore_index: a class id of this value counts for nothing.
-        reduction: "mean" over the weights of the targets that count, "sum" or "none".
-        label_smoothing: epsilon, the share of a target that is spread over all classes.
-
-    Shape:
-        logits (N, C), (C,) or (N, C, d1, ...); class ids (N,), () or (N, d1, ...), or probabilities like the logits.
+        dim: the axis.
+        unflattened_size: the lengths of those it becomes.
 
     Example:
         >>> import fastattn as fa
-        >>> fa.nn.CrossEntropyLoss()(fa.zeros(2, 4), fa.tensor([0, 3]))
-        tensor(1.3862944)
-
-    Source: Bishop, "Pattern Recognition and Machine Learning" (2006), equation 4.108.
+        >>> fa.nn.Unflatten(1, (3, 4))(fa.ones(2, 12)).shape
+        (2, 3, 4)
     """
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        super().__init__()
+        self.dim = dim
+        self.unflattened_size = tuple(unflattened_size)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input.unflatten(self.dim, self.unflattened_size)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
+
+
+class Bilinear(Module):
+    r"""A form of two inputs.
+
+    .. math:: y_o = x_1^T W_o x_2 + b_o
+
+    Args:
+        in1_features: the length of the last axis of the first input.
+        in2_features: that of the second.
+        out_features: that of the output.
+        bias: whether there is a `b`.
+        device: only the CPU for now.
+        dtype: of the parameters, float32 by default.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.Bilinear(2, 3, 4)(fa.ones(5, 2), fa.ones(5, 3)).shape
+        (5, 4)
+
+    Source: torch.nn.Bilinear's form of it.
+    """
+
+    weight: Parameter
+    bias: Parameter | None
 
     def __init__(
         self,
-        weight: Tensor | None = None,
-        ignore_index: int = -100,
-        reduction: str = "mean",
-        label_smoothing: float = 0.0,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.register_buffer("weight", weight)
-        self.ignore_index = ignore_index
-        self.reduction = reduction
-        self.label_smoothing = label_smoothing
+        self.in1_features = in1_features
+        self.in2_features = in2_features
+        self.out_features = out_features
+        self.weight = new_parameter(out_features, in1_features, in2_features, dtype=dtype)
+        if bias:
+            self.bias = new_parameter(out_features, dtype=dtype)
+        else:
+            self.register_parameter("bias", None)
+        self.reset_parameters()
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
+    def reset_parameters(self) -> None:
+        """Draws the parameters anew."""
+        bound = 1 / math.sqrt(self.in1_features)
+        init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
+        return F.bilinear(input1, input2, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        sizes = f"in1_features={self.in1_features}, in2_features={self.in2_features}, out_features={self.out_features}"
+        return f"{sizes}, bias={self.bias is not None}"
+
+
+class CosineSimilarity(Module):
+    """The cosine of the angle between vectors; see `nn.functional.cosine_similarity`.
+
+    Args:
+        dim: the axis of the vectors.
+        eps: lengths are at least this.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.CosineSimilarity(dim=0)(fa.tensor([1.0, 0.0]), fa.tensor([0.0, 2.0]))
+        tensor(0.)
+    """
+
+    def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.dim = dim
+        self.eps = eps
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        return F.cosine_similarity(x1, x2, self.dim, self.eps)
+
+
+class PairwiseDistance(Module):
+    """The p-norm of the difference of vectors; see `nn.functional.pairwise_distance`.
+
+    Args:
+        p: of the norm.
+        eps: added to the difference.
+        keepdim: keep the last axis, with length 1.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.nn.PairwiseDistance(eps=0)(fa.tensor([[3.0, 4.0]]), fa.zeros(1, 2))
+        tensor([5.])
+    """
+
+    def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
+        super().__init__()
+        self.norm = p
+        self.eps = eps
+        self.keepdim = keepdim
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        return F.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Iterator
+from typing import Any, Self
 
 import numpy as np
 
-from fastattn.autograd.convert import as_data, is_float
+from fastattn._device import check_device
+from fastattn._dtypes import bfloat16
+from fastattn.autograd.convert import is_float
 from fastattn.autograd.node import Base, kind_of
 from fastattn.autograd.tensor import Tensor
 
-from .parameter import Parameter
+from .parameter import Buffer, Parameter
+from .state_dict import IncompatibleKeys, Stateful
 
 
-class IncompatibleKeys(NamedTuple):
-    """What load_state_dict returns: the names on one side only."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-
-class Module:
+class Module(Stateful):
     """Base of all layers and models; a subclass assigns parameters and modules to itself and defines `forward`.
 
     Names, order and state_dict keys are torch's, so checkpoints map one to one.
@@ -42,23 +37,11 @@ class Module:
     """
 
     training: bool
-    _parameters: dict[str, Parameter | None]
-    _buffers: dict[str, Tensor | None]
-    _modules: dict[str, Module | None]
-    _not_saved: set[str]  # buffers that state_dict leaves out
 
     def __init__(self) -> None:
         for name, value in (("_parameters", {}), ("_buffers", {}), ("_modules", {}), ("_not_saved", set())):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "training", True)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The computation; called by calling the module."""
-        msg = f"{type(self).__name__} defines no forward()"
-        raise NotImplementedError(msg)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
 
     # Attributes -----------------------------------------------------------------------------------------------------
 
@@ -71,6 +54,9 @@ class Module:
             object.__setattr__(self, name, value)
             return
         kind = "_parameters" if isinstance(value, Parameter) else "_modules" if isinstance(value, Module) else None
+        if isinstance(value, Buffer) and name not in tables["_buffers"]:
+            self.register_buffer(name, value, value.persistent)
+            return
         if kind is not None:
             for table in ("_parameters", "_buffers", "_modules"):
                 if table != kind:
@@ -215,92 +201,30 @@ class Module:
             raise AttributeError(msg)
         return found
 
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer of a dotted name."""
+        path, _, name = target.rpartition(".")
+        found = self.get_submodule(path)._buffers.get(name)
+        if found is None:
+            msg = f"{type(self).__name__} has no buffer {target!r}"
+            raise AttributeError(msg)
+        return found
+
+    def set_submodule(self, target: str, module: Module) -> None:
+        """Puts a module in the place of a dotted name."""
+        path, _, name = target.rpartition(".")
+        parent = self.get_submodule(path)
+        if name in parent._modules:
+            parent._modules[name] = module
+        else:
+            parent.register_module(name, module)
+
     def apply(self, fn: Callable[[Module], Any]) -> Self:
         """Calls `fn` on every module below, then on this one."""
         for child in self.children():
             child.apply(fn)
         fn(self)
         return self
-
-    # State ----------------------------------------------------------------------------------------------------------
-
-    def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> OrderedDict[str, Any]:
-        """Names to tensors: parameters and persistent buffers of this module and all below, in torch's order.
-
-        Args:
-            prefix: put before every name.
-            keep_vars: give the parameters themselves; by default detached tensors that share their memory.
-
-        Returns:
-            An ordered dict; a shared parameter appears under each of its names.
-
-        Example:
-            >>> import fastattn as fa
-            >>> list(fa.nn.Linear(2, 3).state_dict())
-            ['weight', 'bias']
-        """
-        state: OrderedDict[str, Any] = OrderedDict()
-        self._save_to_state_dict(state, prefix, keep_vars)
-        return state
-
-    def _save_to_state_dict(self, state: OrderedDict[str, Any], prefix: str, keep_vars: bool) -> None:
-        saved = {name: b for name, b in self._buffers.items() if name not in self._not_saved}
-        for name, tensor in {**self._parameters, **saved}.items():
-            if tensor is not None:
-                state[prefix + name] = tensor if keep_vars else tensor.detach()
-        for name, child in self._modules.items():
-            if child is not None:
-                child._save_to_state_dict(state, f"{prefix}{name}.", keep_vars)
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
-        """Copies a state into the parameters and buffers.
-
-        A parameter that is shared by several modules may be given under any of its names.
-
-        Args:
-            state_dict: names to tensors or arrays; cast to the dtype of the parameter.
-            strict: raise for names that are missing or unexpected.
-
-        Returns:
-            (missing_keys, unexpected_keys).
-
-        Raises:
-            RuntimeError: one message with every missing and unexpected name (if `strict`) and every shape that does not
-                fit; nothing has been changed.
-
-        Example:
-            >>> import fastattn as fa
-            >>> a, b = fa.nn.Linear(2, 2), fa.nn.Linear(2, 2)
-            >>> a.load_state_dict(b.state_dict())
-            IncompatibleKeys(missing_keys=[], unexpected_keys=[])
-        """
-        own = self.state_dict(keep_vars=True)
-        unexpected = [name for name in state_dict if name not in own]
-        given = {id(own[name]) for name in state_dict if name in own}
-        missing = [name for name, tensor in own.items() if name not in state_dict and id(tensor) not in given]
-        problems = []
-        if strict and missing:
-            problems.append(f"missing: {', '.join(missing)}")
-        if strict and unexpected:
-            problems.append(f"unexpected: {', '.join(unexpected)}")
-        copies: dict[int, tuple[str, Tensor, Any]] = {}
-        for name in (n for n in own if n in state_dict):
-            tensor, source = own[name], _as_array(state_dict[name])
-            if source.shape != tensor.shape:
-                problems.append(f"shape of {name}: {source.shape}, expected {tensor.shape}")
-            elif id(tensor) in copies:
-                first, _, other = copies[id(tensor)]
-                if source is not other and not np.array_equal(source, other, equal_nan=source.dtype.kind == "f"):
-                    problems.append(f"{first} and {name} differ, but are one parameter here")
-            else:
-                copies[id(tensor)] = name, tensor, source
-        if problems:
-            msg = f"{type(self).__name__}.load_state_dict: nothing was loaded; " + "; ".join(problems)
-            raise RuntimeError(msg)
-        for _, tensor, source in copies.values():
-            tensor._data[...] = source
-            tensor._version[0] += 1
-        return IncompatibleKeys(missing, unexpected)
 
     # Modes ----------------------------------------------------------------------------------------------------------
 
@@ -328,21 +252,26 @@ class Module:
             elif parameter.grad is not None:
                 parameter.grad = parameter.grad.detach().zero_()
 
-    def to(self, *args: Any, dtype: Any = None) -> Self:
+    def to(self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False) -> Self:
         """Casts the parameters and buffers of floats to a dtype, in place; a device must be the one they are on."""
-        for arg in args:
-            if isinstance(arg, str) and arg == "cpu":
-                continue
-            if isinstance(arg, str) and arg.split(":")[0] == "cuda":
-                msg = f"to: this build has no device {arg!r}"
-                raise ValueError(msg)
-            dtype = arg._data.dtype if isinstance(arg, Base) else arg
+        for arg in args if device is None else (*args, device):
+            if isinstance(arg, str):
+                check_device("to", arg)
+            elif isinstance(arg, Base):
+                dtype = arg._data.dtype
+            elif arg is not None and not isinstance(arg, bool):
+                dtype = arg
         if dtype is None:
             return self
         wanted = np.dtype(dtype)
         if not is_float(wanted):
             msg = f"to: dtype is {wanted}; expected floats, parameters cannot be {wanted}"
             raise TypeError(msg)
+        return self.type(wanted)
+
+    def type(self, dst_type: Any) -> Self:
+        """Casts the parameters and buffers of floats to a dtype, in place."""
+        wanted = np.dtype(dst_type)
         for tensor in (*self.parameters(), *self.buffers()):
             if is_float(tensor.dtype) and tensor.dtype != wanted:
                 tensor._data = _cast(tensor._data, wanted)
@@ -358,6 +287,14 @@ class Module:
     def double(self) -> Self:
         """Casts to float64."""
         return self.to(np.dtype(np.float64))
+
+    def half(self) -> Self:
+        """Casts to float16."""
+        return self.to(np.dtype(np.float16))
+
+    def bfloat16(self) -> Self:
+        """Casts to bfloat16."""
+        return self.to(bfloat16)
 
     def cpu(self) -> Self:
         """Keeps the module in host memory."""
@@ -380,16 +317,10 @@ class Module:
         return "\n".join([f"{type(self).__name__}({extra}", *lines, ")"])
 
 
+__all__ = ["IncompatibleKeys", "Module"]
+
+
 def _cast(array: Any, dtype: np.dtype[Any]) -> Any:
     out = kind_of(array).empty(array.shape, dtype, array)
     out[...] = array
     return out
-
-
-def _as_array(value: Any) -> Any:
-    """The array of a tensor of any framework."""
-    if isinstance(value, Base) or hasattr(value, "__array_namespace__"):
-        return as_data(value)
-    if hasattr(value, "detach"):
-        value = value.detach()
-    return np.from_dlpack(value) if hasattr(value, "__dlpack__") else np.asarray(value)

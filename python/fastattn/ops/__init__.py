@@ -1,24 +1,34 @@
 """The ops: functions on arrays of any kind, one module each."""
 
+from .activation import gelu, relu, sigmoid, silu
 from .adam import AdamPlan, adam_step
 from .attention import AttentionResult, scaled_dot_product_attention
+from .binary import binary as binary
+from .cast import cast
 from .cross_entropy import cross_entropy
 from .dropout import dropout
 from .embedding import embedding
-from .gelu import gelu
 from .grad_norm import grad_norm, grad_scale
+from .kv_cache import KVCache, attention_with_kv_cache
 from .layer_norm import layer_norm
 from .linear_cross_entropy import linear_cross_entropy
 from .matmul import matmul
 from .random import normal_, uniform_
+from .rms_norm import rms_norm
+from .rope import rope, rope_cos_sin
 from .sgd import sgd_step
 from .softmax import log_softmax, logsumexp, softmax
+from .sum import sum_over as sum_over
+from .swiglu import swiglu
 from .unary import erf, exp, log, tanh
 
 __all__ = [
     "AdamPlan",
     "AttentionResult",
+    "KVCache",
     "adam_step",
+    "attention_with_kv_cache",
+    "cast",
     "cross_entropy",
     "dropout",
     "embedding",
@@ -34,9 +44,16 @@ __all__ = [
     "logsumexp",
     "matmul",
     "normal_",
+    "relu",
+    "rms_norm",
+    "rope",
+    "rope_cos_sin",
     "scaled_dot_product_attention",
     "sgd_step",
+    "sigmoid",
+    "silu",
     "softmax",
+    "swiglu",
     "tanh",
     "uniform_",
 ]

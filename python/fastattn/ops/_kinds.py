@@ -14,6 +14,9 @@ import numpy as np
 from numpy import ndarray
 
 from fastattn import _C
+from fastattn._runtime import mode
+
+from .sum import sum_over
 
 if TYPE_CHECKING:
     from ._op import Array, Op
@@ -54,6 +57,10 @@ class Kind:
     def classes_last(self, array: Array) -> Array:
         """(N, C, d1, ...) as a contiguous (N, d1, ..., C)."""
         raise TypeError(self.name)
+
+    def asarray(self, array: ndarray[Any, Any], like: Array) -> Array:
+        """A mask or an index made in NumPy, as it goes with `like`."""
+        return array
 
     def raw(self, array: Array) -> Array:
         """What `_C` reads for `array`."""
@@ -100,7 +107,7 @@ class NumpyKind(Kind):
         return array
 
     def sum(self, array: Array, axes: tuple[int, ...]) -> Array:
-        return array.sum(axes, dtype=self.accumulator(array.dtype)).astype(array.dtype, copy=False)
+        return sum_over(array, axes)
 
     def contiguous(self, array: Array) -> Array:
         return np.asarray(array, order="C")
@@ -199,7 +206,10 @@ def raw_list(op: str, name: str, arrays: Sequence[Array] | None) -> list[Array] 
 
 
 def mutated(*lists: Sequence[Array] | None) -> None:
-    """Takes note that the arrays of these lists have been written to in place."""
+    """Takes note that the arrays of these lists have been written to in place: everything that an op writes to, but
+    what it has allocated itself, passes here. Within explain() nothing was written."""
+    if mode.explaining:
+        return
     for arrays in lists:
         for a in arrays or ():
             if type(a) is not ndarray:

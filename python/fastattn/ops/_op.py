@@ -27,7 +27,8 @@ class Op:
     arrays: ClassVar[tuple[str, ...]]  # the array arguments in order; absent optional ones are None
     required: ClassVar[int] = 1  # how many of them, from the first, must be there
     differentiable: ClassVar[tuple[str, ...]] = ()  # those of them that have a gradient
-    # Within autocast: "lower" casts floats to its dtype, "float32" to that, None to the widest that there is.
+    # Within autocast: "lower" casts floats to its dtype, "float32" to that, "keep" nothing, None to the widest that there
+    # is.
     autocast: ClassVar[str | None] = None
 
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:

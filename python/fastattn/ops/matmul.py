@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from fastattn import _C
 
 from ._op import Array, Op, Spec, attribute_error
+from .activation import CODES
 
 if TYPE_CHECKING:
     from ._kinds import Kind
 
-ACTIVATIONS = {None: 0, "gelu": 1, "gelu_tanh": 2}
+ACTIVATIONS = {None: 0, **CODES}
 
 
 def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
@@ -67,7 +68,7 @@ class Matmul(Op):
         if activation and any(needs[:3]):
             assert preact is not None
             dpreact = kind.empty(preact.shape, preact.dtype, preact)
-            _C.gelu_bwd(preact, dout, dpreact, activation == ACTIVATIONS["gelu_tanh"])
+            _C.activation_bwd(preact, dout, dpreact, activation)
         wanted = tuple(
             kind.empty(x.shape, x.dtype, x) if x is not None and need else None
             for x, need in zip((a, b, bias), needs, strict=False)
@@ -100,7 +101,7 @@ def matmul(
         b: (..., K, N), or (..., N, K) with `transpose_b`; the dtype of `a`. (K,) is a column. Batch axes broadcast.
         transpose_a, transpose_b: read the last two axes swapped; nothing is copied.
         bias: (N,), added to every row.
-        activation: None, "gelu" (erf) or "gelu_tanh".
+        activation: None, "gelu" (erf), "gelu_tanh", "silu", "relu" or "sigmoid".
         residual: the shape of the result, added last.
         out: the array to write to, contiguous along N; not overlapping `a` or `b`.
 
@@ -120,5 +121,7 @@ def matmul(
     Source: Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008), section 4.
     """
     if activation not in ACTIVATIONS:
-        raise attribute_error("matmul", "activation", activation, 'None, "gelu" or "gelu_tanh"')
+        raise attribute_error(
+            "matmul", "activation", activation, 'None, "gelu", "gelu_tanh", "silu", "relu" or "sigmoid"'
+        )
     return MATMUL((a, b, bias, residual), (transpose_a, transpose_b, ACTIVATIONS[activation]), out)

@@ -55,7 +55,8 @@ class Unary(Op):
             return (dout * (1 - kept * kept),)
         slope = kind.empty(kept.shape, kept.dtype, kept)
         _C.unary(-(kept * kept), slope, EXP.code)
-        return (dout * slope * TWO_OVER_SQRT_PI,)
+        slope *= TWO_OVER_SQRT_PI  # in place: a bfloat16 array times a number is float32 to NumPy
+        return (dout * slope,)
 
 
 EXP = Unary("exp", 0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from fastattn.autograd.convert import as_data
+from fastattn.autograd.hooks import Hooks, RemovableHandle, add_hook
 from fastattn.autograd.node import Base, enable_grad, kind_of, wrap
 from fastattn.autograd.tensor import Tensor
 
@@ -54,6 +55,8 @@ class Optimizer:
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self._synced: dict[int, int] = {}  # by id: the version of a parameter that its master agrees with
         self.param_groups: list[dict[str, Any]] = []
+        self._step_pre_hooks: Hooks = OrderedDict()
+        self._step_post_hooks: Hooks = OrderedDict()
         if isinstance(params, Base):
             msg = f"{type(self).__name__}: params is one tensor; expected a list. Pass [tensor]"
             raise TypeError(msg)
@@ -112,6 +115,8 @@ class Optimizer:
         Returns:
             What `closure` returned.
         """
+        for hook in list(self._step_pre_hooks.values()):
+            hook(self, (closure,), {})
         loss = None
         if closure is not None:
             with enable_grad():
@@ -126,7 +131,17 @@ class Optimizer:
                 for p in params:
                     if "master" in self.state[p]:
                         self._synced[id(p)] = p._version[0]
+        for hook in list(self._step_post_hooks.values()):
+            hook(self, (closure,), {})
         return loss
+
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Calls `hook(optimizer, args, kwargs)` before each step()."""
+        return add_hook(self._step_pre_hooks, hook)
+
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Calls `hook(optimizer, args, kwargs)` after each step()."""
+        return add_hook(self._step_post_hooks, hook)
 
     def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         raise TypeError(type(self).__name__)

@@ -1,7 +1,7 @@
 """What tests compare with: reference implementations, the derived tolerance, awkward layouts, forced variants."""
 
 from .asserts import assert_ran, assert_same_bits, assert_same_for_any_threads, kernel_name, unchanged
-from .isa import forced_isa, isas, threads
+from .isa import forced_isa, isas, threads, variants
 from .layouts import LAYOUTS, padded, reverse, strided, transposed
 from .tolerance import DTYPES, EXCEPTIONS, accumulator, assert_within, check, computed, is_float
 
@@ -26,4 +26,5 @@ __all__ = [
     "threads",
     "transposed",
     "unchanged",
+    "variants",
 ]

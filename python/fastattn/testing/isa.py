@@ -9,9 +9,13 @@ from fastattn._runtime import build_info, force_isa, get_num_threads, set_num_th
 
 
 def isas() -> list[str]:
-    """The instruction sets that this machine runs, best first."""
-    names: list[str] = build_info()["isas"]
-    return names
+    """The instruction sets that this machine runs, best first, without their variants."""
+    return [name for name in build_info()["isas"] if "_" not in name]
+
+
+def variants() -> list[str]:
+    """The variants that this machine runs: instruction sets with a few kernels of their own."""
+    return [name for name in build_info()["isas"] if "_" in name]
 
 
 @contextmanager

@@ -12,6 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from ._elementwise import activate as activate
+from ._elementwise import activate_backward as activate_backward
+from ._elementwise import binary as binary
+from ._elementwise import erf as erf
+from ._elementwise import gelu as gelu
+from ._elementwise import gelu_backward as gelu_backward
+from ._elementwise import rope as rope
+from ._elementwise import swiglu as swiglu
+from ._elementwise import swiglu_backward as swiglu_backward
+
 NDArray = np.ndarray[Any, Any]
 
 
@@ -66,7 +76,7 @@ def matmul(
     if bias is not None:
         out = out + bias
     if activation is not None:
-        out = gelu(out, {"gelu": "none", "gelu_tanh": "tanh"}[activation])
+        out = activate(out, activation)
     return out if residual is None else out + residual
 
 
@@ -252,7 +262,7 @@ def softmax_backward(
     return dx
 
 
-# layer_norm ----------------------------------------------------------------------------------------------------------
+# layer_norm and rms_norm ---------------------------------------------------------------------------------------------
 
 
 def _rows(x: NDArray, ndim: int) -> NDArray:
@@ -289,43 +299,35 @@ def layer_norm_backward(
     return dx.reshape(x.shape), dweight, sum_to(dout, shape)
 
 
-# gelu and the elementary functions -----------------------------------------------------------------------------------
+def _unit(rows: NDArray, eps: float) -> tuple[NDArray, NDArray]:
+    rstd = 1 / np.sqrt(total(rows * rows, keepdims=True) / rows.shape[-1] + eps)
+    return rows * rstd, rstd
 
 
-def _of_floats(function: Any, x: NDArray) -> NDArray:
-    """A function of Python's math module, element by element, rounded to the dtype of x."""
-    return np.array([function(float(v)) for v in x.reshape(-1)], np.float64).reshape(x.shape).astype(x.dtype)
+def rms_norm(x: NDArray, ndim: int = 1, weight: NDArray | None = None, eps: float = 1e-5) -> NDArray:
+    """The last `ndim` axes divided by their root mean square, scaled."""
+    out = _unit(_rows(x, ndim), eps)[0].reshape(x.shape)
+    return out if weight is None else out * weight
 
 
-def erf(x: NDArray) -> NDArray:
-    """The error function, to float64."""
-    return _of_floats(math.erf, x)
+def rms_norm_backward(
+    dout: NDArray, x: NDArray, ndim: int = 1, weight: NDArray | None = None, eps: float = 1e-5
+) -> tuple[NDArray, NDArray]:
+    """dx, dweight."""
+    unit, rstd = _unit(_rows(x, ndim), eps)
+    g = _rows(dout if weight is None else dout * weight, ndim)
+    dx = rstd * (g - unit * (total(g * unit, keepdims=True) / g.shape[-1]))
+    dweight = sum_to(_rows(dout, ndim) * unit, g.shape[-1:])
+    return dx.reshape(x.shape), dweight.reshape(x.shape[x.ndim - ndim :])
 
 
-ROOT_TWO_OVER_PI = math.sqrt(2 / math.pi)
+# sum -----------------------------------------------------------------------------------------------------------------
 
 
-def gelu(x: NDArray, approximate: str = "none") -> NDArray:
-    """x Phi(x), or its tanh form."""
-    y: NDArray
-    if approximate == "tanh":
-        y = 0.5 * x * (1 + np.tanh(ROOT_TWO_OVER_PI * (x + 0.044715 * x * x * x)))
-    else:
-        y = 0.5 * x * _of_floats(math.erfc, x * -math.sqrt(0.5))
-    return y
-
-
-def gelu_backward(dout: NDArray, x: NDArray, approximate: str = "none") -> NDArray:
-    """dx."""
-    slope: NDArray
-    if approximate == "tanh":
-        t = np.tanh(ROOT_TWO_OVER_PI * (x + 0.044715 * x * x * x))
-        inner = ROOT_TWO_OVER_PI * (1 + 3 * 0.044715 * x * x)
-        slope = 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner
-    else:
-        density = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
-        slope = 0.5 * _of_floats(math.erfc, x * -math.sqrt(0.5)) + x * density
-    return dout * slope
+def sum_over(x: NDArray, axes: tuple[int, ...], mean: bool = False) -> NDArray:
+    """The sum, or the mean, over axes."""
+    out = total(x, axes) if axes else x
+    return np.asarray(out / math.prod(x.shape[i] for i in axes) if mean else out, x.dtype)
 
 
 # embedding -----------------------------------------------------------------------------------------------------------

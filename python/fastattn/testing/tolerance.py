@@ -96,6 +96,53 @@ def bound(oracle: NDArray, naive: NDArray, dtype: Any, magnitude: float = 0.0) -
     return 2 * error(naive, oracle) + 4 * float(_finfo(dtype).eps) * largest
 
 
+class Deviation(NamedTuple):
+    """How far a result is from the oracle. `problem` says what is wrong with it, and is empty if nothing is."""
+
+    problem: str
+    error: float = np.nan
+    allowed: float = np.nan
+    largest: float = np.nan  # value of the oracle
+
+
+class Expected(NamedTuple):
+    """What a result should be: the oracle, and what sets the bound."""
+
+    oracle: Any
+    naive: Any
+    case: str = ""  # a name that EXCEPTIONS may list
+    magnitude: Any = None  # what EXCEPTIONS' function of that name gave
+
+    def compare(self, actual: Any) -> Deviation:
+        """Shape, dtype, NaN and infinity as in the oracle, and everything finite within the bound."""
+        actual, oracle, naive = np.asarray(actual), np.asarray(self.oracle), np.asarray(self.naive)
+        case = self.case
+        if actual.dtype in HALVES and naive.dtype == np.float32:
+            with np.errstate(over="ignore"):
+                naive = naive.astype(actual.dtype)
+        if actual.shape != oracle.shape:
+            return Deviation(f"{case}: shape {actual.shape}, expected {oracle.shape}")
+        if actual.dtype != naive.dtype:
+            return Deviation(f"{case}: dtype {actual.dtype}, expected {naive.dtype}")
+        with np.errstate(over="ignore"):
+            narrowed = oracle.astype(actual.dtype)  # what overflows the storage dtype is inf
+        finite = np.isfinite(narrowed)
+        unlike = np.where(finite, ~np.isfinite(actual), (actual != narrowed) & ~(np.isnan(actual) & np.isnan(narrowed)))
+        if unlike.any():
+            at = tuple(int(i) for i in np.unravel_index(int(unlike.argmax()), unlike.shape))
+            return Deviation(f"{case}: NaN and inf: {actual[at]!r} at {at}, expected {narrowed[at]!r}")
+        least = 0.0 if self.magnitude is None else float(np.nanmax(np.abs(self.magnitude), initial=0))
+        factor = EXCEPTIONS[case].factor if case in EXCEPTIONS else 1.0
+        allowed = factor * bound(oracle[finite], naive[finite], actual.dtype, least)
+        found = error(actual[finite], oracle[finite])
+        problem = ""
+        if not found <= allowed:
+            difference = np.where(finite, np.abs(actual.astype(oracle.dtype) - oracle), 0)
+            at = tuple(int(i) for i in np.unravel_index(int(difference.argmax()), difference.shape))
+            problem = f"{case}: error {found:.3e} > {allowed:.3e} at {at}: {actual[at]!r}, expected {oracle[at]!r}"
+        return Deviation(problem, found, allowed, float(np.abs(oracle[finite]).max(initial=0)))
+
+
 def assert_within(actual: Any, oracle: Any, naive: Any, case: str = "", magnitude: Any = None) -> None:
     """Asserts shape, NaN and infinity as in the oracle, and everything finite within the bound.
 
@@ -109,25 +156,26 @@ def assert_within(actual: Any, oracle: Any, naive: Any, case: str = "", magnitud
     Raises:
         AssertionError: says by how much and where.
     """
-    actual, oracle, naive = np.asarray(actual), np.asarray(oracle), np.asarray(naive)
-    if actual.dtype in HALVES and naive.dtype == np.float32:
-        naive = naive.astype(actual.dtype)
-    assert actual.shape == oracle.shape, f"{case}: shape {actual.shape}, expected {oracle.shape}"
-    assert naive.dtype == actual.dtype, f"{case}: dtype {actual.dtype}, expected {naive.dtype}"
-    narrowed = oracle.astype(actual.dtype)  # what overflows the storage dtype is inf
-    finite = np.isfinite(narrowed)
-    np.testing.assert_array_equal(np.where(finite, 0, actual), np.where(finite, 0, narrowed), f"{case}: NaN and inf")
-    assert np.isfinite(actual[finite]).all(), f"{case}: not finite where the oracle is"
-    least = 0.0 if magnitude is None else float(np.nanmax(np.abs(magnitude), initial=0))
-    factor = EXCEPTIONS[case].factor if case in EXCEPTIONS else 1.0
-    allowed = factor * bound(oracle[finite], naive[finite], actual.dtype, least)
-    found = error(actual[finite], oracle[finite])
-    if not found <= allowed:
-        difference = np.where(finite, np.abs(actual.astype(oracle.dtype) - oracle), 0)
-        at = np.unravel_index(int(difference.argmax()), difference.shape)
-        at_text = tuple(int(i) for i in at)
-        msg = f"{case}: error {found:.3e} > {allowed:.3e} at {at_text}: {actual[at]!r}, expected {oracle[at]!r}"
-        raise AssertionError(msg)
+    problem = Expected(oracle, naive, case, magnitude).compare(actual).problem
+    if problem:
+        raise AssertionError(problem)
+
+
+def expect(function: Callable[..., Any], *args: Any, case: str = "", **options: Any) -> list[Expected]:
+    """What each result of a function of `reference` should be for these arguments, given in the storage dtype."""
+    case = case or function.__name__
+    magnitude = EXCEPTIONS[case].magnitude if case in EXCEPTIONS else None
+    wide, narrow = (
+        (tuple(map(convert, args)), {k: convert(v) for k, v in options.items()}) for convert in (widen, computed)
+    )
+    with np.errstate(all="ignore"):
+        oracle = function(*wide[0], **wide[1])
+        naive = function(*narrow[0], **narrow[1])
+        largest = None if magnitude is None else magnitude(*wide[0], **wide[1])
+    if not isinstance(oracle, (tuple, list)):
+        return [Expected(oracle, naive, case, largest)]
+    sizes: Sequence[Any] = [None] * len(oracle) if largest is None else largest
+    return [Expected(o, n, case, m) for o, n, m in zip(oracle, naive, sizes, strict=True)]
 
 
 def check(actual: Any, function: Callable[..., Any], *args: Any, case: str = "", **options: Any) -> None:
@@ -142,19 +190,9 @@ def check(actual: Any, function: Callable[..., Any], *args: Any, case: str = "",
     Raises:
         AssertionError: a result is further from the oracle than the derived tolerance allows.
     """
-    case = case or function.__name__
-    magnitude = EXCEPTIONS[case].magnitude if case in EXCEPTIONS else None
-    wide, narrow = (
-        (tuple(map(convert, args)), {k: convert(v) for k, v in options.items()}) for convert in (widen, computed)
-    )
-    with np.errstate(all="ignore"):
-        oracle = function(*wide[0], **wide[1])
-        naive = function(*narrow[0], **narrow[1])
-        largest = None if magnitude is None else magnitude(*wide[0], **wide[1])
-    if not isinstance(oracle, (tuple, list)):
-        assert_within(actual, oracle, naive, case, largest)
-        return
-    results: Sequence[Any] = actual
-    for i, (result, expected, plain) in enumerate(zip(results, oracle, naive, strict=True)):
+    results = actual if isinstance(actual, (tuple, list)) else [actual]
+    for result, expected in zip(results, expect(function, *args, case=case, **options), strict=True):
         if result is not None:
-            assert_within(result, expected, plain, case, None if largest is None else largest[i])
+            problem = expected.compare(result).problem
+            if problem:
+                raise AssertionError(problem)

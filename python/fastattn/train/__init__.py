@@ -2,7 +2,7 @@
 
 from .checks import NonFiniteError, first_nonfinite
 from .config import TrainConfig
-from .evaluate import evaluate, sample
+from .evaluate import evaluate
 from .history import History, Row
 from .progress import Bar, Lines, Progress, progress_for
 from .trainer import Trainer
@@ -19,5 +19,4 @@ __all__ = [
     "evaluate",
     "first_nonfinite",
     "progress_for",
-    "sample",
 ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastattn import _random
-from fastattn.data import BatchSampler
+from fastattn.data import WindowSampler
 from fastattn.io import Checkpoint, load_checkpoint, save_checkpoint, save_pretrained
 
 from .checks import NonFiniteError, first_nonfinite, nonfinite_gradients
@@ -71,7 +71,7 @@ class Trainer:
             msg = f"Trainer: context {config.context} exceeds the model's n_positions {model.config.n_positions}"
             raise ValueError(msg)
         self.model, self.config, self.val_ids = model.to(np.dtype(config.dtype)), config, val_ids
-        self.sampler = BatchSampler(train_ids, config.batch_size, config.context, config.seed)
+        self.sampler = WindowSampler(train_ids, config.batch_size, config.context, config.seed)
         self.optimizer = make_optimizer(model, config)
         self.folder = None if folder is None else Path(folder)
         self.progress = progress or Progress()

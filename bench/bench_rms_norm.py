@@ -1,0 +1,74 @@
+"""rms_norm, forward, and forward with backward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+import fastattn as fa
+
+from .harness import Case, normal, on_arrays, on_torch, sample_rows, shrink, with_gradients, with_pytest
+
+EPS = 1e-5
+# (rows, width), whether in --quick
+SHAPES = [((2048, 128), False), ((8192, 768), True), ((4096, 4096), False)]
+
+
+def rms_norm(x: Any, weight: Any) -> Any:
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + x.dtype.type(EPS)) * weight
+
+
+def _gradients(x: Any, weight: Any, dout: Any) -> Any:
+    rstd = 1 / np.sqrt((x * x).mean(-1, keepdims=True) + x.dtype.type(EPS))
+    unit = x * rstd
+    g = dout * weight
+    return unit * weight, (g - unit * (g * unit).mean(-1, keepdims=True)) * rstd, (dout * unit).sum(0)
+
+
+def _torch(x: Any, weight: Any) -> Any:
+    import torch
+
+    return torch.nn.functional.rms_norm(x, weight.shape, weight, EPS)
+
+
+def _ours(x: Any, weight: Any) -> Any:
+    return fa.rms_norm(x, weight.shape, weight, EPS)
+
+
+def _forward(rows: int, width: int, quick: bool) -> Case:
+    some = sample_rows(rows)
+    return Case(
+        op="rms_norm",
+        name=f"float32 {rows} x {width}",
+        make=lambda rng: (normal(rng, rows, width), normal(rng, width)),
+        contestants={"fastattn": on_arrays(_ours), "numpy": on_arrays(rms_norm), "torch": on_torch(_torch)},
+        reference=lambda x, weight: rms_norm(x[some], weight),
+        pick=lambda out: (out[some],),
+        bytes=4.0 * 2 * rows * width,
+        quick=quick,
+    )
+
+
+def _backward(rows: int, width: int, quick: bool) -> Case:
+    return Case(
+        op="rms_norm",
+        name=f"float32 forward+backward {rows} x {width}",
+        make=lambda rng: (normal(rng, rows, width), normal(rng, width), normal(rng, rows, width)),
+        contestants={"fastattn": with_gradients("fastattn", _ours), "torch": with_gradients("torch", _torch)},
+        reference=_gradients,
+        bytes=4.0 * 5 * rows * width,  # x to out, x and dout to dx
+        quick=quick,
+    )
+
+
+def cases(tiny: bool = False) -> Iterator[Case]:
+    for shape, quick in SHAPES:
+        yield _forward(*(shrink(shape) if tiny else shape), quick)
+    for shape, quick in SHAPES:
+        yield _backward(*(shrink(shape) if tiny else shape), quick)
+
+
+def test_rms_norm(benchmark: Any, case: Case, contestant: str) -> None:
+    with_pytest(benchmark, case, contestant)

@@ -1,0 +1,362 @@
+"""Every op, at least once: how it is called, what it should give, and what its gradients should be.
+
+`fastattn doctor` and the tests that hold for all ops walk this table. A new op, or a form of one that runs another
+kernel, is one entry; a new dtype comes with tolerance.DTYPES, or with the `dtypes` of
+the ops that have it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import fastattn as fa
+
+from . import reference, reference_losses
+from .tolerance import DTYPES, accumulator
+
+NDArray = np.ndarray[Any, Any]
+Arguments = tuple[Any, ...]
+
+FLOATS = tuple(dtype.name for dtype in DTYPES)
+
+
+class Draw:
+    """Random arguments of one dtype."""
+
+    def __init__(self, seed: int, dtype: str) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.dtype = np.dtype(dtype)
+        self.state = accumulator(self.dtype)  # the dtype of statistics and of an optimizer's state
+
+    def normal(self, *shape: int, dtype: Any = None) -> NDArray:
+        return np.asarray(self.rng.standard_normal(shape)).astype(dtype or self.dtype)
+
+    def positive(self, *shape: int, dtype: Any = None) -> NDArray:
+        return np.asarray(self.rng.random(shape) + 0.01).astype(dtype or self.dtype)
+
+    def ids(self, high: int, *shape: int) -> NDArray:
+        return self.rng.integers(0, high, shape)
+
+    def keep(self, *shape: int) -> NDArray:
+        """A boolean mask."""
+        return np.asarray(self.rng.random(shape) < 0.7)
+
+
+@dataclass(frozen=True)
+class OpCase:
+    """One way to call an op. `call`, `reference` and `backward` take the arguments that `make` draws, in order, and
+    `options` by name; an op in place writes to them, and `call` returns what it wrote. `reference` and `backward` may
+    return more than is compared: the first results count."""
+
+    op: str  # its public name
+    make: Callable[..., Arguments]  # of a Draw and a size
+    call: Callable[..., Any]
+    reference: Callable[..., Any]
+    sizes: tuple[tuple[int, ...], ...]  # the first small enough for finite differences, the others across tiles
+    backward: Callable[..., Any] | None = None  # of the result's gradient and the arguments
+    differentiable: tuple[int, ...] = (0,)  # the arguments whose gradients `backward` returns
+    options: dict[str, Any] = field(default_factory=dict)
+    label: str = ""  # what sets it apart from other cases of the op
+    dtypes: tuple[str, ...] = FLOATS
+    statistic: bool = False  # whether the result is of the dtype of statistics
+    exception: str = ""  # the name under which tolerance.EXCEPTIONS lists `backward`
+
+    @property
+    def name(self) -> str:
+        return f"{self.op}, {self.label}" if self.label else self.op
+
+    def arguments(self, dtype: str, size: tuple[int, ...]) -> Arguments:
+        """The same for the same case, dtype and size."""
+        return self.make(Draw(zlib.crc32(f"{self.name} {dtype} {size}".encode()), dtype), *size)
+
+    def gradients(self, dout: NDArray, arguments: Arguments) -> list[Any]:
+        """What fastattn's tape gives, in the order of `differentiable`. Within explain() there is no gradient: None."""
+        tensors = [fa.Tensor(a, requires_grad=True) if i in self.differentiable else a for i, a in enumerate(arguments)]
+        self.call(*tensors, **self.options).backward(fa.Tensor(dout))
+        return [getattr(tensors[i].grad, "_data", None) for i in self.differentiable]
+
+
+def copies(arguments: Arguments) -> Arguments:
+    """Arrays of their own, for ops in place."""
+    return tuple(a.copy() if isinstance(a, np.ndarray) else a for a in arguments)
+
+
+# What differs between the cases --------------------------------------------------------------------------------------
+
+SEED = 7
+P = 0.3
+ROWS = ((3, 5), (37, 1031), (300, 33))
+FLAT = ((37,), (17000,))
+TWO_OVER_SQRT_PI = 1.1283791670955126
+
+
+def _adam(p: Any, g: Any, m: Any, v: Any, **options: Any) -> Any:
+    fa.adam_step([p], [g], [m], [v], **options)
+    return p, m, v
+
+
+def _sgd(p: Any, g: Any, b: Any, **options: Any) -> Any:
+    fa.sgd_step([p], [g], [b], **options)
+    return p, b
+
+
+def _grad_scale(g: Any) -> Any:
+    fa.grad_scale([g], 0.3)
+    return g
+
+
+def _fused(a: Any, b: Any, bias: Any, residual: Any) -> Any:
+    return fa.matmul(a, b, bias=bias, activation="gelu_tanh", residual=residual)
+
+
+def _fused_backward(dout: NDArray, a: NDArray, b: NDArray, bias: NDArray, residual: NDArray) -> Any:
+    dpreact = reference.gelu_backward(dout, reference.matmul(a, b, bias=bias), "tanh")
+    return *reference.matmul_backward(dpreact, a, b), dout
+
+
+def _dropped(x: NDArray, *_: Any) -> NDArray:
+    return np.where(reference.dropout_keep(x.shape, P, SEED), x * x.dtype.type(1 / (1 - P)), 0).astype(x.dtype)
+
+
+def _attention(label: str, rows: int, dim: int, mask: str = "", kv_heads: int = 2, **options: Any) -> OpCase:
+    def make(d: Draw, rows: int, dim: int) -> Arguments:
+        key, value = (d.normal(1, kv_heads, rows + 2, n) for n in (dim, dim + 1))
+        masks = {"": (), "bool": (d.keep(rows, rows + 2),), "additive": (d.normal(rows, rows + 2),)}[mask]
+        return d.normal(1, 2, rows, dim), key, value, *masks
+
+    return OpCase(
+        "scaled_dot_product_attention",
+        make,
+        fa.scaled_dot_product_attention,
+        reference.attention,
+        ((4, 3), (rows, dim)),
+        reference.attention_backward,
+        (0, 1, 2, 3) if mask == "additive" else (0, 1, 2),
+        options,
+        label,
+        exception="attention_backward",
+    )
+
+
+def _with_cache(query: Any, key: Any, value: Any) -> Any:
+    """The tokens of the queries go behind the others, which are in the cache."""
+    before = key.shape[2] - query.shape[2]
+    cache = fa.KVCache()
+    cache.append(key[:, :, :before], value[:, :, :before])
+    return fa.attention_with_kv_cache(query, cache, key[:, :, before:], value[:, :, before:])
+
+
+def _unary(op: str, function: Any, slope: Callable[[NDArray], Any], make: Callable[..., Arguments]) -> OpCase:
+    return OpCase(op, make, getattr(fa, op), function, FLAT, lambda dout, x: dout * slope(x))
+
+
+def _normal(d: Draw, *shape: int) -> Arguments:
+    return (d.normal(*shape),)
+
+
+# The table -----------------------------------------------------------------------------------------------------------
+
+OP_CASES: tuple[OpCase, ...] = (
+    OpCase(
+        "matmul",
+        lambda d, m, n, k: (d.normal(m, k), d.normal(k, n)),
+        fa.matmul,
+        reference.matmul,
+        ((3, 5, 4), (1, 65, 700), (130, 200, 520)),
+        reference.matmul_backward,
+        (0, 1),
+    ),
+    OpCase(
+        "matmul",
+        lambda d, m, n, k: (d.normal(m, k), d.normal(k, n), d.normal(n), d.normal(m, n)),
+        _fused,
+        lambda a, b, bias, residual: reference.matmul(a, b, bias=bias, activation="gelu_tanh", residual=residual),
+        ((3, 5, 4), (67, 65, 70)),
+        _fused_backward,
+        (0, 1, 2, 3),
+        label="fused",
+    ),
+    _attention("", 201, 64),
+    _attention("causal, grouped", 201, 64, kv_heads=1, is_causal=True, enable_gqa=True),
+    _attention("boolean mask", 70, 16, "bool"),
+    _attention("additive mask", 70, 16, "additive"),
+    OpCase(
+        "attention_with_kv_cache",
+        lambda d, rows, dim: (d.normal(2, 2, rows, dim), d.normal(2, 2, 3 * rows, dim), d.normal(2, 2, 3 * rows, dim)),
+        _with_cache,
+        lambda q, k, v: reference.attention(q, k, v, is_causal=True, causal_align="bottom_right"),
+        ((4, 3), (1, 64), (37, 64)),
+    ),
+    OpCase("softmax", _normal, fa.softmax, reference.softmax, ROWS, reference.softmax_backward),
+    OpCase(
+        "softmax",
+        _normal,
+        fa.softmax,
+        reference.softmax,
+        ROWS,
+        reference.softmax_backward,
+        options={"axis": 0},
+        label="first axis",
+    ),
+    OpCase(
+        "log_softmax",
+        _normal,
+        fa.log_softmax,
+        reference.log_softmax,
+        ROWS,
+        lambda dout, x: reference.softmax_backward(dout, x, log=True),
+    ),
+    OpCase(
+        "layer_norm",
+        lambda d, rows, n: (d.normal(rows, n), d.normal(n), d.normal(n)),
+        lambda x, weight, bias: fa.layer_norm(x, x.shape[-1], weight, bias),
+        lambda x, weight, bias: reference.layer_norm(x, 1, weight, bias),
+        ROWS,
+        lambda dout, x, weight, bias: reference.layer_norm_backward(dout, x, 1, weight),
+        (0, 1, 2),
+    ),
+    *(
+        OpCase(
+            "gelu",
+            _normal,
+            fa.gelu,
+            reference.gelu,
+            FLAT,
+            reference.gelu_backward,
+            options={"approximate": form},
+            label=label,
+        )
+        for form, label in (("none", "erf"), ("tanh", "tanh"))
+    ),
+    *(
+        OpCase(
+            op,
+            _normal,
+            getattr(fa, op),
+            lambda x, op=op: reference.activate(x, op),
+            FLAT,
+            lambda dout, x, op=op: reference.activate_backward(dout, x, op),
+        )
+        for op in ("silu", "relu", "sigmoid")
+    ),
+    OpCase(
+        "swiglu",
+        lambda d, n: (d.normal(n), d.normal(n)),
+        fa.swiglu,
+        reference.swiglu,
+        FLAT,
+        reference.swiglu_backward,
+        (0, 1),
+    ),
+    OpCase(
+        "rms_norm",
+        lambda d, rows, n: (d.normal(rows, n), d.normal(n)),
+        lambda x, weight: fa.rms_norm(x, x.shape[-1], weight, eps=1e-5),
+        lambda x, weight: reference.rms_norm(x, 1, weight),
+        ROWS,
+        lambda dout, x, weight: reference.rms_norm_backward(dout, x, 1, weight),
+        (0, 1),
+    ),
+    OpCase(
+        "rope",
+        lambda d, rows, pairs: (d.normal(2, rows, 2 * pairs), *fa.rope_cos_sin(rows, 2 * pairs, dtype=d.state)),
+        fa.rope,
+        reference.rope,
+        ((3, 2), (37, 33)),
+        lambda dout, x, cos, sin: reference.rope(dout, cos, sin, inverse=True),
+    ),
+    OpCase(
+        "cast",
+        _normal,
+        lambda x: fa.cast(fa.cast(x, np.float64), x.dtype),
+        lambda x: x,
+        FLAT,
+        lambda dout, x: dout,
+    ),
+    OpCase(
+        "cross_entropy",
+        lambda d, rows, n: (d.normal(rows, n), d.ids(n, rows)),
+        fa.cross_entropy,
+        reference_losses.cross_entropy,
+        ROWS,
+        reference_losses.cross_entropy_backward,
+        statistic=True,
+    ),
+    OpCase(
+        "linear_cross_entropy",
+        lambda d, rows, n: (d.normal(rows, 9), d.normal(n, 9), d.ids(n, rows), d.normal(n)),
+        fa.linear_cross_entropy,
+        reference_losses.linear_cross_entropy,
+        ROWS,
+        reference_losses.linear_cross_entropy_backward,
+        (0, 1, 3),
+        statistic=True,
+    ),
+    OpCase(
+        "logsumexp",
+        _normal,
+        fa.logsumexp,
+        lambda x: np.log(reference.total(np.exp(x))),
+        ROWS,
+        lambda dout, x: dout[..., None] * reference.softmax(x),
+    ),
+    OpCase(
+        "embedding",
+        lambda d, rows, n: (d.normal(rows, n), d.ids(rows, 2 * rows)),
+        lambda weight, index: fa.embedding(index, weight),
+        lambda weight, index: reference.embedding(index, weight),
+        ROWS,
+        lambda dout, weight, index: reference.embedding_backward(dout, index, weight),
+    ),
+    _unary("exp", np.exp, np.exp, _normal),
+    _unary("log", np.log, lambda x: 1 / x, lambda d, n: (d.positive(n),)),
+    _unary("tanh", np.tanh, lambda x: 1 - np.tanh(x) * np.tanh(x), _normal),
+    _unary("erf", reference.erf, lambda x: np.exp(-(x * x)) * x.dtype.type(TWO_OVER_SQRT_PI), _normal),
+    OpCase(
+        "dropout",
+        _normal,
+        lambda x: fa.dropout(x, P, seed=SEED),
+        _dropped,
+        ((37,), (2500,)),
+        _dropped,
+    ),
+    OpCase(
+        "adam_step",
+        lambda d, n: (d.normal(n), d.normal(n), d.normal(n, dtype=d.state), d.positive(n, dtype=d.state)),
+        _adam,
+        lambda p, g, m, v, **options: reference.adam(p, g, m, v, v, **options),
+        FLAT,
+        options={"step": 3, "lr": 0.1, "weight_decay": 0.1, "decoupled": True},
+    ),
+    OpCase(
+        "sgd_step",
+        lambda d, n: (d.normal(n), d.normal(n), d.normal(n, dtype=d.state)),
+        _sgd,
+        reference.sgd,
+        FLAT,
+        options={"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1},
+    ),
+    OpCase(
+        "grad_norm",
+        lambda d, n: (d.normal(n), d.dtype),
+        lambda g, dtype: np.asarray(fa.grad_norm([g])).astype(dtype),  # a float, whatever the dtype
+        lambda g, _: np.sqrt(np.asarray(reference.total(g * g))),
+        FLAT,
+    ),
+    OpCase("grad_scale", _normal, _grad_scale, lambda g: g * g.dtype.type(0.3), FLAT),
+    *(
+        OpCase(
+            op,
+            lambda d, n: (np.zeros(n, d.dtype), d.dtype),
+            lambda x, _, op=op: getattr(fa, op)(x, seed=SEED),
+            lambda x, dtype, numbers=numbers: np.asarray(numbers(x.size, dtype, SEED)).astype(x.dtype),
+            ((37,), (2500,)),
+        )
+        for op, numbers in (("uniform_", reference.uniform), ("normal_", reference.normal))
+    ),
+)
