@@ -5,15 +5,16 @@
 //                     row by row, in its cache: loss, lse, and in place dlogits = f (exp(logits - lse) - q)
 //                     dx = dlogits weight   (R, D);   dweight += dlogits^T x   (V, D);   dbias += 1^T dlogits   (V)
 //
-// dx is made a block of the vocabulary at a time: dlogits, which are larger than L2, are then read once, and not once for
-// every few columns of dx. Three products of 2 N V D flops, as many as without chunks: rows are cut, not the vocabulary, since a piece of the
-// vocabulary would have to be multiplied again once lse is known. weight and dweight then pass by once a chunk: 16 bytes
-// of traffic for 6 R flops, which is hidden from about 50 rows on. R is what kChunkBytes holds, so the chunks, and with
-// them the order of every sum, follow from the shapes and from how many rows count.
+// dx is made a block of the vocabulary at a time: dlogits, which are larger than L2, are then read once, and not once
+// for every few columns of dx. Three products of 2 N V D flops, as many as without chunks: rows are cut, not the
+// vocabulary, since a piece of the vocabulary would have to be multiplied again once lse is known. weight and dweight
+// then pass by once a chunk, 16 bytes for 6 R flops, and the sums of dweight are short; what that costs is measured in
+// docs/kernels/linear_cross_entropy.md. R is what kChunkBytes holds, so the chunks, and with them the order of every
+// sum, follow from the shapes and from how many rows count.
 //
 // Rows that are ignored are left out: the others are gathered. The products are the matmul kernel's, bits and all. Of
-// 16-bit arrays logits and gradients are in f32, and dlogits, which the products read in 16 bits, get the factor 1 / N of
-// a mean only afterwards: f16 would lose it to underflow.
+// 16-bit arrays logits and gradients are in f32, and dlogits, which the products read in 16 bits, get the factor 1 / N
+// of a mean only afterwards: f16 would lose it to underflow.
 //
 // Source: Hsu et al., "Liger kernel: efficient Triton kernels for LLM training" (2024), section 3.2.
 #include "cross_entropy_row.h"
