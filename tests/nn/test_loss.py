@@ -187,7 +187,11 @@ def test_shapes_that_broadcast_are_warned_of(name):
             ValueError,
             "^cross_entropy: label_smoothing is 2.0; expected 0 to 1",
         ),
-        (lambda: F.cross_entropy(fa.ones(2, 3), fa.ones(2, 2)), ValueError, "^cross_entropy: target has shape"),
+        (
+            lambda: F.cross_entropy(fa.ones(2, 3), fa.ones(2, 2)),
+            ValueError,
+            "^cross_entropy: a target of probabilities",
+        ),
         (lambda: F.gaussian_nll_loss(fa.ones(2), fa.ones(2), -1.0), ValueError, "^gaussian_nll_loss: var has elements"),
         (lambda: F.multi_margin_loss(fa.ones(2, 3), fa.arange(2), p=3), ValueError, "^multi_margin_loss: p is 3"),
     ],

@@ -109,7 +109,7 @@ ERRORS = [
         "alibi_slopes (3,) does not broadcast to (B2, H4); " + SHAPES,
     ),
     (lambda o: ATTENTION(Q, K, K, alibi_slopes=Z(4, int), out=o), TypeError, "alibi_slopes has dtype int64"),
-    (lambda o: ATTENTION(Q, K, K, sinks=Z(4, int), out=o), TypeError, "sinks has dtype int64; expected float32 or"),
+    (lambda o: ATTENTION(Q, K, K, sinks=Z(4, int), out=o), TypeError, "sinks has dtype int64; expected float32, "),
     (lambda o: ATTENTION(Q, K, K, layout="bsnd", out=o), ValueError, 'layout is \'bsnd\'; expected "bhtd" or "bthd"'),
     (
         lambda o: ATTENTION(Q, K, K, causal_align="left", out=o),

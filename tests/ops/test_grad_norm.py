@@ -78,11 +78,6 @@ def listed(x):
 ERRORS = [
     (lambda g: g[::2], ValueError, "grads[0] is not contiguous"),
     (lambda g: g.astype(int), TypeError, "grads[0] has dtype int64; expected float32, float64, bfloat16 or float16"),
-    (
-        lambda g: g.astype(np.float16),
-        TypeError,
-        "grads[0] has dtype float16; expected float32, float64, bfloat16 or float16",
-    ),
     (lambda g: [g[:2], g.astype(np.float32)], TypeError, "grads[0] is float64 and grads[1] is float32; they must have"),
     (lambda g: 1.0, TypeError, "grads is a float; expected an array"),
 ]

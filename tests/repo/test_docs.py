@@ -16,7 +16,7 @@ PACKAGES = [
     *(
         f"fastattn.{module.name}"
         for module in pkgutil.iter_modules(fastattn.__path__)
-        if module.ispkg and module.name not in {"cli", "interop"}
+        if module.ispkg and module.name not in {"bench", "cli", "interop"}  # bench: a tool, in wheels
     ),
     "fastattn.nn.functional",
     "fastattn.nn.init",
