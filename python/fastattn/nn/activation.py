@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from fastattn.autograd import creation
 from fastattn.autograd.tensor import Tensor
 
 from . import functional as F
+from .function_layer import FunctionLayer
 from .module import Module
 from .parameter import Parameter
 
@@ -43,14 +43,8 @@ __all__ = [
 ]
 
 
-class Activation(Module):
+class Activation(FunctionLayer):
     """A function of nn.functional with its options as a layer; repr() shows the options."""
-
-    function: Callable[..., Tensor]
-    options: tuple[str, ...] = ()
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self.function(input, **{name: getattr(self, name) for name in self.options})
 
     def extra_repr(self) -> str:
         shown = [f"{name}={getattr(self, name)!r}" for name in self.options]
@@ -68,11 +62,8 @@ class _Inplace(Activation):
 class _AlongAxis(Activation):
     """An activation along an axis `dim`, the last by default."""
 
-    options = ("dim",)
-
     def __init__(self, dim: int | None = None) -> None:
-        super().__init__()
-        self.dim = dim
+        super().__init__(dim=dim)
 
 
 class GELU(Activation):
@@ -90,11 +81,9 @@ class GELU(Activation):
     """
 
     function = staticmethod(F.gelu)
-    options = ("approximate",)
 
     def __init__(self, approximate: str = "none") -> None:
-        super().__init__()
-        self.approximate = approximate
+        super().__init__(approximate=approximate)
 
 
 class ReLU(_Inplace):
@@ -133,11 +122,9 @@ class LeakyReLU(Activation):
     """
 
     function = staticmethod(F.leaky_relu)
-    options = ("negative_slope",)
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
-        super().__init__()
-        self.negative_slope = negative_slope
+        super().__init__(negative_slope=negative_slope)
         self.inplace = inplace
 
 
@@ -157,11 +144,9 @@ class ELU(Activation):
     """
 
     function = staticmethod(F.elu)
-    options = ("alpha",)
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
-        super().__init__()
-        self.alpha = alpha
+        super().__init__(alpha=alpha)
         self.inplace = inplace
 
 
@@ -181,11 +166,9 @@ class CELU(Activation):
     """
 
     function = staticmethod(F.celu)
-    options = ("alpha",)
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
-        super().__init__()
-        self.alpha = alpha
+        super().__init__(alpha=alpha)
         self.inplace = inplace
 
 
@@ -235,15 +218,9 @@ class Softplus(Activation):
     """
 
     function = staticmethod(F.softplus)
-    options = (
-        "beta",
-        "threshold",
-    )
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
-        super().__init__()
-        self.beta = beta
-        self.threshold = threshold
+        super().__init__(beta=beta, threshold=threshold)
 
 
 class Softsign(Activation):
@@ -291,15 +268,9 @@ class Hardtanh(Activation):
     """
 
     function = staticmethod(F.hardtanh)
-    options = (
-        "min_val",
-        "max_val",
-    )
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
-        super().__init__()
-        self.min_val = min_val
-        self.max_val = max_val
+        super().__init__(min_val=min_val, max_val=max_val)
         self.inplace = inplace
 
 
@@ -331,11 +302,9 @@ class Hardshrink(Activation):
     """
 
     function = staticmethod(F.hardshrink)
-    options = ("lambd",)
 
     def __init__(self, lambd: float = 0.5) -> None:
-        super().__init__()
-        self.lambd = lambd
+        super().__init__(lambd=lambd)
 
 
 class Softshrink(Activation):
@@ -351,11 +320,9 @@ class Softshrink(Activation):
     """
 
     function = staticmethod(F.softshrink)
-    options = ("lambd",)
 
     def __init__(self, lambd: float = 0.5) -> None:
-        super().__init__()
-        self.lambd = lambd
+        super().__init__(lambd=lambd)
 
 
 class Threshold(Activation):
@@ -373,15 +340,9 @@ class Threshold(Activation):
     """
 
     function = staticmethod(F.threshold)
-    options = (
-        "threshold",
-        "value",
-    )
 
     def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
-        super().__init__()
-        self.threshold = threshold
-        self.value = value
+        super().__init__(threshold=threshold, value=value)
         self.inplace = inplace
 
 
@@ -400,11 +361,9 @@ class GLU(Activation):
     """
 
     function = staticmethod(F.glu)
-    options = ("dim",)
 
     def __init__(self, dim: int = -1) -> None:
-        super().__init__()
-        self.dim = dim
+        super().__init__(dim=dim)
 
 
 class Softmax(_AlongAxis):

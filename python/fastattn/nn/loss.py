@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from fastattn.autograd.tensor import Tensor
 
 from . import functional as F
-from .module import Module
+from .function_layer import FunctionLayer
 
 __all__ = [
     "BCELoss",
@@ -32,24 +29,11 @@ __all__ = [
 ]
 
 
-class Loss(Module):
-    """A loss of nn.functional with its options as a layer."""
-
-    function: Callable[..., Tensor]
-    options: tuple[str, ...]
-
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        return self.function(*args, **kwargs, **{name: getattr(self, name) for name in self.options})
-
-
-class _Reduced(Loss):
+class _Reduced(FunctionLayer):
     """A loss without options but `reduction`: "mean", "sum" or "none"."""
 
-    options = ("reduction",)
-
     def __init__(self, reduction: str = "mean") -> None:
-        super().__init__()
-        self.reduction = reduction
+        super().__init__(reduction=reduction)
 
 
 class L1Loss(_Reduced):
@@ -64,7 +48,7 @@ class MSELoss(_Reduced):
     function = staticmethod(F.mse_loss)
 
 
-class SmoothL1Loss(Loss):
+class SmoothL1Loss(FunctionLayer):
     """d^2 / (2 beta) where d = |input - target| is below beta, d - beta / 2 elsewhere.
 
     Args:
@@ -80,18 +64,12 @@ class SmoothL1Loss(Loss):
     """
 
     function = staticmethod(F.smooth_l1_loss)
-    options = (
-        "reduction",
-        "beta",
-    )
 
     def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
-        super().__init__()
-        self.reduction = reduction
-        self.beta = beta
+        super().__init__(reduction=reduction, beta=beta)
 
 
-class HuberLoss(Loss):
+class HuberLoss(FunctionLayer):
     """d^2 / 2 where d = |input - target| is below delta, delta * (d - delta / 2) elsewhere.
 
     Args:
@@ -107,18 +85,12 @@ class HuberLoss(Loss):
     """
 
     function = staticmethod(F.huber_loss)
-    options = (
-        "reduction",
-        "delta",
-    )
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
-        super().__init__()
-        self.reduction = reduction
-        self.delta = delta
+        super().__init__(reduction=reduction, delta=delta)
 
 
-class BCELoss(Loss):
+class BCELoss(FunctionLayer):
     """Binary cross-entropy of probabilities.
 
     Args:
@@ -132,18 +104,13 @@ class BCELoss(Loss):
     """
 
     function = staticmethod(F.binary_cross_entropy)
-    options = (
-        "weight",
-        "reduction",
-    )
+    tensors = ("weight",)
 
     def __init__(self, weight: Tensor | None = None, reduction: str = "mean") -> None:
-        super().__init__()
-        self.register_buffer("weight", weight)
-        self.reduction = reduction
+        super().__init__(weight=weight, reduction=reduction)
 
 
-class BCEWithLogitsLoss(Loss):
+class BCEWithLogitsLoss(FunctionLayer):
     """Binary cross-entropy of logits, without overflow.
 
     Args:
@@ -158,20 +125,16 @@ class BCEWithLogitsLoss(Loss):
     """
 
     function = staticmethod(F.binary_cross_entropy_with_logits)
-    options = (
+    tensors = (
         "weight",
-        "reduction",
         "pos_weight",
     )
 
     def __init__(self, weight: Tensor | None = None, reduction: str = "mean", pos_weight: Tensor | None = None) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight)
-        self.reduction = reduction
-        self.register_buffer("pos_weight", pos_weight)
+        super().__init__(weight=weight, reduction=reduction, pos_weight=pos_weight)
 
 
-class NLLLoss(Loss):
+class NLLLoss(FunctionLayer):
     """-input[target] of log-probabilities.
 
     Args:
@@ -186,20 +149,13 @@ class NLLLoss(Loss):
     """
 
     function = staticmethod(F.nll_loss)
-    options = (
-        "weight",
-        "ignore_index",
-        "reduction",
-    )
+    tensors = ("weight",)
 
     def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean") -> None:
-        super().__init__()
-        self.register_buffer("weight", weight)
-        self.ignore_index = ignore_index
-        self.reduction = reduction
+        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
 
 
-class KLDivLoss(Loss):
+class KLDivLoss(FunctionLayer):
     """target * (log(target) - input), the input log-probabilities.
 
     Args:
@@ -215,18 +171,12 @@ class KLDivLoss(Loss):
     """
 
     function = staticmethod(F.kl_div)
-    options = (
-        "reduction",
-        "log_target",
-    )
 
     def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
-        super().__init__()
-        self.reduction = reduction
-        self.log_target = log_target
+        super().__init__(reduction=reduction, log_target=log_target)
 
 
-class GaussianNLLLoss(Loss):
+class GaussianNLLLoss(FunctionLayer):
     """(log(var) + (input - target)^2 / var) / 2; called with (input, target, var).
 
     Args:
@@ -243,20 +193,12 @@ class GaussianNLLLoss(Loss):
     """
 
     function = staticmethod(F.gaussian_nll_loss)
-    options = (
-        "full",
-        "eps",
-        "reduction",
-    )
 
     def __init__(self, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
-        super().__init__()
-        self.full = full
-        self.eps = eps
-        self.reduction = reduction
+        super().__init__(full=full, eps=eps, reduction=reduction)
 
 
-class PoissonNLLLoss(Loss):
+class PoissonNLLLoss(FunctionLayer):
     """exp(input) - target * input.
 
     Args:
@@ -272,19 +214,9 @@ class PoissonNLLLoss(Loss):
     """
 
     function = staticmethod(F.poisson_nll_loss)
-    options = (
-        "log_input",
-        "full",
-        "eps",
-        "reduction",
-    )
 
     def __init__(self, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean") -> None:
-        super().__init__()
-        self.log_input = log_input
-        self.full = full
-        self.eps = eps
-        self.reduction = reduction
+        super().__init__(log_input=log_input, full=full, eps=eps, reduction=reduction)
 
 
 class SoftMarginLoss(_Reduced):
@@ -293,22 +225,17 @@ class SoftMarginLoss(_Reduced):
     function = staticmethod(F.soft_margin_loss)
 
 
-class MultiLabelSoftMarginLoss(Loss):
+class MultiLabelSoftMarginLoss(FunctionLayer):
     """The mean over classes of the binary cross-entropy of logits; `weight`: a number for each class."""
 
     function = staticmethod(F.multilabel_soft_margin_loss)
-    options = (
-        "weight",
-        "reduction",
-    )
+    tensors = ("weight",)
 
     def __init__(self, weight: Tensor | None = None, reduction: str = "mean") -> None:
-        super().__init__()
-        self.register_buffer("weight", weight)
-        self.reduction = reduction
+        super().__init__(weight=weight, reduction=reduction)
 
 
-class MultiMarginLoss(Loss):
+class MultiMarginLoss(FunctionLayer):
     """The sum over the other classes of max(0, margin - x_target + x_class)^p, divided by the number of classes.
 
     Args:
@@ -324,22 +251,13 @@ class MultiMarginLoss(Loss):
     """
 
     function = staticmethod(F.multi_margin_loss)
-    options = (
-        "p",
-        "margin",
-        "weight",
-        "reduction",
-    )
+    tensors = ("weight",)
 
     def __init__(self, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, reduction: str = "mean") -> None:
-        super().__init__()
-        self.p = p
-        self.margin = margin
-        self.register_buffer("weight", weight)
-        self.reduction = reduction
+        super().__init__(p=p, margin=margin, weight=weight, reduction=reduction)
 
 
-class HingeEmbeddingLoss(Loss):
+class HingeEmbeddingLoss(FunctionLayer):
     """input where the target is 1, max(0, margin - input) where it is -1.
 
     Args:
@@ -353,18 +271,12 @@ class HingeEmbeddingLoss(Loss):
     """
 
     function = staticmethod(F.hinge_embedding_loss)
-    options = (
-        "margin",
-        "reduction",
-    )
 
     def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
-        super().__init__()
-        self.margin = margin
-        self.reduction = reduction
+        super().__init__(margin=margin, reduction=reduction)
 
 
-class MarginRankingLoss(Loss):
+class MarginRankingLoss(FunctionLayer):
     """max(0, -target * (input1 - input2) + margin); called with (input1, input2, target).
 
     Args:
@@ -378,18 +290,12 @@ class MarginRankingLoss(Loss):
     """
 
     function = staticmethod(F.margin_ranking_loss)
-    options = (
-        "margin",
-        "reduction",
-    )
 
     def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
-        super().__init__()
-        self.margin = margin
-        self.reduction = reduction
+        super().__init__(margin=margin, reduction=reduction)
 
 
-class CosineEmbeddingLoss(Loss):
+class CosineEmbeddingLoss(FunctionLayer):
     """1 - cos where the target is 1, max(0, cos - margin) where it is -1; called with (input1, input2, target).
 
     Args:
@@ -403,18 +309,12 @@ class CosineEmbeddingLoss(Loss):
     """
 
     function = staticmethod(F.cosine_embedding_loss)
-    options = (
-        "margin",
-        "reduction",
-    )
 
     def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
-        super().__init__()
-        self.margin = margin
-        self.reduction = reduction
+        super().__init__(margin=margin, reduction=reduction)
 
 
-class TripletMarginLoss(Loss):
+class TripletMarginLoss(FunctionLayer):
     """max(0, |anchor - positive| - |anchor - negative| + margin); called with (anchor, positive, negative).
 
     Args:
@@ -433,26 +333,14 @@ class TripletMarginLoss(Loss):
     """
 
     function = staticmethod(F.triplet_margin_loss)
-    options = (
-        "margin",
-        "p",
-        "eps",
-        "swap",
-        "reduction",
-    )
 
     def __init__(
         self, margin: float = 1.0, p: float = 2, eps: float = 1e-6, swap: bool = False, reduction: str = "mean"
     ) -> None:
-        super().__init__()
-        self.margin = margin
-        self.p = p
-        self.eps = eps
-        self.swap = swap
-        self.reduction = reduction
+        super().__init__(margin=margin, p=p, eps=eps, swap=swap, reduction=reduction)
 
 
-class CrossEntropyLoss(Loss):
+class CrossEntropyLoss(FunctionLayer):
     """Cross-entropy of logits against class ids or probabilities; see `nn.functional.cross_entropy`.
 
     Args:
@@ -470,12 +358,7 @@ class CrossEntropyLoss(Loss):
     """
 
     function = staticmethod(F.cross_entropy)
-    options = (
-        "weight",
-        "ignore_index",
-        "reduction",
-        "label_smoothing",
-    )
+    tensors = ("weight",)
 
     def __init__(
         self,
@@ -484,8 +367,4 @@ class CrossEntropyLoss(Loss):
         reduction: str = "mean",
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight)
-        self.ignore_index = ignore_index
-        self.reduction = reduction
-        self.label_smoothing = label_smoothing
+        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing)
