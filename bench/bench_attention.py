@@ -11,26 +11,30 @@ import fastattn as fa
 
 from .harness import Case, normal, on_arrays, on_torch, sample_rows, shrink, with_gradients, with_pytest
 
-# (B, H, T, D), causal, whether in --quick. FLOPs are 4 B H T T D forward and 2.5 times that backward, half if causal.
+# dtype, (B, H, T, D), causal, whether in --quick. FLOPs are 4 B H T T D forward and 2.5 times that backward, half if causal.
 FORWARD = [
-    ((1, 1, 8, 8), False, True),  # the cost of a call
-    ((8, 12, 128, 64), True, False),
-    ((8, 12, 128, 64), False, False),
-    ((4, 12, 512, 64), True, False),
-    ((4, 12, 512, 64), False, False),
-    ((1, 12, 1024, 64), True, True),
-    ((1, 12, 1024, 64), False, True),
-    ((1, 8, 4096, 64), True, False),
-    ((1, 8, 4096, 64), False, False),
-    ((1, 32, 2048, 128), True, False),
-    ((1, 32, 2048, 128), False, False),
+    ("float32", (1, 1, 8, 8), False, True),  # the cost of a call
+    ("float32", (8, 12, 128, 64), True, False),
+    ("float32", (8, 12, 128, 64), False, False),
+    ("float32", (4, 12, 512, 64), True, False),
+    ("float32", (4, 12, 512, 64), False, False),
+    ("float32", (1, 12, 1024, 64), True, True),
+    ("float32", (1, 12, 1024, 64), False, True),
+    ("float32", (1, 8, 4096, 64), True, False),
+    ("float32", (1, 8, 4096, 64), False, False),
+    ("float32", (1, 32, 2048, 128), True, False),
+    ("float32", (1, 32, 2048, 128), False, False),
+    ("bfloat16", (1, 12, 1024, 64), True, True),
+    ("bfloat16", (1, 8, 4096, 64), False, False),
+    ("bfloat16", (1, 32, 2048, 128), True, False),
 ]
 BACKWARD = [
-    ((8, 12, 128, 64), True, False),
-    ((1, 12, 1024, 64), True, True),
-    ((1, 12, 1024, 64), False, False),
-    ((1, 8, 4096, 64), True, False),
-    ((1, 32, 2048, 128), True, False),
+    ("float32", (8, 12, 128, 64), True, False),
+    ("float32", (1, 12, 1024, 64), True, True),
+    ("float32", (1, 12, 1024, 64), False, False),
+    ("float32", (1, 8, 4096, 64), True, False),
+    ("float32", (1, 32, 2048, 128), True, False),
+    ("bfloat16", (1, 12, 1024, 64), True, False),
 ]
 NUMPY_LIMIT = 1 << 30  # bytes of scores: NumPy holds all of them
 
@@ -71,7 +75,7 @@ def _label(shape: tuple[int, ...], causal: bool) -> str:
     return "x".join(map(str, shape)) + (" causal" if causal else " full")
 
 
-def _forward(shape: tuple[int, ...], causal: bool, quick: bool) -> Case:
+def _forward(dtype: str, shape: tuple[int, ...], causal: bool, quick: bool) -> Case:
     batch, heads, length, dim = shape
     rows = sample_rows(length)
     pairs = length * (length + 1) / 2 if causal else float(length * length)
@@ -79,22 +83,23 @@ def _forward(shape: tuple[int, ...], causal: bool, quick: bool) -> Case:
         "fastattn": on_arrays(lambda q, k, v: fa.scaled_dot_product_attention(q, k, v, is_causal=causal)),
         "torch": on_torch(_torch(causal)),
     }
-    if 4 * batch * heads * length * length <= NUMPY_LIMIT:
+    if dtype != "bfloat16" and 4 * batch * heads * length * length <= NUMPY_LIMIT:
         contestants["numpy"] = on_arrays(lambda q, k, v: _weights(q, k, causal) @ v)
     return Case(
         op="attention",
-        name="float32 forward " + _label(shape, causal),
-        make=lambda rng: tuple(normal(rng, *shape) for _ in range(3)),
+        name=f"{dtype} forward " + _label(shape, causal),
+        make=lambda rng: tuple(normal(rng, *shape, dtype=dtype) for _ in range(3)),
         contestants=contestants,
         reference=lambda q, k, v: _weights(q[:, :, rows], k, causal, rows) @ v,
         pick=lambda out: (out[:, :, rows],),
+        dtype=dtype,
         flops=4.0 * batch * heads * dim * pairs,
-        bytes=4.0 * 4 * batch * heads * length * dim,
+        bytes=4.0 * np.dtype(dtype).itemsize * batch * heads * length * dim,
         quick=quick,
     )
 
 
-def _backward(shape: tuple[int, ...], causal: bool, quick: bool) -> Case:
+def _backward(dtype: str, shape: tuple[int, ...], causal: bool, quick: bool) -> Case:
     batch, heads, length, dim = shape
     pairs = length * (length + 1) / 2 if causal else float(length * length)
     head = (batch - 1, heads - 1)  # the one that is checked
@@ -104,25 +109,26 @@ def _backward(shape: tuple[int, ...], causal: bool, quick: bool) -> Case:
 
     return Case(
         op="attention",
-        name="float32 forward+backward " + _label(shape, causal),
-        make=lambda rng: tuple(normal(rng, *shape) for _ in range(4)),
+        name=f"{dtype} forward+backward " + _label(shape, causal),
+        make=lambda rng: tuple(normal(rng, *shape, dtype=dtype) for _ in range(4)),
         contestants={
             "fastattn": with_gradients("fastattn", ours),
             "torch": with_gradients("torch", _torch(causal)),
         },
         reference=lambda *inputs: _gradients(*(x[head] for x in inputs), causal=causal),
         pick=lambda *results: tuple(r[head] for r in results),
+        dtype=dtype,
         flops=14.0 * batch * heads * dim * pairs,
-        bytes=4.0 * 12 * batch * heads * length * dim,
+        bytes=12.0 * np.dtype(dtype).itemsize * batch * heads * length * dim,
         quick=quick,
     )
 
 
 def cases(tiny: bool = False) -> Iterator[Case]:
-    for shape, causal, quick in FORWARD:
-        yield _forward(shrink(shape) if tiny else shape, causal, quick)
-    for shape, causal, quick in BACKWARD:
-        yield _backward(shrink(shape) if tiny else shape, causal, quick)
+    for dtype, shape, causal, quick in FORWARD:
+        yield _forward(dtype, shrink(shape) if tiny else shape, causal, quick)
+    for dtype, shape, causal, quick in BACKWARD:
+        yield _backward(dtype, shrink(shape) if tiny else shape, causal, quick)
 
 
 def test_attention(benchmark: Any, case: Case, contestant: str) -> None:

@@ -31,6 +31,11 @@ SHAPES = [
     ((1, 4, 4096, 4096), "NN", "float32", False),
     ((1, 16, 4096, 4096), "NN", "float32", False),
     ((64, 128, 64, 128), "NN", "float32", True),
+    ((1, 512, 512, 512), "NN", "bfloat16", False),
+    ((1, 1024, 1024, 1024), "NN", "bfloat16", True),
+    ((1, 2048, 2048, 2048), "NN", "bfloat16", False),
+    ((1, 1024, 768, 50257), "NT", "bfloat16", False),
+    ((1, 1, 4096, 4096), "NN", "bfloat16", False),
 ]
 
 
@@ -64,15 +69,17 @@ def _case(shape: tuple[int, ...], transposes: str, dtype: str, quick: bool) -> C
         a = normal(rng, *lead, *((k, m) if ta else (m, k)), dtype=dtype)
         return a, normal(rng, *lead, *((n, k) if tb else (k, n)), dtype=dtype)
 
+    contestants = {
+        "fastattn": on_arrays(lambda a, b: fa.matmul(a, b, transpose_a=ta, transpose_b=tb)),
+        "torch": on_torch(_torch_matmul(transposes)),
+    }
+    if dtype != "bfloat16":  # NumPy multiplies it one by one
+        contestants["numpy"] = on_arrays(_product(np, transposes))
     return Case(
         op="matmul",
         name=f"{dtype} {transposes} " + (f"{batch} x " if lead else "") + f"{m} x {k} x {n}",
         make=make,
-        contestants={
-            "fastattn": on_arrays(lambda a, b: fa.matmul(a, b, transpose_a=ta, transpose_b=tb)),
-            "numpy": on_arrays(_product(np, transposes)),
-            "torch": on_torch(_torch_matmul(transposes)),
-        },
+        contestants=contestants,
         reference=lambda a, b: _product(np, transposes)(a[..., :, rows] if ta else a[..., rows, :], b),
         pick=lambda out: (out[..., rows, :],),
         dtype=dtype,

@@ -11,13 +11,14 @@ import fastattn as fa
 
 from .harness import Case, normal, on_arrays, on_torch, sample_rows, shrink, with_gradients, with_pytest
 
-# (rows, columns), axis, whether in --quick
+# dtype, (rows, columns), axis, whether in --quick
 FORWARD = [
-    ((512, 512), -1, False),
-    ((4096, 4096), -1, True),
-    ((4096, 4096), 0, False),
-    ((2048, 50257), -1, False),
-    ((1 << 18, 65), -1, False),  # short rows, the logits of characters
+    ("float32", (512, 512), -1, False),
+    ("float32", (4096, 4096), -1, True),
+    ("float32", (4096, 4096), 0, False),
+    ("float32", (2048, 50257), -1, False),
+    ("float32", (1 << 18, 65), -1, False),  # short rows, the logits of characters
+    ("bfloat16", (4096, 4096), -1, False),
 ]
 
 
@@ -40,13 +41,13 @@ def _torch(axis: int) -> Any:
     return lambda x: x.softmax(axis)
 
 
-def _forward(shape: tuple[int, ...], axis: int, quick: bool) -> Case:
+def _forward(dtype: str, shape: tuple[int, ...], axis: int, quick: bool) -> Case:
     other = sample_rows(shape[0] if axis == -1 else shape[1])
     where = (other, slice(None)) if axis == -1 else (slice(None), other)
     return Case(
         op="softmax",
-        name=f"float32 {shape[0]} x {shape[1]} axis {axis}",
-        make=lambda rng: (normal(rng, *shape),),
+        name=f"{dtype} {shape[0]} x {shape[1]} axis {axis}",
+        make=lambda rng: (normal(rng, *shape, dtype=dtype),),
         contestants={
             "fastattn": on_arrays(lambda x: fa.softmax(x, axis)),
             "numpy": on_arrays(lambda x: softmax(x, axis)),
@@ -54,7 +55,8 @@ def _forward(shape: tuple[int, ...], axis: int, quick: bool) -> Case:
         },
         reference=lambda x: softmax(x[where], axis),
         pick=lambda out: (out[where],),
-        bytes=4.0 * 2 * shape[0] * shape[1],
+        dtype=dtype,
+        bytes=2.0 * np.dtype(dtype).itemsize * shape[0] * shape[1],
         quick=quick,
     )
 
@@ -93,8 +95,8 @@ def _backward(shape: tuple[int, ...]) -> Case:
 
 
 def cases(tiny: bool = False) -> Iterator[Case]:
-    for shape, axis, quick in FORWARD:
-        yield _forward(shrink(shape) if tiny else shape, axis, quick)
+    for dtype, shape, axis, quick in FORWARD:
+        yield _forward(dtype, shrink(shape) if tiny else shape, axis, quick)
     yield _log(shrink((4096, 4096)) if tiny else (4096, 4096))
     yield _backward(shrink((4096, 4096)) if tiny else (4096, 4096))
 

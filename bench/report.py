@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fastattn import _ceilings
+
 from .harness import Outcome
 
 VERSION = 1  # of the JSON
@@ -53,7 +55,7 @@ def limits_text(limits: dict[str, float], threads: int) -> str:
     counts = sorted({1, threads})
     rows = ["", "this machine's limits         " + "".join(f"{n:>4} thread{'s' if n > 1 else ' '}" for n in counts)]
     for kind in dict.fromkeys(key.rsplit(" x", 1)[0] for key in limits):
-        unit = "GFLOP/s" if kind.startswith("float") else "GB/s"
+        unit = "GB/s" if kind in _ceilings.TRAFFIC else "GFLOP/s"
         figures = "".join(f"{limits[f'{kind} x{n}'] / 1e9:12.1f}" for n in counts)
         rows.append(f"  {kind:14} {unit:>8}    {figures}")
     return "\n".join(rows)

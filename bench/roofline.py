@@ -79,8 +79,8 @@ def roofs(record: Json) -> list[Roof]:
     cached = max((b for case in record["cases"] for b in case["bandwidths"]), default=0.0) / 1e9
     if cached > memory:
         found.append(Roof("caches", cached, True))
-    for dtype in ("float32", "float64"):  # 16 bits are summed in float32
-        cases = [case for case in record["cases"] if (case["dtype"] == "float64") == (dtype == "float64")]
+    for dtype in ("float32", "float64", "bfloat16"):
+        cases = [c for c in record["cases"] if _ceilings.multiplied_as(environment["isa"], c["dtype"]) == dtype]
         peaks = [peak for case in cases for peak in case["peaks"]]
         first = limits.get(f"{dtype} {vector} x{threads}")
         if cases and (peaks or first):  # the best: on a busy machine, the one that says most

@@ -1,6 +1,6 @@
 """The machine's limits, measured: FLOP/s of multiply-adds in registers, and bandwidth of memory by kind of traffic.
 
-The loops are in csrc/ceilings, compiled into libfastattn_ceilings.so beside this file. `fa.explain` and the benchmarks
+The loops are in csrc/ceilings, compiled into libfastattn_ceilings.so beside `_C`. `fa.explain` and the benchmarks
 divide by what they find.
 """
 
@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-LIBRARY = Path(__file__).with_name("libfastattn_ceilings.so")
+from . import _C
+
+LIBRARY = Path(_C.__file__).with_name("libfastattn_ceilings.so")
 
 VECTOR_BYTES = {"xmm": 16, "ymm": 32, "zmm": 64}
 # The widest registers that an instruction set has.
@@ -50,13 +52,16 @@ def flops(vector: str, dtype: str, threads: int, seconds: float = 0.02) -> float
     return float(_library().fa_peak(VECTOR_BYTES[vector], item, threads, seconds))
 
 
-def peak(isa: str, dtype: str, threads: int, seconds: float = 0.02) -> float:
-    """FLOP/s that kernels of an instruction set can reach on a dtype: 16 bits are multiplied in float32, but for bfloat16
-    where the CPU multiplies pairs of it."""
+def multiplied_as(isa: str, dtype: str) -> str:
+    """The dtype that `flops` measures kernels by: 16 bits are multiplied in float32, but for bfloat16 where the CPU
+    multiplies pairs of it."""
     pairs = isa == "avx512_bf16" and dtype == "bfloat16"
-    return flops(
-        VECTORS[isa], "bfloat16" if pairs else "float64" if dtype == "float64" else "float32", threads, seconds
-    )
+    return "bfloat16" if pairs else "float64" if dtype == "float64" else "float32"
+
+
+def peak(isa: str, dtype: str, threads: int, seconds: float = 0.02) -> float:
+    """FLOP/s that kernels of an instruction set can reach on a dtype."""
+    return flops(VECTORS[isa], multiplied_as(isa, dtype), threads, seconds)
 
 
 @functools.lru_cache(maxsize=2)
@@ -85,14 +90,18 @@ def best_bandwidth(traffic: str, size: int, threads: int, seconds: float = 0.02)
     return max(bandwidth(kind, size, threads, seconds) for kind in kinds)
 
 
+def units_here() -> list[tuple[str, str]]:
+    """(vector, dtype) of every unit whose peak a survey measures."""
+    units = [(vector, dtype) for dtype in ("float32", "float64") for vector in vectors_here() if vector != "xmm"]
+    return units + [("zmm", "bfloat16")] * ("avx512_bf16" in _C.isa_list().split(","))
+
+
 def survey(threads: int, seconds: float = 0.1, size: int = 256 << 20) -> dict[str, float]:
     """Every limit, on one thread and on `threads`: what a benchmark prints first."""
     found: dict[str, float] = {}
     for n in sorted({1, threads}):
-        for dtype in ("float32", "float64"):
-            for vector in vectors_here():
-                if vector != "xmm":
-                    found[f"{dtype} {vector} x{n}"] = flops(vector, dtype, n, seconds)
+        for vector, dtype in units_here():
+            found[f"{dtype} {vector} x{n}"] = flops(vector, dtype, n, seconds)
         for traffic in TRAFFIC:
             found[f"{traffic} x{n}"] = bandwidth(traffic, size, n, seconds)
     return found

@@ -90,6 +90,17 @@ def test_roofs_are_those_of_the_run(record: dict[str, Any]) -> None:
     assert found.get("caches", 0) == pytest.approx(cached if cached > 40 else 0)
 
 
+@pytest.mark.parametrize("isa", ["avx512", "avx512_bf16"])
+def test_bfloat16_has_a_roof_of_its_own_where_the_cpu_multiplies_pairs(record: dict[str, Any], isa: str) -> None:
+    environment = {**record["environment"], "isa": isa}
+    cases = [
+        {**record["cases"][0], "dtype": dtype, "peaks": [p]} for dtype, p in (("float32", 3e11), ("bfloat16", 9e11))
+    ]
+    found = {roof.text: roof.rate for roof in roofline.roofs({**record, "environment": environment, "cases": cases})}
+    assert found["float32, zmm"] == (300 if isa == "avx512_bf16" else 900)
+    assert found.get("bfloat16, zmm") == (900 if isa == "avx512_bf16" else None)
+
+
 def test_a_higher_rate_is_higher_and_more_flops_a_byte_further_right(record: dict[str, Any]) -> None:
     axes = roofline._Axes(roofline.points(record), roofline.roofs(record))
     assert axes.x(1.0) < axes.x(10.0)
