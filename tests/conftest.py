@@ -1,5 +1,6 @@
 """What every test may ask for: the machine's instruction sets, dtypes, random arrays, tensors that want gradients."""
 
+import gc
 import importlib.metadata
 import os
 
@@ -26,6 +27,12 @@ def pytest_report_header() -> list[str]:
         ", ".join(version(p) for p in packages),
         f"fastattn {info['version']}: {info['isa']} in use of {', '.join(info['isas'])}; {info['threads']} threads",
     ]
+
+
+def pytest_collection_finish() -> None:
+    """Tens of thousands of tests are objects that stay: out of the way of every collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 # FASTATTN_ISA narrows the tests of all instruction sets to that one.

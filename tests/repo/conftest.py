@@ -43,6 +43,14 @@ def package():
 
 
 @pytest.fixture(scope="session")
+def library():
+    """libfastattn.so, which is installed beside the binding."""
+    from fastattn import _C
+
+    return Path(_C.__file__).with_name("libfastattn.so")
+
+
+@pytest.fixture(scope="session")
 def sources():
     """Every source file of the checkout."""
     return [

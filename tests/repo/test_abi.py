@@ -62,10 +62,10 @@ def test_the_binding_has_the_same_layout():
     assert {name: layout[name] for name in LAYOUT} == {name: size for name, (size, _) in LAYOUT.items()}
 
 
-def test_the_table(package, root):
+def test_the_table(library, root):
     import re
 
-    library = ctypes.CDLL(str(package / "libfastattn.so"))
+    library = ctypes.CDLL(str(library))
     library.fa_get_table.restype = ctypes.c_void_p
     library.fa_get_table.argtypes = [ctypes.c_uint32]
     version = int(re.search(r"FA_TABLE_VERSION = (\d+)", (root / "csrc/ops/fastattn.h").read_text())[1])

@@ -36,15 +36,13 @@ def objects():
     ]
 
 
-def test_the_library_exports_one_function(package):
-    names = [name for _, name in symbols(package / "libfastattn.so", "--dynamic", "--extern-only")]
+def test_the_library_exports_one_function(library):
+    names = [name for _, name in symbols(library, "--dynamic", "--extern-only")]
     assert names == ["fa_get_table"]
 
 
-def test_the_library_needs_nothing_unusual(package):
-    out = subprocess.run(
-        ["readelf", "--dynamic", package / "libfastattn.so"], capture_output=True, text=True, check=True
-    ).stdout
+def test_the_library_needs_nothing_unusual(library):
+    out = subprocess.run(["readelf", "--dynamic", library], capture_output=True, text=True, check=True).stdout
     needed = set(re.findall(r"NEEDED.*\[(.+?)\.so", out))
     assert needed <= {"libstdc++", "libm", "libgcc_s", "libc", "ld-linux-x86-64", "libpthread", "libdl"}
 

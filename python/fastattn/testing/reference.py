@@ -410,8 +410,8 @@ def sgd(
 # random --------------------------------------------------------------------------------------------------------------
 
 
-def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]:
-    """A block of Philox4x32-10, in Python's integers (Salmon et al., 2011, section 3.3)."""
+def philox(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
+    """Blocks of Philox4x32-10, in Python's integers or arrays of uint64 (Salmon et al., 2011, section 3.3)."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
@@ -424,9 +424,10 @@ def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[in
 def words(n: int, seed: int, offset: int, first: int = 0) -> NDArray:
     """Words first .. first + n - 1 of a stream: key = seed, counter = (offset, block), low halves first."""
     split = (seed % 2**32, seed >> 32)
-    blocks = range(first // 4, (first + n + 3) // 4)
-    flat = [w for b in blocks for w in philox((offset % 2**32, offset >> 32, b % 2**32, b >> 32), split)]
-    return np.array(flat[first % 4 : first % 4 + n], np.uint32)
+    blocks = np.arange(first // 4, (first + n + 3) // 4, dtype=np.uint64)
+    of_blocks = philox((offset % 2**32, offset >> 32, blocks % 2**32, blocks >> 32), split)
+    flat = np.stack(np.broadcast_arrays(*of_blocks), -1).reshape(-1)
+    return flat[first % 4 : first % 4 + n].astype(np.uint32)
 
 
 def dropout_keep(shape: tuple[int, ...], p: float, seed: int, offset: int = 0) -> NDArray:
