@@ -201,6 +201,30 @@ def test_same_bits_in_any_batch_and_block(isa, dtype, randn):
     assert_same_bits(fa.matmul(a[5], b[:, 61]), whole[5][:, 61])
 
 
+# Around a group of rows of b, a square that is transposed, half a pair of bf16, and one or two blocks of k.
+STREAMED = [(1, 1), (16, 17), (7, 1030), (513, 16), (1023, 33), (2049, 5), (1026, 300)]
+
+
+@pytest.mark.parametrize("transpose_b", [False, True])
+@pytest.mark.parametrize(("k", "n"), STREAMED)
+def test_a_row_is_the_same_among_few_and_among_many(isa, dtype, randn, k, n, transpose_b):
+    """Products of few rows read b as it lies, those of many pack it."""
+    a, b = randn(41, k, dtype=dtype), randn(k, n, dtype=dtype)
+    bias, residual = randn(n, dtype=dtype), randn(41, n, dtype=dtype)
+    if transpose_b:
+        b = np.ascontiguousarray(b.T)
+
+    def product(rows, layout=np.ascontiguousarray):
+        options = {"transpose_b": transpose_b, "bias": bias, "activation": "gelu_tanh"}
+        return fa.matmul(layout(a[:rows]), b, residual=residual[:rows], **options)
+
+    many = product(41)
+    for rows in (1, 2, 3, 4, 5, 11, 32):
+        assert_same_bits(product(rows), many[:rows])
+        assert_same_bits(product(rows, np.asfortranarray), many[:rows])
+    assert_same_for_any_threads(lambda: product(3))
+
+
 def test_gradients_have_the_same_bits_for_any_threads(isa, randn):
     a, b, g = randn(4, 60, 50, dtype=np.float32), randn(50, 70, dtype=np.float32), randn(4, 60, 70, dtype=np.float32)
 

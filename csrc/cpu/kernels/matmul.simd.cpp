@@ -5,8 +5,9 @@
 // C is computed in register tiles of kRows x kVecs vectors (matmul_tile.h). An item is a chunk of row tiles by a chunk
 // of slivers (kVecs vectors of columns); its rows of a stay in L2 while slivers of b pass by. b comes from
 //   - slivers that all threads packed in a region before (large matrices),
-//   - b itself (small ones, and M <= 32, where b is read about once and a copy would cost as much),
-//   - slivers that the item packs for itself (many small products; M <= 160; M <= 32 with b contiguous along K).
+//   - b itself (small ones),
+//   - slivers that the item packs for itself (many small products; M <= 160).
+// Products of few rows do without tiles: what they wait for is b (matmul_stream.h).
 // Bias, activation and residual are applied to the tile while it is in L1. Partial sums of long K stay with the item.
 //
 // Work 2 M N K flops; compulsory traffic M K + K N + M N elements. From about 64 x 64 x 64 on the FMA units are the
@@ -18,7 +19,7 @@
 // Reference: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008); Van Zee and van de
 // Geijn, "BLIS" (2015).
 #include "activation.h"
-#include "matmul_pack.h"
+#include "matmul_stream.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
@@ -32,16 +33,16 @@ FASTATTN_INLINE Vec<compute_t<S>> load_bias(const Problem<S>& p, int64_t n, int 
   return V::load(strided);
 }
 
-// The tile's way from sums to out; sums[r][n] at stride kCols.
+// The way of rows x cols elements from their sums to out.
 template <class S>
-__attribute__((noinline)) void finish_tile(const Problem<S>& p, const compute_t<S>* sums, int64_t row, int64_t rows,
-                                           int64_t col, int64_t cols) {
+__attribute__((noinline)) void finish_tile(const Problem<S>& p, const compute_t<S>* sums, int64_t sums_stride,
+                                           int64_t row, int64_t rows, int64_t col, int64_t cols) {
   using T = compute_t<S>;
   using V = Vec<T>;
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t n = 0; n < cols; n += V::kLanes) {
       const int lanes = static_cast<int>(min_of(cols - n, int64_t{V::kLanes}));
-      V x = V::load(sums + r * TileConfig<T>::kCols + n);
+      V x = V::load(sums + r * sums_stride + n);
       const int64_t at = col + n, m = row + r;
       if (p.bias != nullptr) x = x + load_bias(p, at, lanes);
       if (p.preact != nullptr) x.store(p.preact + m * p.preact_m + at, lanes);
@@ -186,7 +187,7 @@ inline void compute_region(const Problem<S>& p, const Plan& plan, const Region& 
             }
           }
           run_tile(t, tile_rows, vecs, by_row);
-          if (finish) finish_tile(p, hot, row, tile_rows, vec * kLanes, cols);
+          if (finish) finish_tile(p, hot, int64_t{C::kCols}, row, tile_rows, vec * kLanes, cols);
         }
       }
       group += group_len;
@@ -278,16 +279,35 @@ FASTATTN_INLINE fa_status run(const Problem<S>& p, const Plan& plan, const fa_la
 }
 
 template <class S>
+FASTATTN_INLINE fa_status run_stream(const Problem<S>& p, const StreamPlan<S>& plan, const fa_launch& launch) {
+  using T = compute_t<S>;
+  T* const locals = static_cast<T*>(launch.workspace);
+  const int64_t worker_elements = plan.worker_elements(p);
+  const EvenSplit chunks(plan.vecs, plan.chunks);
+  parallel_for(launch, p.batch * plan.chunks, [&](int64_t item, int worker) {
+    const Problem<S> entry = batch_entry(p, item / plan.chunks);
+    const int64_t chunk = item % plan.chunks, col = chunks.begin(chunk) * Vec<T>::kLanes;
+    const int64_t cols = min_of(p.N, chunks.begin(chunk + 1) * Vec<T>::kLanes) - col;
+    T* const scratch = locals + worker * worker_elements;
+    const T* sums = stream_item(entry, plan, col, cols, scratch);
+    finish_tile(entry, sums, plan.cols, 0, p.M, col, cols);
+  });
+  return FA_OK;
+}
+
+template <class S>
 FASTATTN_INLINE fa_status call(const fa_matmul_params& params, fa_launch& launch) {
   using T = compute_t<S>;
   const Problem<S> p = make_problem<S>(params);
   const bool empty = p.batch == 0 || p.M == 0 || p.N == 0;
+  const bool stream = !empty && StreamPlan<S>::takes(p);
   Plan plan{};
-  if (!empty) plan = make_plan(p);
+  if (!empty && !stream) plan = make_plan(p);
   if (launch.query) {
     const double batch = static_cast<double>(p.batch), m = p.M, n = p.N, k = empty ? 0 : p.num_runs * p.run_k;
     const double outs = 1 + (p.residual != nullptr) + (p.preact != nullptr) + p.accumulate;
-    const int64_t elements = plan.shared_a + plan.shared_b + plan.partial + num_threads() * plan.worker_elements();
+    const int64_t worker_elements = stream ? StreamPlan<S>(p).worker_elements(p) : plan.worker_elements();
+    const int64_t elements = plan.shared_a + plan.shared_b + plan.partial + num_threads() * worker_elements;
     describe<"matmul", S>(launch, {.workspace = static_cast<size_t>(elements) * sizeof(T),
                                    .flops = 2 * batch * m * n * k,
                                    .bytes = sizeof(S) * batch * (m * k + k * n + outs * m * n)});
@@ -295,7 +315,7 @@ FASTATTN_INLINE fa_status call(const fa_matmul_params& params, fa_launch& launch
   }
   describe<"matmul", S>(launch);
   if (empty) return FA_OK;
-  return run(p, plan, launch);
+  return stream ? run_stream(p, StreamPlan<S>(p), launch) : run(p, plan, launch);
 }
 
 }  // namespace

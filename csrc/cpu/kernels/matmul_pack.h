@@ -39,19 +39,18 @@ FASTATTN_INLINE Vec<compute_t<S>> packed_steps(const S* p) {
 }
 #endif
 
-// dst[step][n], kLanes steps, from rows of k next to each other: n < rows; the others are 0.
-template <class S>
-FASTATTN_INLINE void transpose_packed(const S* src, int64_t src_stride, int64_t rows, compute_t<S>* dst,
-                                      int64_t dst_stride) {
+// f(i, v) for kLanes steps i, from rows of k next to each other: v has row n in lane n < rows; the others are 0.
+template <class S, class F>
+FASTATTN_INLINE void transposed_steps(const S* src, int64_t src_stride, int64_t rows, F&& f) {
   using V = Vec<compute_t<S>>;
   if constexpr (!kIsHalf<S>) {
-    if (rows == V::kLanes) return transpose_block(src, src_stride, dst, dst_stride);
+    if (rows == V::kLanes) return transpose_each(src, src_stride, f);
   }
   alignas(64) compute_t<S> block[V::kLanes * V::kLanes];
   for (int64_t n = 0; n < V::kLanes; ++n) {
     (n < rows ? packed_steps(src + n * src_stride) : V::zero()).store(block + n * V::kLanes);
   }
-  transpose_block(block, V::kLanes, dst, dst_stride);
+  transpose_each(block, int64_t{V::kLanes}, f);
 }
 
 // dst[step][n], n < vecs * kLanes, from src[k * k_stride + n * n_stride]; columns from `cols` on are 0.
@@ -74,7 +73,9 @@ inline void pack_b_run(const S* src, int64_t k_stride, int64_t n_stride, int64_t
       }
     } else if (k_stride == 1) {
       for (; s + kLanes <= whole; s += kLanes) {
-        transpose_packed(from + s * kStep<S>, n_stride, lanes, to + s * width, width);
+        transposed_steps(
+            from + s * kStep<S>, n_stride,
+            lanes, [&](int64_t i, Vec<T> v) __attribute__((always_inline)) { v.store(to + (s + i) * width); });
       }
     }
     for (; s < steps; ++s) {
@@ -114,7 +115,9 @@ inline void pack_a_run(const S* src, int64_t m_stride, int64_t k_stride, int64_t
   } else if (kRows <= kLanes && k_stride == 1) {
     alignas(64) T columns[kLanes * kLanes];
     for (; s + kLanes <= whole; s += kLanes) {
-      transpose_packed(src + s * kStep<S>, m_stride, rows, columns, kLanes);
+      transposed_steps(
+          src + s * kStep<S>, m_stride,
+          rows, [&](int64_t i, Vec<T> v) __attribute__((always_inline)) { v.store(columns + i * kLanes); });
       for (int64_t i = 0; i < kLanes; ++i) {
         for (int64_t r = 0; r < rows; ++r) dst[(s + i) * rows + r] = columns[i * kLanes + r];
       }

@@ -205,6 +205,14 @@ struct Plan {
   int64_t worker_elements() const { return local_a + local_b + state + sums; }
 };
 
+// Whether b fits L1 and L2 as it is.
+template <class S>
+FASTATTN_INLINE bool is_small_b(const Problem<S>& p) {
+  return p.K * p.N <= int64_t{262144} / int64_t{sizeof(compute_t<S>)};
+}
+
+inline constexpr int64_t kStreamRows = 32;  // products of up to so many rows wait for b
+
 template <class S>
 FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
   using T = compute_t<S>;
@@ -219,18 +227,14 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
   const bool b_rows = p.b_n == 1 && one_run;
 
   constexpr int64_t kPanelElements = int64_t{16} * 1024 * 1024 / sizeof(T), kPanelBlocks = 8;
-  constexpr int64_t kStreamRows = 32;
   constexpr int64_t kFewRows = 160, kFewRowsSlivers = 8;
-  // b fits L1 and L2 as it is: packing costs more than it gives.
-  const bool small_b = p.K * p.N <= int64_t{262144} / int64_t{sizeof(T)};
+  const bool small_b = is_small_b(p);  // packing costs more than it gives
   // Up to kFewRows rows, writing all of b packed to memory and reading it again is a good part of the time: an item
   // takes all rows, packs a piece of its sliver into L2 and is done with it.
   const bool few_rows = p.M > kStreamRows && p.M <= kFewRows && q.num_slivers >= kFewRowsSlivers && !small_b;
   const bool stream = p.M <= kStreamRows || few_rows;
   q.batch_items = stream || (p.batch >= 8 && small_b);
-  q.b_from = p.K == 0 || (b_rows && ((stream && !few_rows) || small_b)) ? BFrom::kDirect
-             : q.batch_items                                            ? BFrom::kLocal
-                                                                        : BFrom::kShared;
+  q.b_from = p.K == 0 || (b_rows && small_b) ? BFrom::kDirect : q.batch_items ? BFrom::kLocal : BFrom::kShared;
 
   if (one_run && p.a_k == 1) {
     q.a_from = AFrom::kRows;
@@ -292,10 +296,7 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
   q.n_chunks = ceil_div(q.panel_slivers, slivers);
 
   q.group_k = C::kBlockK;
-  if (stream) {
-    // Rows of b, read from memory: few at a time where each is used once, more where the tiles below read them again.
-    q.group_k = q.b_from == BFrom::kLocal ? 512 : p.M == 1 ? 8 : p.M <= C::kRows ? 16 : 32;
-  }
+  if (stream) q.group_k = q.b_from == BFrom::kLocal ? 512 : 32;  // the tiles below read the same rows of b again
   const int64_t item_rows = m_tiles * C::kRows, item_cols = slivers * C::kCols;
   q.local_a = q.a_from == AFrom::kPackedColumns ? item_rows * block_k : 0;
   const bool ragged = q.b_from == BFrom::kDirect && !kMaskedLoads && p.N % C::kLanes != 0;

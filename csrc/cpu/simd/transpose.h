@@ -1,6 +1,6 @@
-// transpose_block: kLanes rows of kLanes elements, read with a row stride, written as kLanes vectors.
+// transpose_each: kLanes rows of kLanes elements, read with a row stride, given as kLanes vectors.
 //
-//   dst[k * dst_stride + n] = src[n * src_stride + k],   0 <= n, k < Vec<T>::kLanes
+//   f(k, v), v[n] = src[n * src_stride + k],   0 <= n, k < Vec<T>::kLanes
 //
 // Rows are gathered 128 bits at a time, so that lane l of a register holds rows l * P ... (P elements in 128 bits);
 // what is left is a P x P transpose inside each lane: half the shuffles of a full-width one, and the inserts come from
@@ -59,7 +59,8 @@ FASTATTN_INLINE __m256 unpack_high_pairs(__m256 a, __m256 b) {
 
 #if defined(FASTATTN_ISA_IS_AVX512) || defined(FASTATTN_ISA_IS_AVX2)
 
-FASTATTN_INLINE void transpose_block(const float* src, int64_t src_stride, float* dst, int64_t dst_stride) {
+template <class F>
+FASTATTN_INLINE void transpose_each(const float* src, int64_t src_stride, F&& f) {
 #pragma GCC unroll 4
   for (int k = 0; k < VecF::kLanes; k += 4) {
     auto r0 = gather_128(src + k, 4 * src_stride);
@@ -68,30 +69,38 @@ FASTATTN_INLINE void transpose_block(const float* src, int64_t src_stride, float
     auto r3 = gather_128(src + k + 3 * src_stride, 4 * src_stride);
     auto low01 = unpack_low(r0, r1), low23 = unpack_low(r2, r3);
     auto high01 = unpack_high(r0, r1), high23 = unpack_high(r2, r3);
-    VecF{unpack_low_pairs(low01, low23)}.store(dst + k * dst_stride);
-    VecF{unpack_high_pairs(low01, low23)}.store(dst + (k + 1) * dst_stride);
-    VecF{unpack_low_pairs(high01, high23)}.store(dst + (k + 2) * dst_stride);
-    VecF{unpack_high_pairs(high01, high23)}.store(dst + (k + 3) * dst_stride);
+    f(k, VecF{unpack_low_pairs(low01, low23)});
+    f(k + 1, VecF{unpack_high_pairs(low01, low23)});
+    f(k + 2, VecF{unpack_low_pairs(high01, high23)});
+    f(k + 3, VecF{unpack_high_pairs(high01, high23)});
   }
 }
 
-FASTATTN_INLINE void transpose_block(const double* src, int64_t src_stride, double* dst, int64_t dst_stride) {
+template <class F>
+FASTATTN_INLINE void transpose_each(const double* src, int64_t src_stride, F&& f) {
 #pragma GCC unroll 4
   for (int k = 0; k < VecD::kLanes; k += 2) {
     auto r0 = gather_128(src + k, 2 * src_stride);
     auto r1 = gather_128(src + k + src_stride, 2 * src_stride);
-    VecD{unpack_low(r0, r1)}.store(dst + k * dst_stride);
-    VecD{unpack_high(r0, r1)}.store(dst + (k + 1) * dst_stride);
+    f(k, VecD{unpack_low(r0, r1)});
+    f(k + 1, VecD{unpack_high(r0, r1)});
   }
 }
 
 #else
 
-template <class T>
-FASTATTN_INLINE void transpose_block(const T* src, int64_t, T* dst, int64_t) {
-  *dst = *src;
+template <class T, class F>
+FASTATTN_INLINE void transpose_each(const T* src, int64_t, F&& f) {
+  f(0, Vec<T>::load(src));
 }
 
 #endif
+
+// dst[k * dst_stride + n] = src[n * src_stride + k],   0 <= n, k < Vec<T>::kLanes
+template <class T>
+FASTATTN_INLINE void transpose_block(const T* src, int64_t src_stride, T* dst, int64_t dst_stride) {
+  transpose_each(
+      src, src_stride, [&](int k, Vec<T> v) __attribute__((always_inline)) { v.store(dst + k * dst_stride); });
+}
 
 }  // namespace fastattn::cpu::FASTATTN_ISA
