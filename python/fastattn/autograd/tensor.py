@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy import ndarray
@@ -11,6 +11,7 @@ from numpy import ndarray
 from fastattn import ops
 from fastattn._device import CPU, check_device, device
 from fastattn._dtypes import bfloat16
+from fastattn._missing import missing
 from fastattn.ops import _kinds
 from fastattn.ops._native import FLOATS, LEAST, preferred
 
@@ -64,6 +65,11 @@ class Tensor(Gradients, Arithmetic, Elementwise, Fills, Shaping, Cutting, Indexi
         self._version = [0, 0]
         if requires_grad:
             self.requires_grad = True
+
+    if not TYPE_CHECKING:  # which would take any name for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            return missing("Tensor")(name)
 
     # What it is -----------------------------------------------------------------------------------------------------
 

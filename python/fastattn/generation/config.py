@@ -70,7 +70,8 @@ class GenerationConfig:
         if not self.do_sample:
             unused = [name for name in ("temperature", "top_k", "top_p", "seed") if not self._is_default(name)]
             if unused:
-                msg = f"GenerationConfig: {' and '.join(unused)} has no effect without do_sample=True"
+                verb = "has" if len(unused) == 1 else "have"
+                msg = f"GenerationConfig: {' and '.join(unused)} {verb} no effect without do_sample=True"
                 raise ValueError(msg)
 
     def _is_default(self, name: str) -> bool:
