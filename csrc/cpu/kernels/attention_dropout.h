@@ -58,21 +58,23 @@ struct WeightDropout {
     }
   }
 
-  // to[key][query] = factor or 0, leading dimension kBlockM, for a tile of the head whose rows begin at first_row.
+  // to[j] = factor or 0, the keys [k0, k0 + n) of a query of the head whose rows begin at first_row; n <= kKeys.
+  template <int64_t kKeys>
+  inline void fill_row(int64_t first_row, int64_t query, int64_t k0, int64_t n, T* to) const {
+    alignas(64) uint32_t words[kKeys + 4 * (kPhiloxStep + 1)];
+    const int64_t element = (first_row + query) * seqlen_k + k0, skip = element % 4;
+    philox_blocks(seed, offset, static_cast<uint64_t>(element / 4), ceil_div(skip + n, 4), words);
+    for (int64_t j = 0; j < n; ++j) to[j] = philox_fraction(words[skip + j]) >= threshold ? factor : T(0);
+  }
+
+  // to[key][query] = factor or 0, leading dimension kBlockM, for a tile of the head.
   template <int64_t kKeys>
   inline void fill(int64_t first_row, const TilePlace& t, T* to) const {
     constexpr int64_t L = Vec<T>::kLanes, M = kBlockM<T>;
-    alignas(64) uint32_t words[kKeys + 4 * (kPhiloxStep + 1)];
     alignas(64) T rows[L][kKeys];
     for (int64_t i = 0; i < t.m; i += L) {
       const int64_t height = min_of(L, t.m - i);
-      for (int64_t r = 0; r < height; ++r) {
-        const int64_t element = (first_row + t.q0 + i + r) * seqlen_k + t.k0, skip = element % 4;
-        philox_blocks(seed, offset, static_cast<uint64_t>(element / 4), ceil_div(skip + t.n, 4), words);
-        for (int64_t j = 0; j < t.n; ++j) {
-          rows[r][j] = philox_fraction(words[skip + j]) >= threshold ? factor : T(0);
-        }
-      }
+      for (int64_t r = 0; r < height; ++r) fill_row<kKeys>(first_row, t.q0 + i + r, t.k0, t.n, rows[r]);
       transpose_into<T>(
           height, t.n, to + i, M, [&](int64_t r, int64_t j, int width) __attribute__((always_inline)) {
             return width == L ? Vec<T>::load(&rows[r][j]) : Vec<T>::load(&rows[r][j], width);

@@ -14,6 +14,7 @@
 // flops in f32), so FMA is the roof. The exponential costs about 12 vector operations where the products take 128 FMAs
 // (D = 64).
 // Source: Dao, "FlashAttention-2" (2023), algorithm 1.
+#include "attention_decode.h"
 #include "attention_dropout.h"
 #include "attention_pack.h"
 #include "softmax_state.h"
@@ -260,6 +261,14 @@ fa_status attention_fwd(const fa_attention_fwd_params& p, fa_launch& launch) {
   if (const char* missing = unsupported_part(p)) return fail(launch, FA_UNSUPPORTED, missing);
   return visit_float(p.query.dtype, launch, [&]<class T>() {
     const Forward<T> forward(p);
+    if (Decode<T>::takes(p)) {
+      const Decode<T> decode(p);
+      Work work = launch.query ? forward.work() : Work{};
+      if (launch.query) work.workspace = decode.workspace();
+      describe<"attention_fwd", T>(launch, work);
+      if (!launch.query) decode.run(launch);
+      return FA_OK;
+    }
     describe<"attention_fwd", T>(launch, launch.query ? forward.work() : Work{});
     if (launch.query) return FA_OK;
     forward.run(launch);

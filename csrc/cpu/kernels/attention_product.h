@@ -72,9 +72,9 @@ inline void multiply_queries(const Band& band, const TilePlace& t, const T* p, c
 // are multiplied from a copy with 0 in place of each, which leaves every other result as it is to the bit, and the
 // products of the pairs that do see them are added one by one.
 
-template <class T>
-inline bool all_finite(const T* x, int64_t row, int64_t column, int64_t m, int64_t n) {
-  using V = Vec<T>;
+template <class S>
+inline bool all_finite(const S* x, int64_t row, int64_t column, int64_t m, int64_t n) {
+  using V = Vec<compute_t<S>>;
   V sum[4] = {V::zero(), V::zero(), V::zero(), V::zero()};  // of x - x: 0 where x is finite, else NaN
   auto add_row = [&](int64_t i, V & to) __attribute__((always_inline)) {
     for (int64_t j = 0; j < n; j += V::kLanes) {

@@ -108,7 +108,9 @@ inline void pack_a_run(const S* src, int64_t m_stride, int64_t k_stride, int64_t
   constexpr int64_t kLanes = Vec<T>::kLanes;
   const int64_t steps = ceil_div(k_len, kStep<S>), whole = k_len / kStep<S>;
   int64_t s = 0;
-  if constexpr (!kIsHalf<S>) {
+  if (rows == 1 && k_stride == 1) {
+    for (; s + kLanes <= whole; s += kLanes) packed_steps(src + s * kStep<S>).store(dst + s);
+  } else if constexpr (!kIsHalf<S>) {
     if (m_stride == 1 && rows == kRows) {
       for (; s < steps; ++s) __builtin_memcpy(dst + s * kRows, src + s * k_stride, kRows * sizeof(T));
     }

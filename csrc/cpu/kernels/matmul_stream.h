@@ -2,7 +2,7 @@
 //
 //   b contiguous along N, up to kStreamRows rows:   a few rows of b at a time, in stretches of up to a page, are
 //       multiplied into the sums of all columns of the item, which stay in L1.
-//   b contiguous along K, up to kTileRows rows:   a square of kLanes columns x kLanes steps is transposed in
+//   b contiguous along K, up to kStreamTile rows:   a square of kLanes columns x kLanes steps is transposed in
 //       registers on its way to the sums.
 //
 // Traffic: K N elements of b, once, for 2 M flops each. What a register tile would read, 192 bytes of every row, is too
@@ -14,7 +14,7 @@
 
 namespace fastattn::cpu::FASTATTN_ISA {
 
-inline constexpr int64_t kTileRows = 4;
+inline constexpr int64_t kStreamTile = 4;
 
 // Steps of k multiplied in one go. Their factors stay in registers; and rows of b that lie a page apart share a set of
 // L1, where these, the ones that are prefetched and the sums have to find room.
@@ -24,15 +24,15 @@ inline constexpr int kGroup = (kR > 2 && sizeof(Vec<float>) < 64        ? 2
                                                                         : 4) /
                               static_cast<int>(kStep<S>);
 
-// sums[r][n] += a[step][r] * load(step, n) for kSteps steps.
+// sums[r][n] += a[r][step] * load(step, n) for kSteps steps.
 template <class T, int kR, int kSteps, class F>
-FASTATTN_INLINE void add_steps(const T* a, T* sums, int64_t stride, int64_t cols, F&& load) {
+FASTATTN_INLINE void add_steps(const T* a, int64_t a_stride, T* sums, int64_t stride, int64_t cols, F&& load) {
   using V = Vec<T>;
   V factor[kSteps][kR];
 #pragma GCC unroll 8
   for (int s = 0; s < kSteps; ++s) {
 #pragma GCC unroll 4
-    for (int r = 0; r < kR; ++r) factor[s][r] = V::set(a[s * kR + r]);
+    for (int r = 0; r < kR; ++r) factor[s][r] = V::set(a[r * a_stride + s]);
   }
   auto add = [&](int64_t n, int lanes) __attribute__((always_inline)) {
     V acc[kR];
@@ -52,7 +52,7 @@ FASTATTN_INLINE void add_steps(const T* a, T* sums, int64_t stride, int64_t cols
   if (n < cols) add(n, static_cast<int>(cols - n));
 }
 
-// f.template operator()<rows>() for 1 to kTileRows rows.
+// f.template operator()<rows>() for 1 to kStreamTile rows.
 template <class F>
 FASTATTN_INLINE void visit_rows(int64_t rows, F&& f) {
   switch (rows) {
@@ -63,15 +63,15 @@ FASTATTN_INLINE void visit_rows(int64_t rows, F&& f) {
   }
 }
 
-// sums[r][n] += a[step][r] * b[k][n] for k_len k, at most kSteps steps of them, or half a pair.
+// sums[r][n] += a[r][step] * b[k][n] for k_len k, at most kSteps steps of them, or half a pair.
 template <class S, int kR, int kSteps>
 __attribute__((noinline)) void stream_group(const S* b, int64_t b_k, int64_t k_len, int64_t cols, const compute_t<S>* a,
-                                            compute_t<S>* sums, int64_t stride) {
+                                            int64_t a_stride, compute_t<S>* sums, int64_t stride) {
   using T = compute_t<S>;
   auto add = [&]<int kN>(int64_t s) __attribute__((always_inline)) {
     const S* from = b + s * kStep<S> * b_k;
     add_steps<T, kR, kN>(
-        a + s * kR, sums, stride, cols, [&](int i, int64_t n, int lanes) __attribute__((always_inline)) {
+        a + s, a_stride, sums, stride, cols, [&](int i, int64_t n, int lanes) __attribute__((always_inline)) {
           const S* at = from + i * kStep<S> * b_k + n;
 #pragma GCC unroll 2
           for (int k = 0; k < kStep<S>; ++k) __builtin_prefetch(at + (kN * kStep<S> + k) * b_k);
@@ -84,7 +84,7 @@ __attribute__((noinline)) void stream_group(const S* b, int64_t b_k, int64_t k_l
   if (whole * kStep<S> < k_len) {  // half a pair
     const S* from = b + whole * kStep<S> * b_k;
     add_steps<T, kR, 1>(
-        a + whole * kR, sums, stride, cols, [&](int, int64_t n, int lanes) __attribute__((always_inline)) {
+        a + whole, a_stride, sums, stride, cols, [&](int, int64_t n, int lanes) __attribute__((always_inline)) {
           alignas(64) T last[Vec<T>::kLanes] = {};
           for (int i = 0; i < lanes; ++i) last[i] = packed_step(from + n + i, b_k, int64_t{1});
           return Vec<T>::load(last);
@@ -92,14 +92,15 @@ __attribute__((noinline)) void stream_group(const S* b, int64_t b_k, int64_t k_l
   }
 }
 
-// sums[kR][stride] = a @ b over k_len k of one block, b contiguous along K. a: [step][kR].
+// sums[r][n] = a[r] . b[n] over k_len k of one block, b contiguous along K, kR rows. ahead: elements from the b in use
+// to the b to prefetch.
 template <class S, int kR>
-__attribute__((noinline)) void stream_columns(const S* b, int64_t b_n, int64_t k_len, int64_t cols,
-                                              const compute_t<S>* a, compute_t<S>* sums, int64_t stride) {
+__attribute__((noinline)) void stream_columns(const S* b, int64_t b_n, int64_t k_len, int64_t cols, int64_t ahead,
+                                              const compute_t<S>* a, int64_t a_stride, compute_t<S>* sums,
+                                              int64_t stride) {
   using T = compute_t<S>;
   using V = Vec<T>;
   constexpr int64_t kLanes = V::kLanes;
-  constexpr int64_t kAhead = 1024 / sizeof(S);
   const int64_t steps = ceil_div(k_len, kStep<S>), whole = k_len / kStep<S>;
   for (int64_t n = 0; n < cols; n += kLanes) {
     const S* from = b + n * b_n;
@@ -109,12 +110,12 @@ __attribute__((noinline)) void stream_columns(const S* b, int64_t b_n, int64_t k
     for (int r = 0; r < kR; ++r) acc[r] = V::zero();
     auto add = [&](int64_t s, V x) __attribute__((always_inline)) {
 #pragma GCC unroll 4
-      for (int r = 0; r < kR; ++r) fma_into(acc[r], V::set(a[s * kR + r]), x);
+      for (int r = 0; r < kR; ++r) fma_into(acc[r], V::set(a[r * a_stride + s]), x);
     };
     int64_t s = 0;
     for (; s + kLanes <= whole; s += kLanes) {
 #pragma GCC unroll 16
-      for (int64_t i = 0; i < kLanes; ++i) __builtin_prefetch(from + s * kStep<S> + i * b_n + kAhead);
+      for (int64_t i = 0; i < kLanes; ++i) __builtin_prefetch(from + s * kStep<S> + i * b_n + ahead);
       transposed_steps(
           from + s * kStep<S>, b_n, lanes, [&](int64_t i, V x) __attribute__((always_inline)) { add(s + i, x); });
     }
@@ -140,7 +141,7 @@ struct StreamPlan {
 
   static bool takes(const Problem<S>& p) {
     if (p.K == 0 || p.num_sum_axes > 0) return false;
-    if (p.M <= kTileRows) return p.b_n == 1 || p.b_k == 1;
+    if (p.M <= kStreamTile) return p.b_n == 1 || p.b_k == 1;
     return p.M <= kStreamRows && p.b_n == 1 && !is_small_b(p);
   }
   explicit StreamPlan(const Problem<S>& p) {
@@ -168,41 +169,43 @@ inline compute_t<S>* stream_item(const Problem<S>& p, const StreamPlan<S>& plan,
   using T = compute_t<S>;
   using V = Vec<T>;
   constexpr int64_t kBlockK = TileConfig<T>::kBlockK;
-  T* const a = scratch;  // [tile][step][row]
+  T* const a = scratch;  // [row][step]
   T* const sums = a + plan.a_elements(p);
   T* const total = plan.blocks ? sums + p.M * plan.cols : sums;
   for (int64_t begin = 0; begin < p.K; begin += kBlockK) {
     const int64_t k0 = begin * kStep<S>, steps = min_of(kBlockK, p.K - begin);
     const int64_t k_len = min_of(steps * kStep<S>, p.run_k - k0);
     T* const to = begin == 0 ? total : sums;
-    // f<rows>(rows of a, rows of sums) for each tile of rows.
+    for (int64_t row = 0; row < p.M; ++row) {
+      pack_a_run(p.a + row * p.a_m + k0 * p.a_k, p.a_m, p.a_k, k_len, int64_t{1}, a + row * steps);
+    }
+    // f<rows>(first row) for each tile of rows.
     auto for_tiles = [&](auto f) __attribute__((always_inline)) {
-      for (int64_t row = 0; row < p.M; row += kTileRows) {
+      for (int64_t row = 0; row < p.M; row += kStreamTile) {
         visit_rows(
-            min_of(kTileRows, p.M - row), [&]<int kR>() __attribute__((always_inline)) {
-              f.template operator()<kR>(row, a + row * steps, to + row * plan.cols);
-            });
+            min_of(kStreamTile, p.M - row), [&]<int kR>()
+                                                __attribute__((always_inline)) { f.template operator()<kR>(row); });
       }
     };
-    for_tiles([&]<int kR>(int64_t row, T * tile, T*) __attribute__((always_inline)) {
-      pack_a_run(p.a + row * p.a_m + k0 * p.a_k, p.a_m, p.a_k, k_len, int64_t{kR}, tile);
-    });
     if (p.b_n == 1) {
       for (int64_t i = 0; i < p.M * plan.cols; i += V::kLanes) V::zero().store(to + i);
       const S* b = p.b + k0 * p.b_k + col;
       visit_rows(
-          min_of(p.M, kTileRows), [&]<int kMost>() __attribute__((always_inline)) {
+          min_of(p.M, kStreamTile), [&]<int kMost>() __attribute__((always_inline)) {
             constexpr int kSteps = kGroup<S, kMost>;
             for (int64_t s = 0; s < steps; s += kSteps) {
               const int64_t k = s * kStep<S>, n = min_of(kSteps * kStep<S>, k_len - k);
-              for_tiles([&]<int kR>(int64_t, const T* tile, T* tile_sums) __attribute__((always_inline)) {
-                stream_group<S, kR, kSteps>(b + k * p.b_k, p.b_k, n, cols, tile + s * kR, tile_sums, plan.cols);
+              for_tiles([&]<int kR>(int64_t row) __attribute__((always_inline)) {
+                stream_group<S, kR, kSteps>(b + k * p.b_k, p.b_k, n, cols, a + row * steps + s, steps,
+                                            to + row * plan.cols, plan.cols);
               });
             }
           });
     } else {
-      for_tiles([&]<int kR>(int64_t, const T* tile, T* tile_sums) __attribute__((always_inline)) {
-        stream_columns<S, kR>(p.b + k0 + col * p.b_n, p.b_n, k_len, cols, tile, tile_sums, plan.cols);
+      constexpr int64_t kAhead = 1024 / sizeof(S);
+      for_tiles([&]<int kR>(int64_t row) __attribute__((always_inline)) {
+        stream_columns<S, kR>(p.b + k0 + col * p.b_n, p.b_n, k_len, cols, kAhead, a + row * steps, steps,
+                              to + row * plan.cols, plan.cols);
       });
     }
     if (begin == 0) continue;

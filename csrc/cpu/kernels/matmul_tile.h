@@ -198,12 +198,12 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
 }
 
 template <class T>
-using TileFn = void (*)(const Tile<T>&);
+using ComputeTile = void (*)(const Tile<T>&);
 
-// kTiles<T, by_row>.fn[rows - 1][vecs - 1]
+// kComputeTiles<T, by_row>.fn[rows - 1][vecs - 1]
 template <class T, bool kByRow>
-struct TileTable {
-  TileFn<T> fn[TileConfig<T>::kRows][TileConfig<T>::kVecs];
+struct ComputeTiles {
+  ComputeTile<T> fn[TileConfig<T>::kRows][TileConfig<T>::kVecs];
   template <int kR, int kV>
   constexpr void fill() {
     fn[kR - 1][kV - 1] = compute_tile<T, kR, kV, kByRow>;
@@ -213,14 +213,14 @@ struct TileTable {
       fill<kR - 1, TileConfig<T>::kVecs>();
     }
   }
-  constexpr TileTable() : fn{} { fill<TileConfig<T>::kRows, TileConfig<T>::kVecs>(); }
+  constexpr ComputeTiles() : fn{} { fill<TileConfig<T>::kRows, TileConfig<T>::kVecs>(); }
 };
 template <class T, bool kByRow>
-inline constexpr TileTable<T, kByRow> kTiles{};
+inline constexpr ComputeTiles<T, kByRow> kComputeTiles{};
 
 template <class T>
 FASTATTN_INLINE void run_tile(const Tile<T>& t, int64_t rows, int64_t vecs, bool by_row) {
-  (by_row ? kTiles<T, true>.fn : kTiles<T, false>.fn)[rows - 1][vecs - 1](t);
+  (by_row ? kComputeTiles<T, true>.fn : kComputeTiles<T, false>.fn)[rows - 1][vecs - 1](t);
 }
 
 }  // namespace fastattn::cpu::FASTATTN_ISA
