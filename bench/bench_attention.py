@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, forward, and forward with backward."""
+"""Scaled dot-product attention: forward, forward with backward, and one query against many keys."""
 
 from __future__ import annotations
 
@@ -35,6 +35,14 @@ BACKWARD = [
     ("float32", (1, 8, 4096, 64), True, False),
     ("float32", (1, 32, 2048, 128), True, False),
     ("bfloat16", (1, 12, 1024, 64), True, False),
+]
+# dtype, (B, H, Hkv, S, D), whether in --quick: decoding.
+DECODE = [
+    ("float32", (1, 12, 12, 1024, 64), True),
+    ("float32", (8, 32, 32, 4096, 128), False),
+    ("float32", (8, 32, 8, 4096, 128), False),
+    ("bfloat16", (8, 32, 32, 4096, 128), False),
+    ("bfloat16", (8, 32, 8, 4096, 128), False),
 ]
 NUMPY_LIMIT = 1 << 30  # bytes of scores: NumPy holds all of them
 
@@ -124,11 +132,49 @@ def _backward(dtype: str, shape: tuple[int, ...], causal: bool, quick: bool) -> 
     )
 
 
+def _decode(dtype: str, shape: tuple[int, ...], quick: bool) -> Case:
+    batch, heads, kv_heads, keys, dim = shape
+    group = heads // kv_heads
+    last = slice(batch - 1, batch)  # the row that is checked
+
+    def torch(q: Any, k: Any, v: Any) -> Any:
+        import torch
+
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=group > 1)
+
+    def make(rng: np.random.Generator) -> Any:
+        kv = (normal(rng, batch, kv_heads, keys, dim, dtype=dtype) for _ in range(2))
+        return normal(rng, batch, heads, 1, dim, dtype=dtype), *kv
+
+    def reference(q: Any, k: Any, v: Any) -> Any:
+        k, v = (np.repeat(x[last], group, 1) for x in (k, v))
+        return _weights(q[last], k, False) @ v
+
+    return Case(
+        op="attention",
+        name=f"{dtype} decode B{batch} H{heads}/{kv_heads} S{keys} D{dim}",
+        make=make,
+        contestants={
+            "fastattn": on_arrays(lambda q, k, v: fa.scaled_dot_product_attention(q, k, v, enable_gqa=True)),
+            "torch": on_torch(torch),
+        },
+        reference=reference,
+        pick=lambda out: (out[last],),
+        dtype=dtype,
+        flops=4.0 * batch * heads * keys * dim,
+        bytes=2.0 * np.dtype(dtype).itemsize * batch * kv_heads * keys * dim,
+        traffic="read",
+        quick=quick,
+    )
+
+
 def cases(tiny: bool = False) -> Iterator[Case]:
     for dtype, shape, causal, quick in FORWARD:
         yield _forward(dtype, shrink(shape) if tiny else shape, causal, quick)
     for dtype, shape, causal, quick in BACKWARD:
         yield _backward(dtype, shrink(shape) if tiny else shape, causal, quick)
+    for dtype, shape, quick in DECODE:
+        yield _decode(dtype, shrink(shape) if tiny else shape, quick)
 
 
 def test_attention(benchmark: Any, case: Case, contestant: str) -> None:
