@@ -28,6 +28,7 @@ def attention_bwd(o, **changes):
         "sinks": None,
         "out": Z((1, 2, 3, 6)),
         "lse": Z((1, 2, 3)),
+        "weights.indices": None,
         "dout": Z((1, 2, 3, 6)),
         "dlse": None,
         "dweights": None,
@@ -39,7 +40,7 @@ def attention_bwd(o, **changes):
         "dsinks": None,
         **changes,
     }
-    options = (False, 0.0, 0, 0, False, None, False, 0, -1, -1, 0.0)
+    options = (False, 0.0, 0, 0, False, None, False, 0, -1, -1, 0.0, None, None, False)
     _C.attention_bwd(*arguments.values(), *options)
 
 
