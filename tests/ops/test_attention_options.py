@@ -60,9 +60,10 @@ class Case:
         wanted = {"return_weights": dweights is not None, "return_lse": dlse is not None}
         r = ATTENTION(*tensors, m, **leaves, **options, **wanted)
         output = r if isinstance(r, fa.Tensor) else r.output
-        loss = (output * fa.Tensor(self.dout)).sum()
-        for result, gradient in ((getattr(r, "weights", None), dweights), (getattr(r, "lse", None), dlse)):
-            loss = loss if gradient is None else loss + (result * fa.Tensor(gradient)).sum()
+        with np.errstate(invalid="ignore"):  # an lse of -inf, or what a test hides
+            loss = (output * fa.Tensor(self.dout)).sum()
+            for result, gradient in ((getattr(r, "weights", None), dweights), (getattr(r, "lse", None), dlse)):
+                loss = loss if gradient is None else loss + (result * fa.Tensor(gradient)).sum()
         loss.backward()
         found = [t.grad._data for t in tensors] + [m.grad._data if additive else None]
         return found + [leaves[n].grad._data if n in leaves else None for n in ("alibi_slopes", "sinks") if leaves]
@@ -121,7 +122,7 @@ def test_gradcheck_of_one(leaf, option):
     for shape in ((2,),) if option == "sinks" else ((2,), (2, 2), (1, 2), (2, 1), ()):
         x = leaf(*shape)
         assert fa.gradcheck(lambda *a: ATTENTION(*a[:3], **{option: a[3]}), [*inputs, x])
-        assert fa.gradcheck(lambda a: ATTENTION(*(t.detach() for t in inputs), **{option: a}), [x])  # noqa: B023
+        assert fa.gradcheck(lambda a: ATTENTION(*(t.detach() for t in inputs), **{option: a}), [x])
 
 
 def test_slopes_and_sinks_of_another_dtype(isa, dtype):
@@ -172,8 +173,7 @@ def test_what_nobody_sees_does_not_leak(isa, dtype, poison):
         x[:, :, lost_rows] = poison
     c.dweights[:, :, ~keep] = poison
     assert_same_bits(c.forward(keep, **options), expected)
-    with np.errstate(invalid="ignore"):  # the loss itself multiplies 0 by inf
-        assert_same_bits(c.gradients(keep, c.dweights, **options), gradients)
+    assert_same_bits(c.gradients(keep, c.dweights, **options), gradients)
 
 
 def test_a_value_that_some_see_reaches_only_them(isa, dtype):
@@ -192,7 +192,7 @@ def test_large_scores(isa, dtype):
     c = Case(dtype, 1, 2, 60, 80, 8)
     c.q = c.q * dtype.type(50)
     sinks = np.asarray([100, 300], dtype)
-    out, weights, lse = c.forward(scale=1.0, sinks=sinks)
+    _, weights, lse = c.forward(scale=1.0, sinks=sinks)
     of_sink = np.exp(sinks.astype(float)[:, None] - lse.astype(float))
     np.testing.assert_allclose(weights.astype(float).sum(-1) + of_sink, 1, atol=0.02)
     expected = reference.attention(*(x.astype(float) for x in (c.q, c.k, c.v)), scale=1.0, sinks=sinks.astype(float))
