@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fastattn as fa
+from fastattn import _C
 from fastattn.testing import unchanged
 
 ATTENTION = fa.scaled_dot_product_attention
@@ -196,6 +197,16 @@ def test_out_that_cannot_be_written():
     frozen.flags.writeable = False
     with pytest.raises(ValueError, match="scaled_dot_product_attention: out is read-only"):
         ATTENTION(q, q, q, out=frozen)
+
+
+def test_weights_without_the_statistics_that_they_are_made_from(isa):
+    """Only `_C` can be called so: what no kernel does is named."""
+    q, out, weights = Z((1, 1, 3, 4)), np.full((1, 1, 3, 4), 7.0), np.full((1, 1, 3, 3), 7.0)
+    options = (False, 0.0, 0, 0, False, None, False, 0, -1, -1, 0.0, None, None, False)
+    message = "^scaled_dot_product_attention: attention on the CPU makes weights from lse, which is absent"
+    with unchanged(out), unchanged(weights), pytest.raises(fa.UnsupportedError, match=message):
+        _C.attention_fwd(q, q, q, None, None, None, out, None, weights, None, *options)
+    assert isinstance(fa.UnsupportedError("x"), NotImplementedError)
 
 
 def test_explain(isa):

@@ -149,9 +149,7 @@ def _attention_options(d: Draw, rows: int, dim: int) -> Arguments:
     return q, k, v, d.positive(4), d.normal(4)
 
 
-def _with_options(
-    q: Any, k: Any, v: Any, slopes: Any, sinks: Any, attend: Any = fa.scaled_dot_product_attention
-) -> Any:
+def _with_options(attend: Any, q: Any, k: Any, v: Any, slopes: Any, sinks: Any) -> Any:
     return attend(
         q,
         k,
@@ -166,7 +164,7 @@ def _with_options(
 
 
 def _with_options_backward(dout: NDArray, *arrays: NDArray) -> Any:
-    gradients = _with_options(*arrays, attend=functools.partial(reference.attention_backward, dout))
+    gradients = _with_options(functools.partial(reference.attention_backward, dout), *arrays)
     return *gradients[:3], *gradients[4:]
 
 
@@ -215,8 +213,8 @@ OP_CASES: tuple[OpCase, ...] = (
     OpCase(
         "scaled_dot_product_attention",
         _attention_options,
-        _with_options,
-        lambda *a: _with_options(*a, attend=reference.attention)[:1],
+        functools.partial(_with_options, fa.scaled_dot_product_attention),
+        lambda *a: _with_options(reference.attention, *a)[:1],
         ((4, 3), (70, 16)),
         _with_options_backward,
         (0, 1, 2, 3, 4),
