@@ -125,17 +125,33 @@ class Attention {
     p.weights_heads = chosen(o_.weights_heads, "weights.heads");
     p.weights_rows = chosen(o_.weights_rows, "weights.rows");
     p.weights_mean = o_.weights_mean;
-    p.weights.data = p.weights_keys.data = nullptr;
+    p.weights = p.weights_keys = absent();
   }
 
-  // The weights of all or the chosen heads and rows, their keys, or a gradient of them. `expected` keys a row: S, or
-  // where keys is an array its own.
-  fa_tensor weights(const fa_attention_fwd_params& p, const fa_tensor& t, const char* name, int64_t expected) {
-    const int64_t num_heads = p.weights_mean != 0               ? 1
-                              : p.weights_heads.data != nullptr ? p.weights_heads.shape[0]
-                                                                : heads;
-    return statistic(t, name,
-                     {batch, num_heads, p.weights_rows.data != nullptr ? p.weights_rows.shape[0] : rows, expected});
+  // What the forward writes weights to.
+  void read_weights(fa_attention_fwd_params& p, py::handle weights, py::handle weights_keys) {
+    p.weights = call_.output(weights, "weights");
+    p.weights_keys = call_.optional_output(weights_keys, "weights.indices");
+    call_.same_float({"query", "weights"});
+    call_.expect_dtype("weights.indices", FA_I64);
+    for (const char* name : {"weights", "weights.indices"}) call_.expect_contiguous(name);
+    const int64_t row = weights_row(p);
+    p.weights = chosen_weights(p, p.weights, "weights", row);
+    p.weights_keys = chosen_weights(p, p.weights_keys, "weights.indices", row);
+    if (row > keys) {
+      call_.value_error("weights.topk is " + std::to_string(row) + "; expected at most the " + std::to_string(keys) +
+                        " keys; " + call_.show("key"));
+    }
+  }
+  // And the gradient of those; keys: of the forward.
+  void read_dweights(fa_attention_bwd_params& g, py::handle dweights, py::handle weights_keys) {
+    g.dweights = call_.input(dweights, "dweights");
+    g.fwd.weights_keys = call_.optional(weights_keys, "weights.indices");
+    call_.same_float({"query", "dweights"});
+    call_.expect_dtype("weights.indices", FA_I64);
+    const int64_t row = weights_row(g.fwd);
+    g.dweights = chosen_weights(g.fwd, g.dweights, "dweights", row);
+    g.fwd.weights_keys = chosen_weights(g.fwd, g.fwd.weights_keys, "weights.indices", row);
   }
 
   // An array like query with the last axis of value.
@@ -198,7 +214,25 @@ class Attention {
   int64_t batch = 0, heads = 0, rows = 0, keys = 0;
 
  private:
+  // Keys of a row of weights: all, or as many as its indices.
+  int64_t weights_row(const fa_attention_fwd_params& p) const {
+    const fa_tensor& index = p.weights_keys;
+    return index.data == nullptr || index.ndim == 0 ? keys : index.shape[index.ndim - 1];
+  }
+  fa_tensor chosen_weights(const fa_attention_fwd_params& p, const fa_tensor& t, const char* name, int64_t row) {
+    const int64_t num_heads = p.weights_mean != 0               ? 1
+                              : p.weights_heads.data != nullptr ? p.weights_heads.shape[0]
+                                                                : heads;
+    const int64_t num_rows = p.weights_rows.data != nullptr ? p.weights_rows.shape[0] : rows;
+    return statistic(t, name, {batch, num_heads, num_rows, row});
+  }
+  static fa_tensor absent() {
+    fa_tensor t;
+    t.data = nullptr;
+    return t;
+  }
   fa_tensor chosen(const py::object& numbers, const char* name) {
+    if (numbers.is_none()) return absent();
     fa_tensor view = call_.optional(numbers, name);
     call_.expect_dtype(name, FA_I64);
     if (view.data != nullptr && view.ndim != 1) call_.value_error(std::string(name) + " is not a row of numbers");
@@ -231,23 +265,12 @@ void attention_fwd(py::handle query, py::handle key, py::handle value, py::handl
   attention.read(p, query, key, value, mask, alibi_slopes, sinks);
   p.out = call.output(out, "out");
   p.lse = call.optional_output(lse, "lse");
-  p.weights = call.optional_output(weights, "weights");
-  p.weights_keys = call.optional_output(weights_keys, "weights.indices");
-  call.expect_dtype("weights.indices", FA_I64);
-  call.same_float({"query", "out", "weights"}, {"lse"});
+  call.same_float({"query", "out"}, {"lse"});
   fa_tensor like = p.query;
   like.shape[3] = p.value.shape[3];
   p.out = attention.result(p.out, "out", like);
   p.lse = attention.statistic(p.lse, "lse");
-  const fa_tensor& index = p.weights_keys;
-  const int64_t weights_row = index.data == nullptr || index.ndim == 0 ? attention.keys : index.shape[index.ndim - 1];
-  for (const char* name : {"weights", "weights.indices"}) call.expect_contiguous(name);
-  p.weights = attention.weights(p, p.weights, "weights", weights_row);
-  p.weights_keys = attention.weights(p, p.weights_keys, "weights.indices", weights_row);
-  if (p.weights_keys.data != nullptr && weights_row > attention.keys) {
-    call.value_error("weights.topk is " + std::to_string(weights_row) + "; expected at most the " +
-                     std::to_string(attention.keys) + " keys; " + call.show("key"));
-  }
+  if (!weights.is_none()) attention.read_weights(p, weights, weights_keys);
   call.run(&fa_table::attention_fwd, p);
 }
 
@@ -266,17 +289,15 @@ void attention_bwd(py::handle query, py::handle key, py::handle value, py::handl
   attention.read(p.fwd, query, key, value, mask, alibi_slopes, sinks);
   const fa_tensor& out_view = call.input(out, "out");
   const fa_tensor& lse_view = call.input(lse, "lse");
-  p.fwd.weights_keys = call.optional(weights_keys, "weights.indices");
   const fa_tensor& dout_view = call.input(dout, "dout");
   const fa_tensor& dlse_view = call.optional(dlse, "dlse");
-  const fa_tensor& dweights_view = call.optional(dweights, "dweights");
   const fa_tensor& dquery_view = call.optional_output(dquery, "dquery");
   const fa_tensor& dkey_view = call.optional_output(dkey, "dkey");
   const fa_tensor& dvalue_view = call.optional_output(dvalue, "dvalue");
   const fa_tensor& dmask_view = call.optional_output(dmask, "dattn_mask");
   const fa_tensor& dalibi_view = call.optional_output(dalibi_slopes, "dalibi_slopes");
   const fa_tensor& dsinks_view = call.optional_output(dsinks, "dsinks");
-  call.same_float({"query", "out", "dout", "dweights", "dquery", "dkey", "dvalue", "dattn_mask"}, {"lse", "dlse"});
+  call.same_float({"query", "out", "dout", "dquery", "dkey", "dvalue", "dattn_mask"}, {"lse", "dlse"});
   fa_tensor like = p.fwd.query;
   like.shape[3] = p.fwd.value.shape[3];
   fa_tensor read_only = as_heads(out_view, bthd);
@@ -289,10 +310,8 @@ void attention_bwd(py::handle query, py::handle key, py::handle value, py::handl
     call.value_error("out and dout differ from what the forward gives; " + call.show("out") + ", " + call.show("dout"));
   }
   p.dlse = attention.statistic(dlse_view, "dlse");
-  const fa_tensor& index = p.fwd.weights_keys;
-  const int64_t weights_row = index.data == nullptr || index.ndim == 0 ? attention.keys : index.shape[index.ndim - 1];
-  p.dweights = attention.weights(p.fwd, dweights_view, "dweights", weights_row);
-  p.fwd.weights_keys = attention.weights(p.fwd, p.fwd.weights_keys, "weights.indices", weights_row);
+  p.dweights.data = nullptr;
+  if (!dweights.is_none()) attention.read_dweights(p, dweights, weights_keys);
   p.dquery = attention.result(dquery_view, "dquery", p.fwd.query);
   p.dkey = attention.result(dkey_view, "dkey", p.fwd.key);
   p.dvalue = attention.result(dvalue_view, "dvalue", p.fwd.value);

@@ -253,12 +253,17 @@ struct Forward {
 
   Work work() const {
     Work work;
-    const WeightsPass<S> weights(p);
-    work.workspace =
-        max_of(weights.workspace(num_threads()), Scratch(*this, nullptr).bytes * static_cast<size_t>(num_threads()) +
-                                                     static_cast<size_t>(copied_heads() * head_elements()) * sizeof(T));
-    work.flops = 2.0 * static_cast<double>((D + Dv) * B * H) * visible_pairs(band, Lq);
+    work.workspace = Scratch(*this, nullptr).bytes * static_cast<size_t>(num_threads()) +
+                     static_cast<size_t>(copied_heads() * head_elements()) * sizeof(T);
+    const double pairs = visible_pairs(band, Lq);
+    work.flops = 2.0 * static_cast<double>((D + Dv) * B * H) * pairs;
     work.bytes = static_cast<double>(sizeof(S)) * static_cast<double>(B * (H * Lq * (D + Dv) + Hkv * Lk * (D + Dv)));
+    if (p.weights.data != nullptr) {
+      const WeightsPass<S> weights(p);
+      work.workspace = max_of(work.workspace, weights.workspace(num_threads()));
+      work.flops += 2.0 * static_cast<double>(D * B * weights.chosen.heads) * pairs;  // of all rows
+      work.bytes += static_cast<double>(sizeof(S)) * static_cast<double>(num_elements(p.weights));
+    }
     return work;
   }
 };

@@ -190,9 +190,7 @@ struct WeightsPass {
     });
   }
 
-  size_t workspace(int64_t threads) const {
-    return p.weights.data == nullptr ? 0 : Scratch(*this, nullptr).bytes * static_cast<size_t>(threads);
-  }
+  size_t workspace(int64_t threads) const { return Scratch(*this, nullptr).bytes * static_cast<size_t>(threads); }
 
   void run(fa_launch& launch) const {
     const size_t per_thread = Scratch(*this, nullptr).bytes;
