@@ -83,6 +83,7 @@ struct WeightsPass {
     T* sum;         // [kKeys][M], of a mean
     T* lses;        // [heads of an item][2][M]: lse and lse_rest
     T* best;        // [M][K], the largest so far, falling
+    T* least;       // [M], the last of them, -inf while there are fewer
     int64_t* keys;  // [M][K], theirs
     size_t bytes;
     Scratch(const WeightsPass& f, char* base) {
@@ -91,6 +92,7 @@ struct WeightsPass {
       sum = carver.take<T>(f.chosen.mean() ? kKeys * M : 0);
       lses = carver.take<T>(f.item_heads() * 2 * M);
       best = carver.take<T>(f.chosen.largest() ? M * f.K : 0);
+      least = carver.take<T>(M);
       keys = carver.take<int64_t>(f.chosen.largest() ? M * f.K : 0);
       bytes = carver.bytes;
     }
@@ -114,14 +116,26 @@ struct WeightsPass {
     T* best = w.best + i * K;
     int64_t* keys = w.keys + i * K;
     int64_t at = min_of(key, K);
-    if (at == K && x <= best[K - 1]) return;
-    if (at == K) --at;
+    if (at == K && x <= best[--at]) return;
     for (; at > 0 && !(x <= best[at - 1]); --at) {
       best[at] = best[at - 1];
       keys[at] = keys[at - 1];
     }
     best[at] = x;
     keys[at] = key;
+    if (key >= K - 1) w.least[i] = best[K - 1];
+  }
+  // All rows of a tile: most vectors of weights hold none that is large enough.
+  void insert_tile(const TilePlace& t, const T* tile, T factor, const Scratch& w) const {
+    for (int64_t i = 0; i < t.m; i += L) {
+      for (int64_t j = 0; j < t.n; ++j) {
+        const V x = V::load(tile + j * M + i) * V::set(factor);
+        if (!any(!(x <= V::load(w.least + i)))) continue;
+        alignas(64) T lanes[L];
+        x.store(lanes);
+        for (int64_t r = 0; r < min_of(L, t.m - i); ++r) insert(i + r, t.k0 + j, lanes[r], w);
+      }
+    }
   }
 
   // A finished tile to where it belongs.
@@ -129,9 +143,7 @@ struct WeightsPass {
     const int64_t row = p.weights.strides[2];
     S* to = at<S>(p.weights, batch, place) + t.k0;
     if (chosen.largest()) {
-      chosen.visit_rows(t.q0, t.m, [&](int64_t, int64_t i) {
-        for (int64_t j = 0; j < t.n; ++j) insert(i, t.k0 + j, tile[j * M + i] * factor, w);
-      });
+      insert_tile(t, tile, factor, w);
     } else if (chosen.all_rows()) {
       transpose_out(
           tile, t.m, t.n, to + t.q0 * row, row, [&](int64_t) __attribute__((always_inline)) { return V::set(factor); });
@@ -160,6 +172,7 @@ struct WeightsPass {
       return view;
     };
     for (int64_t h = 0; h < n; ++h) load(h, false);
+    for (int64_t i = 0; i < M; ++i) w.least[i] = -kInf<T>;
     for (int64_t k0 = 0; k0 < Lk; k0 += kKeys) {
       const TilePlace t{q0, m, k0, min_of<int64_t>(kKeys, Lk - k0)};
       for (int64_t h = 0; h < n; ++h) {
