@@ -43,13 +43,28 @@ def reset_peak() -> None:
 def _raw(q: Any, k: Any, v: Any, dout: Any) -> float:
     """By the kernels, into arrays that are there and written."""
     out, dq, dk, dv = (np.ones_like(x) for x in (q, q, k, v))
-    options = (False, 0.0, 0, 0, True, None, False, 0, -1, -1, 0.0)  # as ops.attention makes them; causal
+    options = (
+        False,
+        0.0,
+        0,
+        0,
+        True,
+        None,
+        False,
+        0,
+        -1,
+        -1,
+        0.0,
+        None,
+        None,
+        False,
+    )  # as ops.attention makes them; causal
     none = (None,) * 3  # mask, slopes, sinks
     reset_peak()
     before = resident_bytes()
     lse = np.empty(q.shape[:3], q.dtype)
-    _C.attention_fwd(q, k, v, *none, out, lse, None, *options)
-    _C.attention_bwd(q, k, v, *none, out, lse, dout, None, None, dq, dk, dv, *none, *options)
+    _C.attention_fwd(q, k, v, *none, out, lse, None, None, *options)
+    _C.attention_bwd(q, k, v, *none, out, lse, None, dout, None, None, dq, dk, dv, *none, *options)
     return peak_bytes() - before
 
 

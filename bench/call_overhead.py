@@ -93,11 +93,11 @@ def attention_layers() -> dict[str, Callable[[], Any]]:
     out = np.empty_like(q)
     op = attention_module.ATTENTION
     arrays = (q, q, q, None, None, None)
-    options = (False, 0.0, 0, 0, False, None, False, 0, -1, -1, 0.0)
-    attrs = (options, False, False)
+    options = (False, 0.0, 0, 0, False, None, False, 0, -1, -1, 0.0, None, None, False)
+    attrs = (options, False, None)
     return {
         "an empty Python call": lambda: None,
-        "_C.attention_fwd, in a given output": lambda: _C.attention_fwd(*arrays, out, None, None, *options),
+        "_C.attention_fwd, in a given output": lambda: _C.attention_fwd(*arrays, out, None, None, None, *options),
         "_C.empty": lambda: _C.empty(q.shape, q.dtype, q),
         "np.empty": lambda: np.empty(q.shape, q.dtype),
         "the op's outputs()": lambda: op.outputs(None, arrays, attrs, False),

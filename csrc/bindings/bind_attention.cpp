@@ -39,6 +39,9 @@ struct Options {
   int causal_align;
   int64_t window_left, window_right;
   double softcap;
+  // Which weights: (n) i64 or None, without repeats and in range; Python has seen to that.
+  py::object weights_heads, weights_rows;
+  bool weights_mean;
 };
 
 // The arguments that both passes share, read and checked.
@@ -119,6 +122,36 @@ class Attention {
     p.causal_align = o_.causal_align;
     p.window_left = o_.window_left;
     p.window_right = o_.window_right;
+    p.weights_heads = chosen(o_.weights_heads, "weights.heads");
+    p.weights_rows = chosen(o_.weights_rows, "weights.rows");
+    p.weights_mean = o_.weights_mean;
+    p.weights = p.weights_keys = absent();
+  }
+
+  // What the forward writes weights to.
+  void read_weights(fa_attention_fwd_params& p, py::handle weights, py::handle weights_keys) {
+    p.weights = call_.output(weights, "weights");
+    p.weights_keys = call_.optional_output(weights_keys, "weights.indices");
+    call_.same_float({"query", "weights"});
+    call_.expect_dtype("weights.indices", FA_I64);
+    for (const char* name : {"weights", "weights.indices"}) call_.expect_contiguous(name);
+    const int64_t row = weights_row(p);
+    p.weights = chosen_weights(p, p.weights, "weights", row);
+    p.weights_keys = chosen_weights(p, p.weights_keys, "weights.indices", row);
+    if (row > keys) {
+      call_.value_error("weights.topk is " + std::to_string(row) + "; expected at most the " + std::to_string(keys) +
+                        " keys; " + call_.show("key"));
+    }
+  }
+  // And the gradient of those; keys: of the forward.
+  void read_dweights(fa_attention_bwd_params& g, py::handle dweights, py::handle weights_keys) {
+    g.dweights = call_.input(dweights, "dweights");
+    g.fwd.weights_keys = call_.optional(weights_keys, "weights.indices");
+    call_.same_float({"query", "dweights"});
+    call_.expect_dtype("weights.indices", FA_I64);
+    const int64_t row = weights_row(g.fwd);
+    g.dweights = chosen_weights(g.fwd, g.dweights, "dweights", row);
+    g.fwd.weights_keys = chosen_weights(g.fwd, g.fwd.weights_keys, "weights.indices", row);
   }
 
   // An array like query with the last axis of value.
@@ -139,13 +172,13 @@ class Attention {
     return heads_view;
   }
 
-  // (..., H, T) statistics or (..., H, T, S) weights, as (B, H, T[, S]).
-  fa_tensor statistic(const fa_tensor& t, const char* name, bool with_keys) {
+  // (..., H, T) as (B, H, T), and the same of other shapes.
+  fa_tensor statistic(const fa_tensor& t, const char* name) { return statistic(t, name, {batch, heads, rows}); }
+  fa_tensor statistic(const fa_tensor& t, const char* name, std::initializer_list<int64_t> shape) {
     if (t.data == nullptr) return t;
     fa_tensor like;
     like.ndim = 0;
-    for (int64_t n : {batch, heads, rows}) like.shape[like.ndim++] = n;
-    if (with_keys) like.shape[like.ndim++] = keys;
+    for (int64_t n : shape) like.shape[like.ndim++] = n;
     fa_tensor view = t;
     const int missing = like.ndim - t.ndim;
     if (missing >= 0) {
@@ -181,6 +214,31 @@ class Attention {
   int64_t batch = 0, heads = 0, rows = 0, keys = 0;
 
  private:
+  // Keys of a row of weights: all, or as many as its indices.
+  int64_t weights_row(const fa_attention_fwd_params& p) const {
+    const fa_tensor& index = p.weights_keys;
+    return index.data == nullptr || index.ndim == 0 ? keys : index.shape[index.ndim - 1];
+  }
+  fa_tensor chosen_weights(const fa_attention_fwd_params& p, const fa_tensor& t, const char* name, int64_t row) {
+    const int64_t num_heads = p.weights_mean != 0               ? 1
+                              : p.weights_heads.data != nullptr ? p.weights_heads.shape[0]
+                                                                : heads;
+    const int64_t num_rows = p.weights_rows.data != nullptr ? p.weights_rows.shape[0] : rows;
+    return statistic(t, name, {batch, num_heads, num_rows, row});
+  }
+  static fa_tensor absent() {
+    fa_tensor t;
+    t.data = nullptr;
+    return t;
+  }
+  fa_tensor chosen(const py::object& numbers, const char* name) {
+    if (numbers.is_none()) return absent();
+    fa_tensor view = call_.optional(numbers, name);
+    call_.expect_dtype(name, FA_I64);
+    if (view.data != nullptr && view.ndim != 1) call_.value_error(std::string(name) + " is not a row of numbers");
+    return view;
+  }
+
   std::string shapes() {
     const char* q = o_.bthd ? "BTHD" : "BHTD";
     const char* k = o_.bthd ? "BSHD" : "BHSD";
@@ -194,36 +252,38 @@ class Attention {
 };
 
 void attention_fwd(py::handle query, py::handle key, py::handle value, py::handle mask, py::handle alibi_slopes,
-                   py::handle sinks, py::handle out, py::handle lse, py::handle weights, bool bthd, double dropout_p,
-                   uint64_t seed, uint64_t offset, bool is_causal, std::optional<double> scale, bool enable_gqa,
-                   int causal_align, int64_t window_left, int64_t window_right, double softcap) {
+                   py::handle sinks, py::handle out, py::handle lse, py::handle weights, py::handle weights_keys,
+                   bool bthd, double dropout_p, uint64_t seed, uint64_t offset, bool is_causal,
+                   std::optional<double> scale, bool enable_gqa, int causal_align, int64_t window_left,
+                   int64_t window_right, double softcap, py::object weights_heads, py::object weights_rows,
+                   bool weights_mean) {
   Call call(kOp);
-  const Options o{bthd,       dropout_p,    seed,        offset,       is_causal, scale,
-                  enable_gqa, causal_align, window_left, window_right, softcap};
+  const Options o{bthd,         dropout_p,   seed,         offset,  is_causal,     scale,        enable_gqa,
+                  causal_align, window_left, window_right, softcap, weights_heads, weights_rows, weights_mean};
   Attention attention(call, o);
   fa_attention_fwd_params p;
   attention.read(p, query, key, value, mask, alibi_slopes, sinks);
   p.out = call.output(out, "out");
   p.lse = call.optional_output(lse, "lse");
-  p.weights = call.optional_output(weights, "weights");
-  call.same_float({"query", "out", "weights"}, {"lse"});
+  call.same_float({"query", "out"}, {"lse"});
   fa_tensor like = p.query;
   like.shape[3] = p.value.shape[3];
   p.out = attention.result(p.out, "out", like);
-  p.lse = attention.statistic(p.lse, "lse", false);
-  p.weights = attention.statistic(p.weights, "weights", true);
+  p.lse = attention.statistic(p.lse, "lse");
+  if (!weights.is_none()) attention.read_weights(p, weights, weights_keys);
   call.run(&fa_table::attention_fwd, p);
 }
 
 void attention_bwd(py::handle query, py::handle key, py::handle value, py::handle mask, py::handle alibi_slopes,
-                   py::handle sinks, py::handle out, py::handle lse, py::handle dout, py::handle dlse,
-                   py::handle dweights, py::handle dquery, py::handle dkey, py::handle dvalue, py::handle dmask,
-                   py::handle dalibi_slopes, py::handle dsinks, bool bthd, double dropout_p, uint64_t seed,
-                   uint64_t offset, bool is_causal, std::optional<double> scale, bool enable_gqa, int causal_align,
-                   int64_t window_left, int64_t window_right, double softcap) {
+                   py::handle sinks, py::handle out, py::handle lse, py::handle weights_keys, py::handle dout,
+                   py::handle dlse, py::handle dweights, py::handle dquery, py::handle dkey, py::handle dvalue,
+                   py::handle dmask, py::handle dalibi_slopes, py::handle dsinks, bool bthd, double dropout_p,
+                   uint64_t seed, uint64_t offset, bool is_causal, std::optional<double> scale, bool enable_gqa,
+                   int causal_align, int64_t window_left, int64_t window_right, double softcap,
+                   py::object weights_heads, py::object weights_rows, bool weights_mean) {
   Call call(kOp);
-  const Options o{bthd,       dropout_p,    seed,        offset,       is_causal, scale,
-                  enable_gqa, causal_align, window_left, window_right, softcap};
+  const Options o{bthd,         dropout_p,   seed,         offset,  is_causal,     scale,        enable_gqa,
+                  causal_align, window_left, window_right, softcap, weights_heads, weights_rows, weights_mean};
   Attention attention(call, o);
   fa_attention_bwd_params p;
   attention.read(p.fwd, query, key, value, mask, alibi_slopes, sinks);
@@ -231,35 +291,41 @@ void attention_bwd(py::handle query, py::handle key, py::handle value, py::handl
   const fa_tensor& lse_view = call.input(lse, "lse");
   const fa_tensor& dout_view = call.input(dout, "dout");
   const fa_tensor& dlse_view = call.optional(dlse, "dlse");
-  const fa_tensor& dweights_view = call.optional(dweights, "dweights");
   const fa_tensor& dquery_view = call.optional_output(dquery, "dquery");
   const fa_tensor& dkey_view = call.optional_output(dkey, "dkey");
   const fa_tensor& dvalue_view = call.optional_output(dvalue, "dvalue");
   const fa_tensor& dmask_view = call.optional_output(dmask, "dattn_mask");
   const fa_tensor& dalibi_view = call.optional_output(dalibi_slopes, "dalibi_slopes");
   const fa_tensor& dsinks_view = call.optional_output(dsinks, "dsinks");
-  call.same_float({"query", "out", "dout", "dweights", "dquery", "dkey", "dvalue", "dattn_mask"}, {"lse", "dlse"});
+  call.same_float({"query", "out", "dout", "dquery", "dkey", "dvalue", "dattn_mask"}, {"lse", "dlse"});
   fa_tensor like = p.fwd.query;
   like.shape[3] = p.fwd.value.shape[3];
   fa_tensor read_only = as_heads(out_view, bthd);
   p.fwd.out = read_only;
-  p.fwd.lse = attention.statistic(lse_view, "lse", false);
-  p.fwd.weights.data = nullptr;
+  p.fwd.lse = attention.statistic(lse_view, "lse");
   p.dout = as_heads(dout_view, bthd);
   bool same = out_view.ndim <= 4 && dout_view.ndim <= 4;
   for (int i = 0; i < 4; ++i) same &= p.fwd.out.shape[i] == like.shape[i] && p.dout.shape[i] == like.shape[i];
   if (!same) {
     call.value_error("out and dout differ from what the forward gives; " + call.show("out") + ", " + call.show("dout"));
   }
-  p.dlse = attention.statistic(dlse_view, "dlse", false);
-  p.dweights = attention.statistic(dweights_view, "dweights", true);
+  p.dlse = attention.statistic(dlse_view, "dlse");
+  p.dweights.data = nullptr;
+  if (!dweights.is_none()) attention.read_dweights(p, dweights, weights_keys);
   p.dquery = attention.result(dquery_view, "dquery", p.fwd.query);
   p.dkey = attention.result(dkey_view, "dkey", p.fwd.key);
   p.dvalue = attention.result(dvalue_view, "dvalue", p.fwd.value);
   if (dmask_view.data != nullptr) call.expect_shape("dattn_mask", attention.mask());
   p.dmask = attention.broadcast(dmask_view, "dattn_mask", 4);
   p.dalibi_slopes = attention.broadcast(dalibi_view, "dalibi_slopes", 2);
+  call.expect_shape("dsinks", p.fwd.sinks);
   p.dsinks = dsinks_view;
+  for (const auto& [gradient, argument] :
+       {std::pair{&p.dalibi_slopes, &p.fwd.alibi_slopes}, {&p.dsinks, &p.fwd.sinks}}) {
+    if (gradient->data != nullptr && (argument->data == nullptr || argument->dtype != gradient->dtype)) {
+      call.type_error("a gradient of slopes or sinks has not their dtype");
+    }
+  }
   call.run(&fa_table::attention_bwd, p);
 }
 

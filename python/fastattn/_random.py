@@ -48,6 +48,13 @@ def next_key() -> tuple[int, int]:
         return _seed, offset
 
 
+def key_of(seed: int | tuple[int, int] | None) -> tuple[int, int]:
+    """The key of a random op's `seed`: an integer, a key that next_key gave, so that two ops draw the same, or None."""
+    if seed is None:
+        return next_key()
+    return seed if isinstance(seed, tuple) else (seed % 2**64, 0)
+
+
 def get_rng_state() -> tuple[int, int]:
     """The global random state (seed, offset), for set_rng_state."""
     with _lock:

@@ -15,8 +15,16 @@ struct Case {
   int64_t left = -1, right = -1;
   MaskKind mask = MaskKind::kNone;
   int mask_broadcast = 0;  // bit d: stride 0 along axis d
-  double dropout_p = 0;
+  double dropout_p = 0, softcap = 0;
+  bool slopes = false, sinks = false, weights = false;
+  int64_t topk = 0;  // with weights: of the mean over heads, of every second row
+  int64_t weight_heads() const { return topk > 0 ? 1 : heads; }
+  int64_t weight_rows() const { return topk > 0 ? (queries + 1) / 2 : queries; }
+  int64_t weight_keys() const { return topk > 0 ? topk : keys; }
 
+  double distance(int64_t i, int64_t j) const {
+    return std::abs(static_cast<double>((bottom_right ? i + keys - queries : i) - j));
+  }
   bool in_band(int64_t i, int64_t j) const {
     const int64_t p = bottom_right ? i + keys - queries : i;
     return !(causal && j > p) && !(left >= 0 && j < p - left) && !(right >= 0 && j > p + right);
@@ -25,7 +33,8 @@ struct Case {
     return "attention " + text_of({batch, heads, kv_heads, queries, keys, dim, value_dim}) + (causal ? " causal" : "") +
            (bottom_right ? " bottom-right" : "") + " window " + text_of({left, right}) + " mask " +
            std::to_string(static_cast<int>(mask)) + "/" + std::to_string(mask_broadcast) + " dropout " +
-           std::to_string(dropout_p);
+           std::to_string(dropout_p) + " softcap " + std::to_string(softcap) + (slopes ? " slopes" : "") +
+           (sinks ? " sinks" : "") + (weights ? " weights " + std::to_string(topk) : "");
   }
 };
 
@@ -60,6 +69,32 @@ void attention_case(Test& t, const Case& c) {
     added = make_mask<T>(c).fill([&] { return r.below(5) == 0 ? -kInf : r.symmetric(); });
     p.mask = added;
   }
+  Array<T> slopes, sinks, dslopes, dsinks, weights, dweights;
+  Array<int64_t> weight_rows, weight_keys;
+  if (c.slopes) {
+    slopes = Array<T>(Shape{B, H}, Layout::kContiguous, {0}).fill([&] { return 0.1 + 0.1 * r.below(4); });
+    dslopes = Array<T>(Shape{B, H}, Layout::kContiguous, {0});
+    p.alibi_slopes = slopes;
+  }
+  if (c.sinks) {
+    sinks = Array<T>(Shape{H}, Layout::kStep).fill(r);
+    dsinks = Array<T>(Shape{H}, Layout::kStep);
+    p.sinks = sinks;
+  }
+  if (c.weights) {
+    const Shape shape = {B, c.weight_heads(), c.weight_rows(), c.weight_keys()};
+    weights = Array<T>(shape, Layout::kRowGap);
+    dweights = Array<T>(shape, Layout::kStep).fill(r);
+    p.weights = weights;
+  }
+  if (c.topk > 0) {
+    weight_keys = Array<int64_t>(weights.shape());
+    int64_t row = -2;
+    weight_rows = Array<int64_t>(Shape{c.weight_rows()}).fill([&] { return row += 2; });
+    p.weights_keys = weight_keys;
+    p.weights_rows = weight_rows;
+    p.weights_mean = 1;
+  }
   // A key that no query can see may hold anything.
   for (int64_t j = 0; j < S; ++j) {
     bool seen = false;
@@ -76,6 +111,7 @@ void attention_case(Test& t, const Case& c) {
   p.out = out;
   p.lse = lse;
   p.scale = 0.4;
+  p.softcap = c.softcap;
   p.is_causal = c.causal;
   p.causal_align = c.bottom_right ? FA_ALIGN_BOTTOM_RIGHT : FA_ALIGN_TOP_LEFT;
   p.window_left = c.left;
@@ -95,54 +131,102 @@ void attention_case(Test& t, const Case& c) {
   Array<T> dq(q.shape()), dk(k.shape()), dv(v.shape()), dmask;
   const auto size = [](const auto& a) { return static_cast<size_t>(a.size()); };
   std::vector<double> outs(size(out)), lses(size(lse)), dqs(size(dq)), dks(size(dk)), dvs(size(dv));
-  std::vector<double> dmasks(static_cast<size_t>(B * H * L * S));
+  const auto zeros = [](int64_t n) { return std::vector<double>(static_cast<size_t>(n)); };
+  std::vector<double> dmasks = zeros(B * H * L * S), all = zeros(B * H * L * S), caps = zeros(B * H * L * S);
+  std::vector<double> dall = zeros(B * H * L * S), dslope = zeros(H), dsink = zeros(H);
+  const auto at = [](auto& v, int64_t i) -> auto& { return v[static_cast<size_t>(i)]; };
   for (int64_t b = 0; b < B; ++b) {
     for (int64_t h = 0; h < H; ++h) {
       const int64_t g = h / (H / c.kv_heads);
       for (int64_t i = 0; i < L; ++i) {
-        std::vector<double> s(static_cast<size_t>(S), -kInf), dp(s.size());
-        double largest = -kInf, sum = 0, delta = 0;
+        const int64_t row = (b * H + h) * L + i;
+        double largest = c.sinks ? static_cast<double>(sinks(h)) : -kInf, sum = 0;
         for (int64_t j = 0; j < S; ++j) {
+          double& z = at(all, row * S + j);
+          z = -kInf;
           if (!c.in_band(i, j) || (c.mask == MaskKind::kBool && !keep(b, h, i, j))) continue;
-          double z = 0;
+          z = 0;
           for (int64_t d = 0; d < D; ++d) z += static_cast<double>(q(b, h, i, d)) * k(b, g, j, d);
-          z = p.scale * z + (c.mask == MaskKind::kAdded ? static_cast<double>(added(b, h, i, j)) : 0);
-          s[static_cast<size_t>(j)] = z;
+          z *= p.scale;
+          const double u = c.softcap > 0 ? std::tanh(z / c.softcap) : 0;
+          at(caps, row * S + j) = 1 - u * u;
+          if (c.softcap > 0) z = c.softcap * u;
+          if (c.slopes) z -= static_cast<double>(slopes(b, h)) * c.distance(i, j);
+          if (c.mask == MaskKind::kAdded) z += static_cast<double>(added(b, h, i, j));
           largest = std::max(largest, z);
         }
-        for (double z : s) sum += z == -kInf ? 0 : std::exp(z - largest);
-        const int64_t row = (b * H + h) * L + i;
-        lses[static_cast<size_t>(row)] = sum == 0 ? -kInf : largest + std::log(sum);
-        if (sum == 0) continue;
         for (int64_t j = 0; j < S; ++j) {
-          double& w = s[static_cast<size_t>(j)];
-          w = w == -kInf ? 0 : std::exp(w - largest) / sum;
-          if (w == 0) continue;
-          for (int64_t d = 0; d < V; ++d) {
-            const double z = kept(b, h, i, j);
-            outs[static_cast<size_t>(row * V + d)] += z * w * v(b, g, j, d);
-            dp[static_cast<size_t>(j)] += z * static_cast<double>(dout(b, h, i, d)) * v(b, g, j, d);
-            dvs[static_cast<size_t>(((b * c.kv_heads + g) * S + j) * V + d)] += z * w * dout(b, h, i, d);
-          }
-          delta += w * dp[static_cast<size_t>(j)];
+          double& z = at(all, row * S + j);
+          z = z == -kInf ? 0 : std::exp(z - largest);
+          sum += z;
         }
+        if (c.sinks) sum += std::exp(static_cast<double>(sinks(h)) - largest);
+        at(lses, row) = sum == 0 ? -kInf : largest + std::log(sum);
         for (int64_t j = 0; j < S; ++j) {
-          const double w = s[static_cast<size_t>(j)];
+          double& w = at(all, row * S + j);
+          w = sum == 0 ? 0 : w / sum;
+          for (int64_t d = 0; w != 0 && d < V; ++d) at(outs, row * V + d) += kept(b, h, i, j) * w * v(b, g, j, d);
+        }
+      }
+    }
+  }
+  if (call_both(t, what, table().attention_fwd, p,
+                {out.storage(), lse.storage(), weights.storage(), weight_keys.storage()}) != FA_OK) {
+    return;
+  }
+  const double factor = 64;
+  close(t, what + " out", out, outs, factor);
+  close(t, what + " lse", lse, lses, factor);
+  if (c.weights) {
+    std::vector<double> expected = zeros(weights.size());
+    for (int64_t at_weight = 0; at_weight < weights.size(); ++at_weight) {
+      const int64_t n = c.weight_keys(), place = at_weight % n, r_at = at_weight / n % c.weight_rows();
+      const int64_t h_at = at_weight / n / c.weight_rows() % c.weight_heads();
+      const int64_t b = at_weight / n / c.weight_rows() / c.weight_heads();
+      const int64_t i = c.topk > 0 ? weight_rows(r_at) : r_at,
+                    j = c.topk > 0 ? weight_keys(b, h_at, r_at, place) : place;
+      if (!t.expect(j >= 0 && j < S, what + " key of a weight")) return;
+      const int64_t first = c.topk > 0 ? 0 : h_at, n_heads = c.topk > 0 ? H : 1;
+      for (int64_t h = first; h < first + n_heads; ++h) {
+        const int64_t one = ((b * H + h) * L + i) * S + j;
+        at(expected, at_weight) += at(all, one) / static_cast<double>(n_heads);
+        at(dall, one) += static_cast<double>(dweights(b, h_at, r_at, place)) / static_cast<double>(n_heads);
+      }
+    }
+    close(t, what + " weights", weights, expected, factor);
+  }
+  for (int64_t b = 0; b < B; ++b) {
+    for (int64_t h = 0; h < H; ++h) {
+      const int64_t g = h / (H / c.kv_heads);
+      for (int64_t i = 0; i < L; ++i) {
+        const int64_t row = (b * H + h) * L + i;
+        std::vector<double> dp = zeros(S);
+        double delta = -static_cast<double>(dlse[row]);
+        for (int64_t j = 0; j < S; ++j) {
+          const double w = at(all, row * S + j), z = kept(b, h, i, j);
           if (w == 0) continue;
-          const double ds = w * (dp[static_cast<size_t>(j)] - delta + dlse[row]);
-          dmasks[static_cast<size_t>(row * S + j)] = ds;
+          at(dp, j) = at(dall, row * S + j);
+          for (int64_t d = 0; d < V; ++d) {
+            at(dp, j) += z * static_cast<double>(dout(b, h, i, d)) * v(b, g, j, d);
+            at(dvs, ((b * c.kv_heads + g) * S + j) * V + d) += z * w * dout(b, h, i, d);
+          }
+          delta += w * at(dp, j);
+        }
+        if (c.sinks) at(dsink, h) -= std::exp(static_cast<double>(sinks(h)) - at(lses, row)) * delta;
+        for (int64_t j = 0; j < S; ++j) {
+          const double w = at(all, row * S + j);
+          if (w == 0) continue;
+          const double ds = w * (at(dp, j) - delta), dz = p.scale * ds * at(caps, row * S + j);
+          at(dmasks, row * S + j) = ds;
+          at(dslope, h) -= ds * c.distance(i, j);
           for (int64_t d = 0; d < D; ++d) {
-            dqs[static_cast<size_t>(row * D + d)] += p.scale * ds * k(b, g, j, d);
-            dks[static_cast<size_t>(((b * c.kv_heads + g) * S + j) * D + d)] += p.scale * ds * q(b, h, i, d);
+            at(dqs, row * D + d) += dz * k(b, g, j, d);
+            at(dks, ((b * c.kv_heads + g) * S + j) * D + d) += dz * q(b, h, i, d);
           }
         }
       }
     }
   }
-  if (call_both(t, what, table().attention_fwd, p, {out.storage(), lse.storage()}) != FA_OK) return;
-  const double factor = 64;
-  close(t, what + " out", out, outs, factor);
-  close(t, what + " lse", lse, lses, factor);
 
   fa_attention_bwd_params g = {};
   g.fwd = p;
@@ -155,9 +239,19 @@ void attention_case(Test& t, const Case& c) {
     dmask = make_mask<T>(c);
     g.dmask = dmask;
   }
+  if (c.weights) g.dweights = dweights;
+  if (c.slopes) g.dalibi_slopes = dslopes;
+  if (c.sinks) g.dsinks = dsinks;
   if (call_both(t, what + " bwd", table().attention_bwd, g,
-                {dq.storage(), dk.storage(), dv.storage(), dmask.storage()}) != FA_OK) {
+                {dq.storage(), dk.storage(), dv.storage(), dmask.storage(), dslopes.storage(), dsinks.storage()}) !=
+      FA_OK) {
     return;
+  }
+  if (c.sinks) close(t, what + " dsinks", dsinks, dsink, 4 * factor);
+  if (c.slopes) {
+    std::vector<double> of_all;  // every batch reads the one sum
+    for (int64_t b = 0; b < B; ++b) of_all.insert(of_all.end(), dslope.begin(), dslope.end());
+    close(t, what + " dslopes", dslopes, of_all, 4 * factor);
   }
   close(t, what + " dquery", dq, dqs, factor);
   close(t, what + " dkey", dk, dks, factor);
@@ -165,13 +259,15 @@ void attention_case(Test& t, const Case& c) {
   if (c.mask == MaskKind::kAdded && dmask.size() > 0) {
     // Summed over the axes of stride 0: gather by address, then read back.
     std::vector<double> sums(dmasks.size());
-    std::vector<std::pair<const T*, double>> at;
-    for (int64_t i = 0; i < dmask.size(); ++i) at.emplace_back(&dmask[i], dmasks[static_cast<size_t>(i)]);
-    std::stable_sort(at.begin(), at.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::vector<std::pair<const T*, double>> by_address;
+    for (int64_t i = 0; i < dmask.size(); ++i) by_address.emplace_back(&dmask[i], dmasks[static_cast<size_t>(i)]);
+    std::stable_sort(by_address.begin(), by_address.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
     for (int64_t i = 0; i < dmask.size(); ++i) {
-      auto first =
-          std::lower_bound(at.begin(), at.end(), &dmask[i], [](const auto& a, const T* x) { return a.first < x; });
-      for (; first != at.end() && first->first == &dmask[i]; ++first) sums[static_cast<size_t>(i)] += first->second;
+      auto first = std::lower_bound(by_address.begin(), by_address.end(), &dmask[i],
+                                    [](const auto& a, const T* x) { return a.first < x; });
+      for (; first != by_address.end() && first->first == &dmask[i]; ++first)
+        sums[static_cast<size_t>(i)] += first->second;
     }
     close(t, what + " dmask", dmask, sums, 2 * factor);
   }
@@ -246,6 +342,29 @@ void attention(Test& t) {
                           .mask_broadcast = 3,
                           .dropout_p = p});
   }
+  for (int flags = 1; flags < 32; ++flags) {
+    const bool masked = (flags & 8) != 0, weights = (flags & 16) != 0;
+    attention_case<T>(t, {.batch = 2,
+                          .heads = 4,
+                          .kv_heads = 2,
+                          .queries = flags % 3 == 0 ? 23 : 37,
+                          .keys = flags % 3 == 0 ? 41 : 11,
+                          .causal = flags % 2 == 0,
+                          .bottom_right = flags % 5 < 3,
+                          .mask = masked ? MaskKind::kAdded : MaskKind::kNone,
+                          .mask_broadcast = 3,
+                          .dropout_p = flags % 7 == 0 ? 0.3 : 0,
+                          .softcap = (flags & 1) != 0 ? 0.8 : 0,
+                          .slopes = (flags & 2) != 0,
+                          .sinks = (flags & 4) != 0,
+                          .weights = weights,
+                          .topk = weights && flags % 4 > 1 ? 5 : 0});
+  }
+  attention_case<T>(t, {.queries = 150, .keys = 300, .softcap = 2, .slopes = true, .sinks = true, .weights = true});
+  for (int64_t n : {0, 3}) {
+    attention_case<T>(t, {.queries = n, .keys = 3 - n, .slopes = true, .sinks = true, .weights = true});
+  }
+  attention_case<T>(t, {.batch = 0, .sinks = true, .weights = true});
   attention_case<T>(t, {.batch = 0});
   attention_case<T>(t, {.heads = 0, .kv_heads = 1});
   attention_case<T>(

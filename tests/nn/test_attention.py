@@ -162,6 +162,11 @@ def test_dropout_is_of_training_only():
     np.testing.assert_allclose(a.tolist(), b.tolist(), rtol=1e-4, atol=1e-6)
     assert not (attention(x, x, x, need_weights=False)[0] == b).all()
     assert (weights == 0).any()
+    # Those of each head are what made the output: dropped, and divided by what is kept.
+    fa.manual_seed(3)
+    _, each = attention(x, x, x, average_attn_weights=False)
+    np.testing.assert_allclose(each.mean(1).tolist(), weights.tolist(), rtol=1e-5)
+    assert 0.2 < np.mean(each.detach().numpy() == 0) < 0.8
     attention.eval()
     a, weights = attention(x, x, x)
     b, _ = attention(x, x, x, need_weights=False)

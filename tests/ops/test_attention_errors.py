@@ -9,12 +9,18 @@ import numpy as np
 import pytest
 
 import fastattn as fa
+from fastattn import _C
 from fastattn.testing import unchanged
 
 ATTENTION = fa.scaled_dot_product_attention
 Z = np.zeros
 Q, K = Z((2, 4, 5, 8)), Z((2, 4, 7, 8))
 GQA = Z((2, 2, 7, 8))
+
+
+def weigh(out, **choice):
+    return ATTENTION(Q, K, K, return_weights=fa.Weights(**choice), out=out)
+
 
 SHAPES = "query (B2, H4, T5, D8), key (B2, H4, S7, D8), value (B2, H4, S7, D8), layout 'bhtd'"
 ERRORS = [
@@ -110,6 +116,29 @@ ERRORS = [
     ),
     (lambda o: ATTENTION(Q, K, K, alibi_slopes=Z(4, int), out=o), TypeError, "alibi_slopes has dtype int64"),
     (lambda o: ATTENTION(Q, K, K, sinks=Z(4, int), out=o), TypeError, "sinks has dtype int64; expected float32, "),
+    (
+        lambda o: weigh(rows=5, out=o),
+        ValueError,
+        "weights.rows is 5; expected numbers along an axis of 5 (index 5 is out",
+    ),
+    (
+        lambda o: weigh(rows=[1, -4], out=o),
+        ValueError,
+        "weights.rows is [1, -4]; expected a row of numbers, none of them",
+    ),
+    (
+        lambda o: weigh(heads="a", out=o),
+        ValueError,
+        "weights.heads is 'a'; expected numbers along an axis of 4 (only int",
+    ),
+    (lambda o: weigh(heads=[], mean=True, out=o), ValueError, "weights.mean is True; expected at least one head"),
+    (lambda o: weigh(topk=0, out=o), ValueError, "weights.topk is 0; expected 1 or more keys"),
+    (lambda o: weigh(topk=8, out=o), ValueError, "weights.topk is 8; expected at most the 7 keys; key (2, 4, 7, 8)"),
+    (
+        lambda o: ATTENTION(Q, K, K, return_weights=3, out=o),
+        TypeError,
+        "return_weights is a int; expected a bool or fastattn.Weights",
+    ),
     (lambda o: ATTENTION(Q, K, K, layout="bsnd", out=o), ValueError, 'layout is \'bsnd\'; expected "bhtd" or "bthd"'),
     (
         lambda o: ATTENTION(Q, K, K, causal_align="left", out=o),
@@ -170,21 +199,13 @@ def test_out_that_cannot_be_written():
         ATTENTION(q, q, q, out=frozen)
 
 
-UNSUPPORTED = [
-    ({"softcap": 5.0}, "softcap"),
-    ({"alibi_slopes": Z(4)}, "alibi"),
-    ({"sinks": Z(4)}, "sinks"),
-    ({"return_weights": True}, "weights"),
-]
-
-
-@pytest.mark.parametrize(("options", "part"), UNSUPPORTED, ids=[u[1] for u in UNSUPPORTED])
-def test_what_no_kernel_does_yet_is_named(isa, options, part):
-    out = np.full((2, 4, 5, 8), 7.0)
-    with unchanged(out), pytest.raises(fa.UnsupportedError, match=f"(?i)^scaled_dot_product_attention: .*{part}"):
-        ATTENTION(Q, K, K, out=out, **options)
-    (what,) = fa.explain(ATTENTION, Q, K, K, **options)
-    assert part in what.unsupported.lower()
+def test_weights_without_the_statistics_that_they_are_made_from(isa):
+    """Only `_C` can be called so: what no kernel does is named."""
+    q, out, weights = Z((1, 1, 3, 4)), np.full((1, 1, 3, 4), 7.0), np.full((1, 1, 3, 3), 7.0)
+    options = (False, 0.0, 0, 0, False, None, False, 0, -1, -1, 0.0, None, None, False)
+    message = "^scaled_dot_product_attention: attention on the CPU makes weights from lse, which is absent"
+    with unchanged(out), unchanged(weights), pytest.raises(fa.UnsupportedError, match=message):
+        _C.attention_fwd(q, q, q, None, None, None, out, None, weights, None, *options)
     assert isinstance(fa.UnsupportedError("x"), NotImplementedError)
 
 
@@ -199,12 +220,13 @@ def test_explain(isa):
 
 
 MEMORY = """
-    import resource, sys
     import numpy as np
     import fastattn as fa
 
     def peak():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        # Not ru_maxrss, which begins at what the process that started this one had.
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
     rng = np.random.default_rng(0)
     T = 4096

@@ -17,7 +17,7 @@ F32 = np.float32
 CSRC = Path(__file__).parents[2] / "csrc" / "bindings"
 
 
-def attention_bwd(o, **changes):
+def attention_bwd(o, rows=None, **changes):
     """_C.attention_bwd of query (1, 2, 3, 4), key (1, 2, 5, 4), value (1, 2, 5, 6), mask (3, 5); o takes the gradient."""
     arguments = {
         "query": Z((1, 2, 3, 4)),
@@ -28,6 +28,7 @@ def attention_bwd(o, **changes):
         "sinks": None,
         "out": Z((1, 2, 3, 6)),
         "lse": Z((1, 2, 3)),
+        "weights.indices": None,
         "dout": Z((1, 2, 3, 6)),
         "dlse": None,
         "dweights": None,
@@ -39,7 +40,7 @@ def attention_bwd(o, **changes):
         "dsinks": None,
         **changes,
     }
-    options = (False, 0.0, 0, 0, False, None, False, 0, -1, -1, 0.0)
+    options = (False, 0.0, 0, 0, False, None, False, 0, -1, -1, 0.0, None, rows, False)
     _C.attention_bwd(*arguments.values(), *options)
 
 
@@ -56,6 +57,13 @@ ERRORS = [
     (lambda o: attention_bwd(o, lse=None), TypeError, "lse is None; expected an array"),
     (lambda o: attention_bwd(o, dlse=Z((1, 2, 4))), ValueError, "dlse has shape (1, 2, 4); expected (1, 2, 3)"),
     (lambda o: attention_bwd(o, dweights=Z((3, 5))), ValueError, "dweights has shape (3, 5); expected (1, 2, 3, 5)"),
+    (lambda o: attention_bwd(o, Z((1, 1), int)), ValueError, "weights.rows is not a row of numbers"),
+    (lambda o: attention_bwd(o, Z(1, F32)), TypeError, "weights.rows has dtype float32; expected int64"),
+    (
+        lambda o: attention_bwd(o, sinks=Z(2), dsinks=Z(2, F32)),
+        TypeError,
+        "a gradient of slopes or sinks has not their dtype",
+    ),
     (
         lambda o: attention_bwd(None, dquery=o[..., :3]),
         ValueError,

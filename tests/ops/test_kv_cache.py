@@ -66,6 +66,30 @@ def test_rows_of_different_lengths(rows, dtype, layout, options):
         check([out, None, None], reference.attention, q, k, v, is_causal=True, enable_gqa=True, **options)
 
 
+@pytest.mark.parametrize("layout", ["bhtd", "bthd"])
+def test_softcap_slopes_and_sinks(rows, dtype, isa, layout):
+    """Distances count from each row's own tokens; slopes of one for all, and of each row."""
+    data = rows(LENGTHS, dtype)
+    slopes = np.asarray([0.5, 0.25, 0.125, 0.1], dtype)
+    options = {"softcap": 2.0, "sinks": np.linspace(-1, 1, H).astype(dtype)}
+    for given in (slopes, np.stack([slopes * dtype.type(b + 1) for b in range(len(data))])):
+        outs = attend(data, LENGTHS, fa.KVCache(), layout, alibi_slopes=given, **options)
+        for b, ((q, k, v), out) in enumerate(zip(data, outs, strict=True)):
+            own = {**options, "alibi_slopes": given if given.ndim == 1 else given[b]}
+            check([out, None, None], reference.attention, q, k, v, is_causal=True, enable_gqa=True, **own)
+
+
+def test_slopes_without_causality(randn):
+    k, v, q, slopes = randn(2, HKV, 7, D), randn(2, HKV, 7, DV), randn(2, H, 3, D), randn(H)
+    cache = fa.KVCache()
+    cache.append(k, v, [4, 7])
+    out = fa.attention_with_kv_cache(q, cache, is_causal=False, alibi_slopes=fa.Tensor(slopes))
+    for b, n in enumerate([4, 7]):
+        arrays = q[b : b + 1], k[b : b + 1, :, :n], v[b : b + 1, :, :n]
+        options = {"enable_gqa": True, "causal_align": "bottom_right", "alibi_slopes": slopes}
+        check([out[b : b + 1], None, None], reference.attention, *arrays, **options)
+
+
 @pytest.mark.parametrize("capacity", [0, 7, 1000])
 def test_a_row_does_not_depend_on_the_others_nor_on_the_capacity(rows, dtype, isa, capacity):
     data = rows(LENGTHS, dtype)
@@ -310,6 +334,11 @@ ERRORS = [
     (lambda c: ATTEND(Q.astype("f"), c, K, V), TypeError, "query"),
     (lambda c: ATTEND(fa.Tensor(Q, requires_grad=True), c, K, V), RuntimeError, "query requires a gradient"),
     (lambda c: ATTEND(Q, c, K, V, softcap=-1.0), ValueError, "softcap"),
+    (
+        lambda c: ATTEND(Q, c, K, V, sinks=fa.Tensor(Z(H), requires_grad=True)),
+        RuntimeError,
+        "sinks requires a gradient",
+    ),
     (lambda c: c.append(K, V, [1]), ValueError, "KVCache.append: lengths is [1]"),
     (lambda c: fa.KVCache.cat([]), ValueError, "KVCache.cat: caches is []; expected at least one"),
     (

@@ -1,8 +1,8 @@
-// attention, backward: from query, key, value, out, lse, dout (and dlse) to dquery, dkey, dvalue, dmask
+// attention, backward: from query, key, value, out, lse, dout (and dlse, dweights) to the gradients of all inputs
 //
-//   P = exp(scale * Q K^T + mask - lse)      delta = rowsum(dO * O) - dlse
-//   dS = P * (Z * dO V^T - delta)            dmask = dS, summed over the mask's broadcast axes
-//   dQ = scale * dS K                        dK = scale * dS^T Q          dV = (Z * P)^T dO
+//   P = exp(scores - lse)      delta = rowsum(dO * O) + rowsum(P * dW) - dlse
+//   dS = P * (Z * dO V^T + dW - delta)           dmask = dS, summed over the mask's broadcast axes
+//   dQ = scale * dC K      dK = scale * dC^T Q     dV = (Z * P)^T dO       dC = dS, times the softcap's derivative
 //
 // Z: 1, or with dropout 1 / (1 - p) where a weight is kept and else 0 (attention_dropout.h).
 //
@@ -11,18 +11,19 @@
 //
 //   pack Q^T, Q, dO^T, dO, lse, delta of the block
 //   per tile of kBlockN keys: S^T = K Q^T, dP^T = V dO^T, P^T and dS^T in place; dV += P^T dO, dK += dS^T Q,
-//   dQ^T += K^T dS^T
+//   dQ^T += K^T dS^T; slopes gain sum(dS * distance)
 //
 // dQ of a block is a sum over splits: each leaves its part in the workspace, and parts are added in the order of splits
 // into dquery. Items go in waves, so that the parts stay few; the order of the sum does not depend on the wave. With
-// one split dQ goes out at once. dmask, where wanted, is a second pass, whose items own what they write.
+// one split dQ goes out at once. dmask and dsinks, where wanted, are passes of their own, whose items own what they
+// write; rowsum(P * dW) is one in front.
 //
 // Work: 10 D flops a pair (five products), FMA-bound as in the forward.
 // Source: Dao, "FlashAttention-2" (2023), algorithm 2.
+#include "attention_dheads.h"
 #include "attention_dmask.h"
 #include "attention_dropout.h"
-#include "attention_pack.h"
-#include "softmax_state.h"
+#include "attention_weights.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
@@ -38,6 +39,8 @@ struct Backward {
 
   const fa_attention_bwd_params& g;
   const fa_attention_fwd_params& p;
+  const Scores<S> scores;
+  const WeightsGradient<S> dweights;
   const Band band;
   const int64_t B, H, Hkv, Lq, Lk, D, Dv;
   const int64_t group;            // query heads of a key/value head
@@ -45,6 +48,7 @@ struct Backward {
   const QueryBlocks<T> blocks;
   const Balanced splits;
   const WeightDropout<T> dropout;
+  const T* weights_delta = nullptr;  // rowsum(P * dW) [B][H][Lq], once sum_weights has run
 
   // Keys of a split: K, V, dK and dV of it in half of an L2; fewer where the heads are too few to keep threads busy. At
   // least a tile.
@@ -59,7 +63,9 @@ struct Backward {
   explicit Backward(const fa_attention_bwd_params& params)
       : g(params),
         p(params.fwd),
-        band(Band::of(params.fwd)),
+        scores(params.fwd),
+        dweights(params),
+        band(scores.band),
         B(p.query.shape[0]),
         H(p.query.shape[1]),
         Hkv(p.key.shape[1]),
@@ -75,17 +81,18 @@ struct Backward {
         dropout(params.fwd) {}
 
   // Per thread. With base = nullptr only bytes, what is needed, is meant.
-  struct Scratch {
-    T *qt, *dot;                // scale * Q^T[D][M], dO^T[Dv][M]
-    T *q, *dout;                // scale * Q[M][D], dO[M][Dv], rows in whole vectors
-    T *q_copy, *dout_copy;      // the same with 0 for what is not finite
-    T *lse, *lse_rest, *delta;  // [M]
-    T *s, *ds, *mask;           // S^T then P^T, dP^T then dS^T: [kBlockN][M]
-    T* keep;                    // Z^T [kBlockN][M], with dropout
-    T* k_copy;                  // [kBlockN][D]
-    T *k, *v;                   // [split][D], [split][Dv], where copies_keys()
-    T* dq;                      // dQ^T[D][M]
-    T *dk, *dv;                 // [split][D], [split][Dv], rows in whole vectors
+  struct Scratch : Scores<S>::Block {  // s: S^T, then P^T
+    T* dot;                            // dO^T[Dv][M]
+    T *q, *dout;                       // scale * Q[M][D], dO[M][Dv], rows in whole vectors
+    T *q_copy, *dout_copy;             // the same with 0 for what is not finite
+    T* delta;                          // [M]
+    T* ds;                             // dP^T then dS^T: [kBlockN][M]
+    T* keep;                           // Z^T [kBlockN][M], with dropout
+    T* dcap;                           // the softcap's derivative [kBlockN][M], with one
+    T* dw;                             // dW^T [kBlockN][M], with one
+    T *k, *v;                          // [split][D], [split][Dv], where copies_keys()
+    T* dq;                             // dQ^T[D][M]
+    T *dk, *dv;                        // [split][D], [split][Dv], rows in whole vectors
     bool q_finite, dout_finite;
     size_t bytes;
 
@@ -93,23 +100,20 @@ struct Backward {
       Carver carver{base};
       const int64_t d_row = f.d_vecs * L, dv_row = f.dv_vecs * L;
       const int64_t keys = f.splits.parts > 0 ? f.splits.count(0) : 0;
-      qt = carver.take<T>(f.D * M);
-      s = carver.take<T>(kBlockN * M);
+      this->carve(carver, f.scores, kBlockN);
       dot = carver.take<T>(f.Dv * M);
       ds = carver.take<T>(kBlockN * M);
       dq = carver.take<T>(max_of<int64_t>(f.D, kBlockN) * M);  // dmask's sums too
       q = carver.take<T>(M * d_row);
       dout = carver.take<T>(M * dv_row);
-      lse = carver.take<T>(M);
-      lse_rest = carver.take<T>(M);
       delta = carver.take<T>(M);
       dk = carver.take<T>(keys * d_row);
       dv = carver.take<T>(keys * dv_row);
-      mask = carver.take<T>(kBlockN * M);
       keep = carver.take<T>(f.dropout.active ? kBlockN * M : 0);
+      dcap = carver.take<T>(f.scores.transform.cap != 0 ? kBlockN * M : 0);
+      dw = carver.take<T>(f.dweights.active() ? kBlockN * M : 0);
       q_copy = carver.take<T>(M * d_row);
       dout_copy = carver.take<T>(M * dv_row);
-      k_copy = carver.take<T>(kBlockN * f.D);
       k = f.copies_keys() ? carver.take<T>(keys * f.D) : nullptr;
       v = f.copies_keys() ? carver.take<T>(keys * f.Dv) : nullptr;
       q_finite = dout_finite = true;
@@ -126,24 +130,17 @@ struct Backward {
   }
 
   // What a block of queries brings to every tile.
-  void pack_block(int64_t batch, int64_t head, int64_t q0, int64_t m, Scratch& w) const {
+  void pack_block(int64_t batch, int64_t head, int64_t q0, int64_t m, const HeadView<T>& view, Scratch& w) const {
     const Rows<S> q = Rows<S>::of(p.query, batch, head).from(q0), dout = Rows<S>::of(g.dout, batch, head).from(q0),
                   out = Rows<S>::of(p.out, batch, head).from(q0);
     const T* lse = at<T>(p.lse, batch, head) + q0 * p.lse.strides[2];
-    pack_transposed(q, m, D, static_cast<T>(p.scale), w.qt);
+    scores.pack_query(batch, head, q0, m, w.qt);
     pack_transposed(dout, m, Dv, T(1), w.dot);
     w.q_finite = pack_checked(q, m, D, static_cast<T>(p.scale), w.q, w.q_copy);
     w.dout_finite = pack_checked(dout, m, Dv, T(1), w.dout, w.dout_copy);
-    for (int64_t i = 0; i < M; ++i) w.lse[i] = w.lse_rest[i] = w.delta[i] = 0;
-    bool large = false;
+    for (int64_t i = 0; i < M; ++i) w.delta[i] = 0;
     for (int64_t i = 0; i < m; ++i) {
-      const T l = lse[i * p.lse.strides[2]];
-      if (l == -kInf<T>) {  // saw nothing: every weight is exp(-inf), every gradient 0
-        w.lse[i] = kInf<T>;
-        continue;
-      }
-      w.lse[i] = l;
-      large |= l > kLargeLse || l < -kLargeLse;
+      if (lse[i * p.lse.strides[2]] == -kInf<T>) continue;  // saw nothing: every gradient is 0
       V sum = V::zero();
       for (int64_t j = 0; j < Dv; j += L) {
         const int width = static_cast<int>(min_of(L, Dv - j));
@@ -151,74 +148,59 @@ struct Backward {
                   load_strided(out.data + i * out.row + j * out.column, out.column, width), sum);
       }
       w.delta[i] = reduce_add(sum);
+      // A row that only its sink takes has out 0, and a dout that may be anything.
+      if (p.sinks.data != nullptr && w.delta[i] != w.delta[i] && is_zero(out.from(i))) w.delta[i] = 0;
+      if (weights_delta != nullptr) w.delta[i] = w.delta[i] + weights_delta[(batch * H + head) * Lq + q0 + i];
       if (g.dlse.data != nullptr) {
         w.delta[i] = w.delta[i] - at<T>(g.dlse, batch, head)[(q0 + i) * g.dlse.strides[2]];
       }
     }
-    if (large) refine_lse(batch, head, q0, m, w);
+    scores.load_lse(batch, head, q0, m, view, kBlockN, w);
+  }
+  bool is_zero(const Rows<S>& row) const {
+    bool zero = true;
+    for (int64_t j = 0; j < Dv; ++j) zero &= widen(row.data[j * row.column]) == 0;
+    return zero;
   }
 
-  // A large lse is rounded so far from log(sum(exp(scores))) that the weights no longer sum to 1 (an ulp of 1e4 is
-  // 1e-3 in f32; of the most negative number, which masks are made of, everything). For the rows that have one, sum the
-  // weights and keep what is missing: lse_rest = log(sum(exp(scores - lse))).
-  static constexpr T kLargeLse = 32;
-  void refine_lse(int64_t batch, int64_t head, int64_t q0, int64_t m, const Scratch& w) const {
-    const Rows<S> keys = Rows<S>::of(p.key, batch, head / group);
-    const MaskView mask = MaskView::of<S>(p.mask, batch, head);
-    const int64_t end = band.end_key(q0 + m - 1);
-    for (int64_t k0 = band.first_key(q0); k0 < end; k0 += kBlockN) {
-      const TilePlace t{q0, m, k0, min_of<int64_t>(kBlockN, end - k0)};
-      const Sight sight = look<S>(band, mask, t, w.mask);
-      if (sight == Sight::kNone) continue;
-      const Rows<T> k = readable_rows(keys.from(k0), t.n, D, w.k_copy);
-      multiply_scores<T>(band, t, k.data, k.row, k.column, D, w.qt, w.s);
-      for (int64_t i = 0; i < m; i += L) {
-        const V lse = V::load(w.lse + i);
-        V sum = V::zero();
-        visit_scores<T>(
-            band, t, sight, w.mask, i,
-            KeyRange::of<T>(band, t, i), [&](int64_t j, auto show) __attribute__((always_inline)) {
-              sum += show.value(exp_score(show.score(V::load(w.s + j * M + i)) - lse));
-            });
-        (V::load(w.lse_rest + i) + sum).store(w.lse_rest + i);
-      }
-    }
-    for (int64_t i = 0; i < m; i += L) {
-      const V sum = V::load(w.lse_rest + i), size = abs(V::load(w.lse + i));
-      const Mask<T> refine = (size > V::set(kLargeLse)) & (size < V::set(kInf<T>)) & (sum > V::zero());
-      select(refine, log(sum), V::zero()).store(w.lse_rest + i);
-    }
-  }
-
-  // What a query head brings to its scores.
-  struct HeadView {
-    MaskView mask;
-    int64_t first_row;  // of its weights, for dropout
-  };
-  HeadView view_of(int64_t batch, int64_t head) const {
-    return {MaskView::of<S>(p.mask, batch, head), dropout.first_row(batch, head)};
+  HeadView<T> view_of(int64_t batch, int64_t head) const {
+    HeadView<T> view = scores.view_of(batch, head);
+    view.first_row = dropout.first_row(batch, head);
+    view.batch = batch;
+    view.place = dweights.active() ? dweights.chosen.place_of(head) : -1;
+    return view;
   }
 
   // (Z * P)^T into w.s and dS^T into w.ds. False where the tile is hidden altogether. k, v: rows of the tile's keys.
-  bool tile_gradient(const Rows<T>& k, const Rows<T>& v, const HeadView& view, const TilePlace& t, const Scratch& w,
+  bool tile_gradient(const Rows<T>& k, const Rows<T>& v, const HeadView<T>& view, const TilePlace& t, const Scratch& w,
                      Sight& sight) const {
     sight = look<S>(band, view.mask, t, w.mask);
     if (sight == Sight::kNone) return false;
-    multiply_scores<T>(band, t, k.data, k.row, k.column, D, w.qt, w.s);
+    scores.tile(k, view, t, w.qt, w.s, w.dcap);
     multiply_scores<T>(band, t, v.data, v.row, v.column, Dv, w.dot, w.ds);
     if (dropout.active) dropout.template fill<kBlockN>(view.first_row, t, w.keep);
+    const bool weighed = view.place >= 0;
+    if (weighed) dweights.fill(view.batch, view.place, t, w.dw);
     for (int64_t i = 0; i < t.m; i += L) {
       const V lse = V::load(w.lse + i), rest = V::load(w.lse_rest + i), delta = V::load(w.delta + i);
       T *s = w.s + i, *ds = w.ds + i;
       const KeyRange range = KeyRange::of<T>(band, t, i);
+      // keep: of P; keep_gradient: of what stands in w.ds.
+      auto finish = [&](auto keep, auto keep_gradient) __attribute__((always_inline)) {
+        visit_scores<T>(
+            band, t, sight, w.mask, i, range, [&](int64_t j, auto show) __attribute__((always_inline)) {
+              const V weight = show.value(exp_score(show.score(V::load(s + j * M)) - lse - rest));
+              keep(weight, j).store(s + j * M);
+              show.value(weight * (keep_gradient(V::load(ds + j * M), j) - delta)).store(ds + j * M);
+            });
+      };
       dropout.visit(
           w.keep + i, [&](auto keep) __attribute__((always_inline)) {
-            visit_scores<T>(
-                band, t, sight, w.mask, i, range, [&](int64_t j, auto show) __attribute__((always_inline)) {
-                  const V weight = show.value(exp_score(show.score(V::load(s + j * M)) - lse - rest));
-                  keep(weight, j).store(s + j * M);
-                  show.value(weight * (keep(V::load(ds + j * M), j) - delta)).store(ds + j * M);
-                });
+            if (!weighed) return finish(keep, keep);
+            for (int64_t j = range.first; j < range.end; ++j) {  // the weights went out before dropout
+              (keep(V::load(ds + j * M), j) + V::load(w.dw + i + j * M)).store(ds + j * M);
+            }
+            finish(keep, KeepAll<T>{});
           });
       // multiply_queries takes several keys at once, up to queries that see only some of them.
       auto clear = [&](int64_t first, int64_t end) __attribute__((always_inline)) {
@@ -231,6 +213,17 @@ struct Backward {
       clear(range.end, t.n);
     }
     return true;
+  }
+
+  // dC^T in place of dS^T.
+  void through_cap(const TilePlace& t, const Scratch& w) const {
+    for (int64_t i = 0; i < t.m; i += L) {
+      const KeyRange range = KeyRange::of<T>(band, t, i);
+      for (int64_t j = range.first; j < range.end; ++j) {
+        const int64_t at = j * M + i;
+        (V::load(w.ds + at) * V::load(w.dcap + at)).store(w.ds + at);
+      }
+    }
   }
 
   // The products of pairs that see what copy_finite left out: c[key][n] += p[key][query] * y[query][n].
@@ -278,8 +271,8 @@ struct Backward {
   }
 
   // One split of the keys of one key/value head. parts: dQ^T of every block of the group's heads, or nullptr to write
-  // dquery.
-  void split_gradient(int64_t batch, int64_t kv_head, int64_t split, T* parts, Scratch& w) const {
+  // dquery. slope_parts: of the first of them.
+  void split_gradient(int64_t batch, int64_t kv_head, int64_t split, T* parts, T* slope_parts, Scratch& w) const {
     const int64_t begin = splits.begin(split), keys = splits.count(split), d_row = d_vecs * L, dv_row = dv_vecs * L;
     const bool want_dk = g.dkey.data != nullptr, want_dv = g.dvalue.data != nullptr, want_dq = g.dquery.data != nullptr;
     const Rows<S> key = Rows<S>::of(p.key, batch, kv_head).from(begin);
@@ -295,7 +288,8 @@ struct Backward {
     for (int64_t i = 0; i < keys * dv_row; i += L) V::zero().store(w.dv + i);
     for (int64_t h = 0; h < group; ++h) {
       const int64_t head = kv_head * group + h;
-      const HeadView view = view_of(batch, head);
+      const HeadView<T> view = view_of(batch, head);
+      T slope_total = 0;
       for (int64_t block = 0; block < blocks.count(); ++block) {
         const int64_t q0 = blocks.begin(block), m = blocks.rows(block);
         const int64_t first = keys_from(q0, split), end = keys_end(q0, m, split);
@@ -303,16 +297,20 @@ struct Backward {
         if (want_dq && (parts == nullptr || first < end)) {
           for (int64_t i = 0; i < D * M; i += L) V::zero().store(dq + i);
         }
-        if (first < end) pack_block(batch, head, q0, m, w);
+        if (first < end) pack_block(batch, head, q0, m, view, w);
+        V block_slope = V::zero();
         for (int64_t k0 = first; k0 < end; k0 += kBlockN) {
           const TilePlace t{q0, m, k0, min_of<int64_t>(kBlockN, end - k0)};
           const Rows<T> tile_k = k.from(k0 - begin);
           Sight sight;
           if (!tile_gradient(tile_k, v.from(k0 - begin), view, t, w, sight)) continue;
+          if (g.dalibi_slopes.data != nullptr) block_slope += slope_sum(scores.transform, band, t, w.ds);
+          if (scores.transform.cap != 0) through_cap(t, w);
           if (want_dv) add_dvalue(t, sight, w, w.dv + (k0 - begin) * dv_row);
           if (want_dk) add_dkey(t, sight, w, w.dk + (k0 - begin) * d_row);
           if (want_dq) add_dquery(t, sight, w, tile_k, dq);
         }
+        slope_total = slope_total + reduce_add(block_slope);
         if (want_dq && parts == nullptr) {
           transpose_out(
               dq, m, D, at<S>(g.dquery, batch, head) + q0 * g.dquery.strides[2],
@@ -321,6 +319,7 @@ struct Backward {
               });
         }
       }
+      if (g.dalibi_slopes.data != nullptr) slope_parts[h * splits.parts] = slope_total;
     }
     if (want_dk)
       store_rows(w.dk, keys, D, at<S>(g.dkey, batch, kv_head) + begin * g.dkey.strides[2], g.dkey.strides[2]);
@@ -366,11 +365,27 @@ struct Backward {
   // Sums of dQ that wait for the next wave: of the head that a wave ends in, while it finishes the one that it began
   // in.
   int64_t kept_elements() const { return kIsHalf<S> && needs_parts() ? 2 * part_elements() : 0; }
+  // Behind the scratch of the threads: rowsum(P * dW) of every row, then parts of slopes and later of sinks.
+  int64_t row_elements() const { return dweights.active() ? round_up(B * H * Lq, L) : 0; }
+  int64_t head_elements() const {
+    const bool wanted = g.dalibi_slopes.data != nullptr || g.dsinks.data != nullptr;
+    return wanted ? round_up(B * H * max_of<int64_t>(1, splits.parts), L) : 0;
+  }
   size_t workspace(int64_t threads) const {
     const int64_t parts = needs_parts() ? wave_items(threads) * part_elements() : 0;
     return Scratch(*this, nullptr).bytes * static_cast<size_t>(threads) +
-           static_cast<size_t>(parts + kept_elements()) * sizeof(T);
+           static_cast<size_t>(row_elements() + head_elements() + parts + kept_elements()) * sizeof(T);
   }
+  Scratch scratch(const fa_launch& launch, int worker) const {
+    const size_t per_thread = Scratch(*this, nullptr).bytes;
+    return Scratch(*this, static_cast<char*>(launch.workspace) + static_cast<size_t>(worker) * per_thread);
+  }
+  T* row_parts(const fa_launch& launch) const {
+    const size_t per_thread = Scratch(*this, nullptr).bytes;
+    return reinterpret_cast<T*>(static_cast<char*>(launch.workspace) +
+                                per_thread * static_cast<size_t>(launch.num_threads));
+  }
+  T* head_parts(const fa_launch& launch) const { return row_parts(launch) + row_elements(); }
 
   Work work() const {
     const double rows_q = static_cast<double>(B * H * Lq), rows_k = static_cast<double>(B * Hkv * Lk);
@@ -381,21 +396,55 @@ struct Backward {
     return work;
   }
 
+  // rowsum(P * dW), of every row.
+  void sum_weights(fa_launch& launch) {
+    T* sums = row_parts(launch);
+    weights_delta = sums;
+    parallel_for(launch, B * H * blocks.count(), [&](int64_t item, int worker) {
+      const int64_t batch = item / blocks.count() / H, head = item / blocks.count() % H, block = item % blocks.count();
+      const int64_t q0 = blocks.begin(block), m = blocks.rows(block);
+      const Scratch w = scratch(launch, worker);
+      const HeadView<T> view = view_of(batch, head);
+      for (int64_t i = 0; i < M; i += L) V::zero().store(w.delta + i);
+      if (view.place >= 0) {
+        scores.pack_query(batch, head, q0, m, w.qt);
+        scores.load_lse(batch, head, q0, m, view, kBlockN, w);
+        const Rows<S> keys = Rows<S>::of(p.key, batch, head / group);
+        const int64_t end = band.end_key(q0 + m - 1);
+        for (int64_t k0 = band.first_key(q0); k0 < end; k0 += kBlockN) {
+          const TilePlace t{q0, m, k0, min_of<int64_t>(kBlockN, end - k0)};
+          const Sight sight = look<S>(band, view.mask, t, w.mask);
+          if (sight == Sight::kNone) continue;
+          scores.tile(readable_rows(keys.from(k0), t.n, D, w.k_copy), view, t, w.qt, w.s, nullptr);
+          scores.weigh(t, sight, w);
+          dweights.fill(batch, view.place, t, w.dw);
+          for (int64_t i = 0; i < m; i += L) {
+            V sum = V::zero();
+            for (int64_t j = 0; j < t.n; ++j) {
+              const V weight = V::load(w.s + j * M + i);
+              sum += select(weight == V::zero(), V::zero(), weight * V::load(w.dw + j * M + i));
+            }
+            (V::load(w.delta + i) + sum).store(w.delta + i);
+          }
+        }
+      }
+      for (int64_t i = 0; i < m; ++i) sums[(batch * H + head) * Lq + q0 + i] = w.delta[i];
+    });
+  }
+
   void run(fa_launch& launch) const {
-    const size_t per_thread = Scratch(*this, nullptr).bytes;
-    char* base = static_cast<char*>(launch.workspace);
-    T* kept = reinterpret_cast<T*>(base + per_thread * static_cast<size_t>(launch.num_threads));
+    T* slope_parts = head_parts(launch);
+    T* kept = slope_parts + head_elements();
     T* parts = kept + kept_elements();
-    auto scratch = [&](int worker) { return Scratch(*this, base + static_cast<size_t>(worker) * per_thread); };
     const int64_t items = B * Hkv * splits.parts, wave = wave_items(launch.num_threads);
-    if (items == 0 && g.dquery.data != nullptr) return clear_dquery();
+    if (items == 0 && g.dquery.data != nullptr) clear_dquery();
     for (int64_t start = 0; start < items; start += wave) {
       const int64_t n = min_of(wave, items - start);
       parallel_for(launch, n, [&](int64_t i, int worker) {
         const int64_t item = start + i, kv = item / splits.parts;
-        Scratch w = scratch(worker);
+        Scratch w = scratch(launch, worker);
         split_gradient(kv / Hkv, kv % Hkv, item % splits.parts, needs_parts() ? parts + i * part_elements() : nullptr,
-                       w);
+                       slope_parts + kv * group * splits.parts + item % splits.parts, w);
       });
       if (!needs_parts()) continue;
       const int64_t first_kv = start / splits.parts, end_kv = (start + n - 1) / splits.parts + 1;
@@ -408,8 +457,12 @@ struct Backward {
         const T* part = parts + (kv * splits.parts + first - start) * part_elements() + within;
         add_parts(kv / Hkv, kv % Hkv * group + h, block, first, end, part, part_elements(),
                   kept + start / wave % 2 * part_elements() + within,
-                  kept + (start / wave + 1) % 2 * part_elements() + within, scratch(worker).dq);
+                  kept + (start / wave + 1) % 2 * part_elements() + within, scratch(launch, worker).dq);
       });
+    }
+    if (g.dalibi_slopes.data != nullptr) {
+      const int64_t* stride = g.dalibi_slopes.strides;
+      add_head_parts(g.dalibi_slopes, stride[0], stride[1], B, H, slope_parts, splits.parts);
     }
   }
 
@@ -425,14 +478,17 @@ struct Backward {
 }  // namespace
 
 fa_status attention_bwd(const fa_attention_bwd_params& p, fa_launch& launch) {
-  if (const char* missing = unsupported_part(p.fwd)) return fail(launch, FA_UNSUPPORTED, missing);
-  if (p.dweights.data != nullptr) return fail(launch, FA_UNSUPPORTED, "attention on the CPU has no dweights yet");
   return visit_float(p.fwd.query.dtype, launch, [&]<class T>() {
-    const Backward<T> backward(p);
+    Backward<T> backward(p);
     describe<"attention_bwd", T>(launch, launch.query ? backward.work() : Work{});
     if (launch.query) return FA_OK;
-    if (p.dquery.data != nullptr || p.dkey.data != nullptr || p.dvalue.data != nullptr) backward.run(launch);
+    if (p.dweights.data != nullptr) backward.sum_weights(launch);
+    if (p.dquery.data != nullptr || p.dkey.data != nullptr || p.dvalue.data != nullptr ||
+        p.dalibi_slopes.data != nullptr) {
+      backward.run(launch);
+    }
     if (p.dmask.data != nullptr) MaskGradient<Backward<T>, T, kBlockN>{backward}.run(launch);
+    if (p.dsinks.data != nullptr) SinkGradient<Backward<T>>{backward}.run(launch);
     return FA_OK;
   });
 }

@@ -41,7 +41,7 @@ struct MaskGradient {
         const auto view = f.view_of(batch, head);
         for (int64_t block = queries.begin; block < queries.end; ++block) {
           const int64_t q0 = f.blocks.begin(block), m = f.blocks.rows(block);
-          f.pack_block(batch, head, q0, m, w);
+          f.pack_block(batch, head, q0, m, view, w);
           for (int64_t key = keys.begin; key < keys.end; ++key) {
             const TilePlace t{q0, m, key_blocks.begin(key), key_blocks.count(key)};
             Sight sight;

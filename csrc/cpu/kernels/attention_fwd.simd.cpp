@@ -1,4 +1,5 @@
-// attention, forward: out = dropout(softmax(scale * query @ key^T + mask)) @ value, lse = log(sum(exp(scores)))
+// attention, forward: out = dropout(softmax(cap(scale * query @ key^T) + mask + alibi)) @ value, lse =
+// log(sum(exp(scores))), and from it the weights where they are asked for (attention_weights.h)
 //
 //   query (B, H, T, D)   key (B, Hkv, S, D)   value (B, Hkv, S, Dv)   mask (B, H, T, S) by strides
 //   out (B, H, T, Dv)    lse (B, H, T)
@@ -6,7 +7,8 @@
 // One item is a block of up to kBlockM queries of one head. It holds Q^T (scaled) and O^T in its thread's scratch and
 // goes over the keys that the block may see, kBlockN at a time:
 //
-//   S^T = K Q^T   [kBlockN][kBlockM]       masked where partially hidden, skipped where hidden altogether
+//   S^T = K Q^T   [kBlockN][kBlockM]       masked where partially hidden, skipped where hidden altogether; softcap and
+//                                          ALiBi go over it first (attention_scores.h)
 //   P^T = exp(S^T - row_max)               vertical: a query is a lane
 //   O^T = O^T * shrink + V^T (P^T * keep)   [Dv][kBlockM]    keep: attention_dropout.h; the sums are of P^T
 //
@@ -16,8 +18,7 @@
 // Source: Dao, "FlashAttention-2" (2023), algorithm 1.
 #include "attention_decode.h"
 #include "attention_dropout.h"
-#include "attention_pack.h"
-#include "softmax_state.h"
+#include "attention_weights.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
@@ -34,6 +35,7 @@ struct Forward {
 
   const fa_attention_fwd_params& p;
   const Band band;
+  const ScoreTransform<T> transform;
   const int64_t B, H, Hkv, Lq, Lk, D, Dv;
   const int64_t group;  // query heads of a key/value head
   const QueryBlocks<T> blocks;
@@ -42,6 +44,7 @@ struct Forward {
   explicit Forward(const fa_attention_fwd_params& params)
       : p(params),
         band(Band::of(params)),
+        transform(params),
         B(params.query.shape[0]),
         H(params.query.shape[1]),
         Hkv(params.key.shape[1]),
@@ -83,6 +86,7 @@ struct Forward {
     S* out;
     T* lse;
     MaskView mask;
+    T slope, sink;
     int64_t first_row;  // of its weights, for dropout
   };
   Head head_of(int64_t batch, int64_t head) const {
@@ -93,6 +97,8 @@ struct Forward {
             at<S>(p.out, batch, head),
             p.lse.data ? at<T>(p.lse, batch, head) : nullptr,
             MaskView::of<S>(p.mask, batch, head),
+            transform.slope_of(batch, head),
+            sink_of<T>(p, head),
             dropout.first_row(batch, head)};
   }
   Rows<T> keys_of(const Head& h, const TilePlace& t, const Scratch& w) const {
@@ -179,7 +185,7 @@ struct Forward {
 
   void block(const Head& h, int64_t q0, int64_t m, const Scratch& w) const {
     pack_transposed(h.q.from(q0), m, D, static_cast<T>(p.scale), w.q);
-    const auto empty = SoftmaxState<T>::init();
+    const auto empty = SoftmaxState<T>::init(h.sink);
     for (int64_t i = 0; i < M; i += L) {
       empty.row_max.store(w.row_max + i);
       empty.row_sum.store(w.row_sum + i);
@@ -194,6 +200,7 @@ struct Forward {
       if (sight == Sight::kNone) continue;
       const Rows<T> k = keys_of(h, t, w);
       multiply_scores<T>(band, t, k.data, k.row, k.column, D, w.q, w.s);
+      if (transform.active()) transform.apply(band, t, h.slope, w.s, nullptr);
       if (dropout.active) dropout.template fill<kBlockN>(h.first_row, t, w.keep);
       softmax(t, sight, first, w);
       first = false;
@@ -249,8 +256,15 @@ struct Forward {
     Work work;
     work.workspace = Scratch(*this, nullptr).bytes * static_cast<size_t>(num_threads()) +
                      static_cast<size_t>(copied_heads() * head_elements()) * sizeof(T);
-    work.flops = 2.0 * static_cast<double>((D + Dv) * B * H) * visible_pairs(band, Lq);
+    const double pairs = visible_pairs(band, Lq);
+    work.flops = 2.0 * static_cast<double>((D + Dv) * B * H) * pairs;
     work.bytes = static_cast<double>(sizeof(S)) * static_cast<double>(B * (H * Lq * (D + Dv) + Hkv * Lk * (D + Dv)));
+    if (p.weights.data != nullptr) {
+      const WeightsPass<S> weights(p);
+      work.workspace = max_of(work.workspace, weights.workspace(num_threads()));
+      work.flops += 2.0 * static_cast<double>(D * B * weights.chosen.heads) * pairs;  // of all rows
+      work.bytes += static_cast<double>(sizeof(S)) * static_cast<double>(num_elements(p.weights));
+    }
     return work;
   }
 };
@@ -258,7 +272,9 @@ struct Forward {
 }  // namespace
 
 fa_status attention_fwd(const fa_attention_fwd_params& p, fa_launch& launch) {
-  if (const char* missing = unsupported_part(p)) return fail(launch, FA_UNSUPPORTED, missing);
+  if (p.weights.data != nullptr && p.lse.data == nullptr) {
+    return fail(launch, FA_UNSUPPORTED, "attention on the CPU makes weights from lse, which is absent");
+  }
   return visit_float(p.query.dtype, launch, [&]<class T>() {
     const Forward<T> forward(p);
     if (Decode<T>::takes(p)) {
@@ -272,6 +288,7 @@ fa_status attention_fwd(const fa_attention_fwd_params& p, fa_launch& launch) {
     describe<"attention_fwd", T>(launch, launch.query ? forward.work() : Work{});
     if (launch.query) return FA_OK;
     forward.run(launch);
+    if (p.weights.data != nullptr) WeightsPass<T>(p).run(launch);
     return FA_OK;
   });
 }

@@ -274,15 +274,6 @@ FASTATTN_INLINE T* at(const fa_tensor& t, int64_t batch, int64_t head) {
   return data<T>(t) + batch * t.strides[0] + head * t.strides[1];
 }
 
-// What this version lacks, or nullptr.
-inline const char* unsupported_part(const fa_attention_fwd_params& p) {
-  if (p.softcap != 0) return "attention on the CPU has no softcap yet";
-  if (p.alibi_slopes.data != nullptr) return "attention on the CPU has no alibi_slopes yet";
-  if (p.sinks.data != nullptr) return "attention on the CPU has no sinks yet";
-  if (p.weights.data != nullptr) return "attention on the CPU has no weights yet";
-  return nullptr;
-}
-
 // Blocks of queries: whole vectors, at most kBlockM, of equal height but for one vector.
 template <class T>
 struct QueryBlocks {

@@ -62,7 +62,8 @@ struct SoftmaxState {
   using V = Vec<T>;
   V row_max, row_sum;
 
-  static FASTATTN_INLINE SoftmaxState init() { return {V::set(-kInf<T>), V::zero()}; }
+  // One score has been seen already: a sink, or -inf, which is none.
+  static FASTATTN_INLINE SoftmaxState init(T first) { return {V::set(first), V::set(first == -kInf<T> ? 0 : 1)}; }
 
   // What scores are taken relative to: 0 while nothing was seen, since -inf - -inf is not a number.
   FASTATTN_INLINE V base() const { return select(row_max == V::set(-kInf<T>), V::zero(), row_max); }

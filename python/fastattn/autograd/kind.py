@@ -113,6 +113,7 @@ def _record(
     needs = tuple([edge is not None for edge in edges])
     node = Node(op.name, tuple(edges), _op_backward, (op, below, saved, attrs, needs), tuple(checks), len(results))
     for i, result in enumerate(results):
-        if result is not None:
-            result._node = node if len(results) == 1 else Slot(node, i)
-            result._requires_grad = True
+        if len(results) == 1:
+            result._node, result._requires_grad = node, True
+        elif result is not None and result._data.dtype.kind != "i":  # indices have no gradient
+            result._node, result._requires_grad = Slot(node, i), True

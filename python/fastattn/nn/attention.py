@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastattn import ops
+from fastattn import _random, ops
 from fastattn.autograd import creation
 from fastattn.autograd.joining import cat
 from fastattn.autograd.node import Base
@@ -26,8 +26,9 @@ class MultiheadAttention(Module):
     .. math:: \mathrm{head}_i = \mathrm{softmax}(Q_i K_i^T / \sqrt{D}) V_i, \quad
         y = \mathrm{concat}(\mathrm{head}_1, \ldots) W_O^T + b_O
 
-    Without weights it runs the fused op, which holds no T x S array; torch's default `need_weights=True` computes
-    them. A query whose keys are all hidden gives 0, where torch gives NaN.
+    It runs the fused op, which holds no T x S array but the weights that torch's default `need_weights=True` asks for:
+    their mean over heads is made without those of each head, unless dropout is at work. A query whose keys are all hidden
+    gives 0, where torch gives NaN.
 
     Args:
         embed_dim: E, the length of a query and of the output; a multiple of `num_heads`.
@@ -162,7 +163,7 @@ class MultiheadAttention(Module):
         p = self.dropout if self.training else 0.0
         weights = None
         if need_weights:
-            out, weights = self._composed(q, k, v, mask, is_causal, p)
+            out, weights = self._weighed(q, k, v, mask, is_causal, p, average_attn_weights)
         else:
             out = ops.scaled_dot_product_attention(q, k, v, mask, p, is_causal, layout="bthd")
         out = self.out_proj(out.reshape(*out.shape[:2], self.embed_dim))
@@ -170,10 +171,7 @@ class MultiheadAttention(Module):
             out = out.squeeze(0)
         elif not self.batch_first:
             out = out.transpose(0, 1)
-        if not need_weights or weights is None:
-            return out, None
-        weights = weights.mean(1) if average_attn_weights else weights
-        return out, weights if batched else weights.squeeze(0)
+        return out, weights if batched or weights is None else weights.squeeze(0)
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor, batched: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values (B, length, H, D): views of the products, which take any strides."""
@@ -247,19 +245,19 @@ class MultiheadAttention(Module):
             mask = cat([mask, seen((*mask.shape[:-1], count), dtype=mask.dtype)], -1)
         return k, v, mask
 
-    def _composed(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, is_causal: bool, p: float
+    def _weighed(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, is_causal: bool, p: float, average: bool
     ) -> tuple[Tensor, Tensor]:
-        """Attention op by op, for its weights; output (B, T, H, D) and weights (B, H, T, S)."""
-        q, k, v = [x.transpose(1, 2) for x in (q, k, v)]
-        if is_causal:
-            mask = _causal(mask, q.shape[2], k.shape[2])
-        scores = ops.matmul(q, k, transpose_b=True)
-        weights: Tensor = ops.softmax(scores, mask=mask, scale=1 / math.sqrt(self.head_dim))
-        if p:
-            weights = ops.dropout(weights, p)
-        out: Tensor = ops.matmul(weights, v)
-        return out.transpose(1, 2), weights
+        """Output (B, T, H, D) and the weights that made it, after dropout as torch's: (B, T, S) or (B, H, T, S)."""
+        seed = _random.next_key() if p else None
+        wanted = ops.Weights(mean=average and not p)
+        out, weights, _ = ops.scaled_dot_product_attention(
+            q, k, v, mask, p, is_causal, layout="bthd", return_weights=wanted, seed=seed
+        )
+        if p:  # with one seed the mask is that of dropout on the weights
+            weights = ops.dropout(weights, p, seed=seed)
+            weights = weights.mean(1) if average else weights
+        return out, weights
 
     def extra_repr(self) -> str:
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}"

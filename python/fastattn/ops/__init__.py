@@ -2,7 +2,7 @@
 
 from .activation import gelu, relu, sigmoid, silu
 from .adam import AdamPlan, adam_step
-from .attention import AttentionResult, scaled_dot_product_attention
+from .attention import AttentionResult, TopWeights, Weights, scaled_dot_product_attention
 from .binary import binary as binary
 from .cast import cast
 from .cross_entropy import cross_entropy
@@ -26,6 +26,8 @@ __all__ = [
     "AdamPlan",
     "AttentionResult",
     "KVCache",
+    "TopWeights",
+    "Weights",
     "adam_step",
     "attention_with_kv_cache",
     "cast",

@@ -29,6 +29,7 @@ class Kind:
     """What owns arrays of a type: how to allocate them and run an op on them."""
 
     name: str
+    index: Any = np.dtype(np.int64)  # the dtype of what counts, in this kind's own terms
 
     def empty(self, shape: tuple[int, ...], dtype: Any, like: Array) -> Array:
         """An uninitialised array, `dtype` in this kind's own terms, on the device of `like`."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from fastattn import _C, _random
 
@@ -19,12 +22,61 @@ class AttentionResult(NamedTuple):
     """What attention returns when weights or lse are asked for; None for what is not."""
 
     output: Array
-    weights: Array | None
+    weights: Array | TopWeights | None
     lse: Array | None
 
 
+class TopWeights(NamedTuple):
+    """The largest weights of each row, falling, and the keys that they belong to."""
+
+    values: Array
+    indices: Array
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Which softmax weights attention returns, as its `return_weights`. Nothing is held beside what is asked for.
+
+    Args:
+        rows: queries: a number, a slice or a list of numbers, negative ones from the end; default all. The axis stays.
+        heads: query heads, likewise.
+        topk: only the k largest weights of each row, falling, as `TopWeights` (values, indices), indices int64. Of equal
+            weights the first key comes first; keys behind a mask count, with weight 0.
+        mean: the mean over the heads, whose axis goes. `topk` is then of the mean.
+
+    Example:
+        >>> import numpy as np, fastattn as fa
+        >>> q = np.zeros((1, 2, 3, 4)); v = np.ones((1, 2, 5, 4))
+        >>> last = fa.Weights(rows=-1, mean=True)
+        >>> fa.scaled_dot_product_attention(q, v, v, return_weights=last).weights.shape
+        (1, 1, 5)
+    """
+
+    rows: Any = None
+    heads: Any = None
+    topk: int | None = None
+    mean: bool = False
+
+
+EVERY = Weights()  # what return_weights=True means
+
+
+def _chosen(name: str, index: Any, length: int) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+    """Numbers along an axis, int64 and none twice, or None for all."""
+    if index is None:
+        return None
+    try:
+        numbers = np.atleast_1d(np.arange(length, dtype=np.int64)[index])
+    except IndexError as error:
+        msg = f"{ATTENTION.name}: weights.{name} is {index!r}; expected numbers along an axis of {length} ({error})"
+        raise ValueError(msg) from None
+    if numbers.ndim != 1 or len(set(numbers.tolist())) != len(numbers):
+        raise attribute_error(ATTENTION.name, f"weights.{name}", index, "a row of numbers, none of them twice")
+    return np.ascontiguousarray(numbers)
+
+
 class Attention(Op):
-    """attrs: options (the tuple that `_C` takes as it is), return_lse, return_weights."""
+    """attrs: options (the tuple that `_C` takes as it is), return_lse, return_weights (a Weights, or None)."""
 
     name = "scaled_dot_product_attention"
     arrays = ("query", "key", "value", "attn_mask", "alibi_slopes", "sinks")
@@ -34,16 +86,26 @@ class Attention(Op):
 
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:
         query, key, value = arrays[:3]
-        options, return_lse, return_weights = attrs
+        options, return_lse, weights = attrs
         shape = query.shape
-        lse = weights = None
-        if return_lse or return_weights or saving:
-            bthd = options[0] and len(shape) >= 3  # (..., T, H, D): rows of statistics are (..., H, T) all the same
-            rows = (*shape[:-3], shape[-2], shape[-3]) if bthd else tuple(shape[:-1])
-            lse = (rows, kind.accumulator(query.dtype))
-            if return_weights:
-                weights = ((*rows, (1, 1, 1, *key.shape)[-3 if bthd else -2]), query.dtype)
-        return (shape[:-1] + value.shape[-1:], query.dtype), lse, weights
+        out = (shape[:-1] + value.shape[-1:], query.dtype)
+        if not (return_lse or weights is not None or saving):
+            return out, None, None, None
+        bthd = options[0] and len(shape) >= 3  # (..., T, H, D): rows of statistics are (..., H, T) all the same
+        rows = (*shape[:-3], shape[-2], shape[-3]) if bthd else tuple(shape[:-1])
+        lse = (rows, kind.accumulator(query.dtype))
+        if weights is None:
+            return out, lse, None, None
+        heads, places, mean = options[-3:]
+        *batch, num_heads, num_rows = (1, *rows)
+        if mean:
+            num_heads = 1
+        elif heads is not None:
+            num_heads = len(heads)
+        keys = (1, 1, 1, *key.shape)[-3 if bthd else -2] if weights.topk is None else weights.topk
+        chosen = (*batch, num_heads, num_rows if places is None else len(places), keys)
+        chosen = chosen[len(chosen) - len(rows) - 1 :] if len(rows) > 1 else chosen[-2:]
+        return out, lse, (chosen, query.dtype), None if weights.topk is None else (chosen, kind.index)
 
     def forward(self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]) -> None:
         _C.attention_fwd(*arrays, *outs, *attrs[0])
@@ -51,7 +113,7 @@ class Attention(Op):
     def saved(
         self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]
     ) -> tuple[Array | None, ...]:
-        return *arrays, outs[0], outs[1]
+        return *arrays, outs[0], outs[1], outs[3]
 
     def backward(
         self,
@@ -61,12 +123,12 @@ class Attention(Op):
         grads: tuple[Array | None, ...],
         needs: tuple[bool, ...],
     ) -> tuple[Array | None, ...]:
-        options, return_lse, return_weights = attrs
+        options, return_lse, weights = attrs
         arrays, out = saved[:6], saved[6]
         assert out is not None
         dout = grads[0] if grads[0] is not None else kind.zeros(out.shape, out.dtype, out)
-        dlse = grads[1] if return_lse or return_weights else None
-        dweights = grads[2] if return_weights else None
+        dlse = grads[1] if return_lse or weights is not None else None
+        dweights = grads[2] if weights is not None else None
         wanted = tuple(
             kind.empty(x.shape, x.dtype, x) if x is not None and need else None
             for x, need in zip(arrays, needs, strict=True)
@@ -75,7 +137,9 @@ class Attention(Op):
         return wanted
 
     def public(self, attrs: tuple[Any, ...]) -> int:
-        return 3 if attrs[1] or attrs[2] else 1
+        if attrs[2] is not None:
+            return 3 if attrs[2].topk is None else 4
+        return 3 if attrs[1] else 1
 
 
 ATTENTION = Attention()
@@ -97,14 +161,15 @@ def scaled_dot_product_attention(
     softcap: float = 0.0,
     alibi_slopes: Array | None = None,
     sinks: Array | None = None,
-    return_weights: bool = False,
+    return_weights: bool | Weights = False,
     return_lse: bool = False,
-    seed: int | None = None,
+    seed: int | tuple[int, int] | None = None,
     out: Array | None = None,
 ) -> Any:
     r"""Attention by tiles with an online softmax: no T x S array is held, forward or backward.
 
-    .. math:: \mathrm{out} = \mathrm{dropout}(\mathrm{softmax}(\mathrm{scale} \cdot Q K^T + \mathrm{mask})) V
+    .. math:: \mathrm{out} = \mathrm{dropout}(\mathrm{softmax}(\mathrm{cap}(\mathrm{scale} \cdot Q K^T) + \mathrm{mask} +
+        \mathrm{alibi})) V
 
     The first eight arguments are torch's, with torch's defaults. A mask, `is_causal` and `window` compose: a query sees a
     key that passes all of them. A query that sees no key gives 0 and gradient 0; NaN behind a mask does not leak.
@@ -127,21 +192,25 @@ def scaled_dot_product_attention(
         layout: "bhtd", or "bthd" for arrays (B, T, H, D). lse stays (B, H, T).
         causal_align: "top_left" (torch) or "bottom_right" (flash-attn).
         window: (left, right): how many keys before and after its position a query sees; -1 = all.
-        softcap: if not 0, scores become softcap * tanh(scores / softcap) before the mask.
-        alibi_slopes: (H,) or (B, H): -slope * |distance| is added to the scores.
-        sinks: (H,): a logit per head that takes weight and has no value.
-        return_weights: also return the softmax weights, (B, H, T, S).
+        softcap: if not 0, scores become softcap * tanh(scores / softcap), before mask and slopes.
+        alibi_slopes: (H,) or (B, H), any floating dtype: -slope * |position - key| is added to the scores, the position of
+            query i being i (top_left) or i + S - T (bottom_right). They have a gradient.
+        sinks: (H,), any floating dtype: a logit per head that takes weight and has no value. lse counts it; a query that
+            sees no key gives 0 and lse = sink. They have a gradient.
+        return_weights: also return the softmax weights before dropout, (B, H, T, S), with their gradient; or `Weights`: of
+            some rows or heads, their mean over heads, or the largest of each row.
         return_lse: also return log(sum(exp(scores))), (B, H, T).
-        seed: of the dropout mask, default the next of the global stream (`fa.manual_seed`).
+        seed: of the dropout mask, default the next of the global stream (`fa.manual_seed`); or a pair, seed and offset.
         out: the array to write to.
 
     Returns:
-        (B, H, T, Dv), or a named tuple (output, weights, lse) where one of those is asked for.
+        (B, H, T, Dv), or a named tuple (output, weights, lse) where one of those is asked for. The output is the same to
+        the bit either way, and gradients flow through all three.
 
     Raises:
-        ValueError: shapes that do not fit, named with their axes; an unknown `layout` or `causal_align`.
+        ValueError: shapes that do not fit, named with their axes; an unknown `layout` or `causal_align`; weights that are
+            not there.
         TypeError: dtypes that are not floating, or mixed.
-        UnsupportedError: an option that this backend has no kernel for.
 
     Example:
         >>> import numpy as np, fastattn as fa
@@ -150,7 +219,8 @@ def scaled_dot_product_attention(
         (1, 2, 3, 4)
 
     Source: Dao, "FlashAttention-2" (2023), algorithms 1 and 2; Dao et al., "FlashAttention" (2022), appendix B.4, for the
-    dropout.
+    dropout; Press et al., "Train Short, Test Long" (2022), section 3, for ALiBi; "Gemma 2" (2024), section 2, for the
+    softcap; Xiao et al., "Efficient Streaming Language Models with Attention Sinks" (2023), section 3.2, for sinks.
     """
     name = ATTENTION.name
     if layout not in LAYOUTS:
@@ -158,15 +228,41 @@ def scaled_dot_product_attention(
     if causal_align not in ALIGNS:
         raise attribute_error(name, "causal_align", causal_align, '"top_left" or "bottom_right"')
     left, right = (-1, -1) if window is None else window
-    key_of_dropout = (0, 0)
-    if dropout_p:
-        key_of_dropout = _random.next_key() if seed is None else (seed % 2**64, 0)
+    key_of_dropout = _random.key_of(seed) if dropout_p else (0, 0)
+    weights, heads, rows, mean = None, None, None, False
+    if return_weights is not False and return_weights is not None:
+        weights = EVERY if return_weights is True else return_weights
+        heads, rows, mean = _places(weights, getattr(query, "shape", ()), LAYOUTS[layout])
     options = (
         LAYOUTS[layout], dropout_p, *key_of_dropout, is_causal, scale, enable_gqa, ALIGNS[causal_align], left, right, softcap,
+        heads, rows, mean,
     )  # fmt: skip
     arrays = (query, key, value, attn_mask, alibi_slopes, sinks)
-    result = ATTENTION(arrays, (options, return_lse, return_weights), out)
-    if not (return_lse or return_weights):
-        return result
-    output, lse, weights = result
-    return AttentionResult(output, weights, lse if return_lse else None)
+    result = ATTENTION(arrays, (options, return_lse, weights), out)
+    if weights is None:
+        return result if not return_lse else AttentionResult(result[0], None, result[1])
+    found = result[2:]
+    if mean and query.ndim > 2:
+        found = tuple([x.squeeze(-3) for x in found])
+    return AttentionResult(
+        result[0], found[0] if weights.topk is None else TopWeights(*found), result[1] if return_lse else None
+    )
+
+
+def _places(weights: Any, shape: tuple[int, ...], bthd: bool) -> tuple[Any, Any, bool]:
+    """heads and rows as `_C` takes them, and mean; of a query whose shape is wrong all, since `_C` says so."""
+    name = ATTENTION.name
+    if not isinstance(weights, Weights):
+        msg = f"{name}: return_weights is a {type(weights).__name__}; expected a bool or fastattn.Weights"
+        raise TypeError(msg)
+    topk = weights.topk
+    if topk is not None and (isinstance(topk, bool) or not isinstance(topk, int) or topk < 1):
+        raise attribute_error(name, "weights.topk", topk, "1 or more keys")
+    if len(shape) < 2:
+        return None, None, weights.mean
+    axes = (1, *shape[:-1])
+    heads, rows = (axes[-1], axes[-2]) if bthd and len(shape) > 2 else (axes[-2], axes[-1])
+    chosen = _chosen("heads", weights.heads, heads)
+    if weights.mean and (heads if chosen is None else len(chosen)) == 0:
+        raise attribute_error(name, "weights.mean", True, "at least one head")
+    return chosen, _chosen("rows", weights.rows, rows), weights.mean

@@ -48,7 +48,7 @@ class Dropout(Op):
 DROPOUT = Dropout()
 
 
-def dropout(x: Array, p: float = 0.5, *, seed: int | None = None, out: Array | None = None) -> Array:
+def dropout(x: Array, p: float = 0.5, *, seed: int | tuple[int, int] | None = None, out: Array | None = None) -> Array:
     r"""Sets elements to 0 with probability p and divides the others by 1 - p.
 
     .. math:: y_i = [u_i \ge p] \, x_i / (1 - p)
@@ -56,7 +56,8 @@ def dropout(x: Array, p: float = 0.5, *, seed: int | None = None, out: Array | N
     Args:
         x: any shape and strides, any floating dtype.
         p: probability of dropping an element, 0 to 1.
-        seed: key of the Philox stream that u comes from, default the next of the global stream (`fa.manual_seed`).
+        seed: key of the Philox stream that u comes from, default the next of the global stream (`fa.manual_seed`); or a pair,
+            seed and offset.
         out: an array like `x` to write to; may be `x` itself.
 
     Returns:
@@ -76,4 +77,4 @@ def dropout(x: Array, p: float = 0.5, *, seed: int | None = None, out: Array | N
     if not 0.0 <= p <= 1.0:
         msg = f"dropout: p is {p!r}; expected a probability, 0 to 1"
         raise ValueError(msg)
-    return DROPOUT((x,), (p, *(_random.next_key() if seed is None else (seed % 2**64, 0))), out)
+    return DROPOUT((x,), (p, *_random.key_of(seed)), out)

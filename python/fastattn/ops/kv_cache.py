@@ -299,8 +299,9 @@ def attention_with_kv_cache(
         is_causal: a query sees no later key.
         scale: multiplies the scores, default 1 / sqrt(D).
         window: (left, right): how many keys before and after its position a query sees; -1 = all.
-        softcap: if not 0, scores become softcap * tanh(scores / softcap) before the mask.
-        alibi_slopes: (H,) or (B, H): -slope * distance is added to the scores.
+        softcap: if not 0, scores become softcap * tanh(scores / softcap) before mask and slopes.
+        alibi_slopes: (H,) or (B, H): -slope * |position - key| is added to the scores. Where the rows hold different
+            numbers of tokens, each is a call of its own.
         sinks: (H,): a logit per head that takes weight and has no value.
         layout: "bhtd", or "bthd" for arrays (B, T, H, D).
 
@@ -334,7 +335,8 @@ def attention_with_kv_cache(
     if key is None and lengths is not None:
         msg = f"{op}: lengths says how many of the new tokens count; there is no key"
         raise TypeError(msg)
-    for name, x in (("query", query), ("key", key), ("value", value)):
+    named = {"query": query, "key": key, "value": value, "alibi_slopes": alibi_slopes, "sinks": sinks}
+    for name, x in named.items():
         if getattr(x, "requires_grad", False):
             msg = f"{op}: {name} requires a gradient, and a cache keeps none; call under no_grad(), or detach() it"
             raise RuntimeError(msg)
@@ -365,11 +367,22 @@ def attention_with_kv_cache(
     kind = _kinds.kind_of(op, ("query",), (query,))
     out = kind.empty((*shape[:-1], values.shape[-1]), query.dtype, query)
     # On what lies below a Tensor: nothing is recorded here, and a call on one kind of array is the quicker.
-    scaled_dot_product_attention(
-        kind.raw(query), keys, values, mask, is_causal=is_causal and queries > 1, scale=scale, enable_gqa=True,
-        layout=layout, causal_align="bottom_right", window=window, softcap=softcap, alibi_slopes=alibi_slopes,
-        sinks=sinks, out=kind.raw(out),
-    )  # fmt: skip
+    raw_query, raw_out = kind.raw(query), kind.raw(out)
+    slopes, sinks = _kinds.raw(op, "alibi_slopes", alibi_slopes), _kinds.raw(op, "sinks", sinks)
+    options: dict[str, Any] = {
+        "is_causal": is_causal and queries > 1, "scale": scale, "enable_gqa": True, "layout": layout,
+        "causal_align": "bottom_right", "window": window, "softcap": softcap, "sinks": sinks,
+    }  # fmt: skip
+    if slopes is None or not cache.is_ragged:
+        scaled_dot_product_attention(raw_query, keys, values, mask, alibi_slopes=slopes, out=raw_out, **options)
+    else:  # a row's queries stand at the end of its own tokens, which is where distances are counted from
+        for b, length in enumerate(cache.lengths + new):
+            row = slice(b, b + 1)
+            seen = (row, slice(length)) if time == 1 else (row, slice(None), slice(length))
+            scaled_dot_product_attention(
+                raw_query[row], keys[seen], values[seen], None if mask is None else mask[row, :, :, :length],
+                alibi_slopes=slopes[row] if slopes.ndim == 2 and len(slopes) > 1 else slopes, out=raw_out[row], **options,
+            )  # fmt: skip
     if key is not None:
         cache._advance(new, counts)
     return out

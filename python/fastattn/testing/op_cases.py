@@ -7,6 +7,7 @@ the ops that have it.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -143,6 +144,30 @@ def _attention(label: str, rows: int, dim: int, mask: str = "", kv_heads: int = 
     )
 
 
+def _attention_options(d: Draw, rows: int, dim: int) -> Arguments:
+    q, k, v = d.normal(1, 4, rows, dim), d.normal(1, 2, rows + 2, dim), d.normal(1, 2, rows + 2, dim)
+    return q, k, v, d.positive(4), d.normal(4)
+
+
+def _with_options(attend: Any, q: Any, k: Any, v: Any, slopes: Any, sinks: Any) -> Any:
+    return attend(
+        q,
+        k,
+        v,
+        is_causal=True,
+        enable_gqa=True,
+        softcap=2.0,
+        alibi_slopes=slopes,
+        sinks=sinks,
+        causal_align="bottom_right",
+    )
+
+
+def _with_options_backward(dout: NDArray, *arrays: NDArray) -> Any:
+    gradients = _with_options(functools.partial(reference.attention_backward, dout), *arrays)
+    return *gradients[:3], *gradients[4:]
+
+
 def _with_cache(query: Any, key: Any, value: Any) -> Any:
     """The tokens of the queries go behind the others, which are in the cache."""
     before = key.shape[2] - query.shape[2]
@@ -185,6 +210,16 @@ OP_CASES: tuple[OpCase, ...] = (
     _attention("causal, grouped", 201, 64, kv_heads=1, is_causal=True, enable_gqa=True),
     _attention("boolean mask", 70, 16, "bool"),
     _attention("additive mask", 70, 16, "additive"),
+    OpCase(
+        "scaled_dot_product_attention",
+        _attention_options,
+        functools.partial(_with_options, fa.scaled_dot_product_attention),
+        lambda *a: _with_options(reference.attention, *a)[:1],
+        ((4, 3), (70, 16)),
+        _with_options_backward,
+        (0, 1, 2, 3, 4),
+        label="softcap, slopes, sinks",
+    ),
     OpCase(
         "attention_with_kv_cache",
         lambda d, rows, dim: (d.normal(2, 2, rows, dim), d.normal(2, 2, 3 * rows, dim), d.normal(2, 2, 3 * rows, dim)),

@@ -125,6 +125,9 @@ class _Scores:
         window: tuple[int, int] | None = None,
         dropout_p: float = 0.0,
         seed: int = 0,
+        softcap: float = 0.0,
+        alibi_slopes: NDArray | None = None,
+        sinks: NDArray | None = None,
     ) -> None:
         self.shapes = query.shape, key.shape, value.shape
         self.bthd = layout == "bthd" and query.ndim >= 3
@@ -135,6 +138,14 @@ class _Scores:
         rows, keys = self.q.shape[2], self.k.shape[2]
         seen = visible(rows, keys, is_causal, causal_align, window)
         scores = self.scale * product(self.q, self.k.swapaxes(-1, -2))
+        self.dcap = np.ones_like(scores)
+        if softcap:
+            cap = np.tanh(scores / scores.dtype.type(softcap))
+            scores, self.dcap = scores.dtype.type(softcap) * cap, 1 - cap * cap
+        position = np.arange(rows) + (keys - rows if causal_align == "bottom_right" else 0)
+        self.distance = np.abs(position[:, None] - np.arange(keys)).astype(scores.dtype)
+        if alibi_slopes is not None:
+            scores = scores - np.broadcast_to(alibi_slopes, scores.shape[:2])[..., None, None] * self.distance
         if attn_mask is not None and attn_mask.dtype == bool:
             seen = seen & attn_mask
         elif attn_mask is not None:
@@ -143,9 +154,15 @@ class _Scores:
         self.seen = np.broadcast_to(seen, scores.shape)
         scores = np.where(self.seen, scores, -np.inf)
         highest = scores.max(axis=-1, keepdims=True, initial=-np.inf)
+        if sinks is not None:
+            highest = np.maximum(highest, sinks[:, None, None])
         empty = highest == -np.inf
         exponentials = np.where(self.seen, np.exp(scores - np.where(empty, 0, highest)), 0)
         sums = total(exponentials, keepdims=True)
+        if sinks is not None:
+            of_sink = np.exp(sinks[:, None, None] - np.where(empty, 0, highest))
+            sums = sums + of_sink
+            self.sink_weights = (of_sink / np.where(empty, 1, sums))[..., 0]  # (B, H, T)
         self.weights = exponentials / np.where(empty, 1, sums)
         self.kept = np.ones((), scores.dtype)
         if dropout_p:
@@ -159,7 +176,7 @@ class _Scores:
     def back(self, x: NDArray, shape: tuple[int, ...]) -> NDArray:
         """(B, H, T, D) in the layout of the arguments; the gradient of a shared head is the sum over its group."""
         if len(shape) > 2 and x.shape[1] != shape[-2 if self.bthd else -3]:
-            x = total(x.reshape(x.shape[0], -1, self.group, *x.shape[2:]), 2)
+            x = total(x.reshape(x.shape[0], x.shape[1] // self.group, self.group, *x.shape[2:]), 2)
         return (x.swapaxes(1, 2) if self.bthd else x).reshape(shape)
 
     def seen_product(self, weights: NDArray, x: NDArray, transpose: bool = False) -> NDArray:
@@ -173,7 +190,8 @@ class _Scores:
 
 
 def attention(query: NDArray, key: NDArray, value: NDArray, *args: Any, **options: Any) -> tuple[NDArray, ...]:
-    """(output, weights, lse) of softmax(scale * query @ key^T + mask) @ value; weights are those before dropout."""
+    """(output, weights, lse) of softmax(cap(scale * query @ key^T) + mask + alibi) @ value; weights are those before
+    dropout."""
     s = _Scores(query, key, value, *args, **options)
     out = s.back(s.seen_product(s.weights * s.kept, s.v), (*query.shape[:-1], value.shape[-1]))
     rows = query.shape[:-1] if not s.bthd else (*query.shape[:-3], query.shape[-2], query.shape[-3])
@@ -188,29 +206,44 @@ def attention_backward(
     attn_mask: NDArray | None = None,
     *args: Any,
     dlse: NDArray | None = None,
+    dweights: NDArray | None = None,
     magnitude: bool = False,
     **options: Any,
 ) -> tuple[NDArray | None, ...]:
-    """dquery, dkey, dvalue, dattn_mask (None for a boolean mask or none).
+    """dquery, dkey, dvalue, dattn_mask (None for a boolean mask or none); where there are alibi_slopes or sinks, their
+    gradients too.
 
     With `magnitude`, how large they would be if dP - rowsum(dP * P), which is 0 where a query sees one key and sums to
     0 over keys, were a sum.
     """
     s = _Scores(query, key, value, attn_mask, *args, **options)
     do = s.heads(dout)
-    dweights = s.kept * np.where(s.seen, product(do, s.v.swapaxes(-1, -2)), 0)
-    delta = total(do * s.seen_product(s.weights * s.kept, s.v), keepdims=True)
-    dscores = s.weights * (np.abs(dweights) + np.abs(delta) if magnitude else dweights - delta)
+    dp = s.kept * np.where(s.seen, product(do, s.v.swapaxes(-1, -2)), 0)
+    delta = total(
+        np.where(s.seen.any(-1, keepdims=True), do * s.seen_product(s.weights * s.kept, s.v), 0), keepdims=True
+    )
+    if dweights is not None:
+        given = np.where(s.seen, dweights.reshape(s.weights.shape), 0)
+        dp, delta = dp + given, delta + total(s.weights * given, keepdims=True)
     if dlse is not None:
-        dscores = dscores + s.weights * dlse.reshape(*s.weights.shape[:-1], 1)
+        delta = delta - dlse.reshape(*s.weights.shape[:-1], 1)
+    dscores = s.weights * (np.abs(dp) + np.abs(delta) if magnitude else dp - delta)
     dscores = np.where(s.seen, dscores, 0)
     k, q = (np.abs(s.k), np.abs(s.q)) if magnitude else (s.k, s.q)
-    dq = s.scale * s.seen_product(dscores, k)
-    dk = s.scale * s.seen_product(dscores, q, transpose=True)
+    dproduct = dscores * np.where(s.seen, s.dcap, 0)
+    dq = s.scale * s.seen_product(dproduct, k)
+    dk = s.scale * s.seen_product(dproduct, q, transpose=True)
     dv = s.seen_product(s.weights * s.kept, do, transpose=True)
     additive = attn_mask is not None and attn_mask.dtype != bool
     dmask = sum_to(dscores, attn_mask.shape) if additive and attn_mask is not None else None
-    return s.back(dq, s.shapes[0]), s.back(dk, s.shapes[1]), s.back(dv, s.shapes[2]), dmask
+    slopes, sinks = options.get("alibi_slopes"), options.get("sinks")
+    result = s.back(dq, s.shapes[0]), s.back(dk, s.shapes[1]), s.back(dv, s.shapes[2]), dmask
+    if slopes is None and sinks is None:
+        return result
+    dslopes = None if slopes is None else -sum_to(total(dscores * s.distance, (2, 3)), slopes.shape)
+    of_sinks = None if sinks is None else s.sink_weights * (np.abs(delta) if magnitude else delta)[..., 0]
+    dsinks = None if of_sinks is None else -total(of_sinks, (0, 2))
+    return *result, dslopes, dsinks
 
 
 # softmax -------------------------------------------------------------------------------------------------------------
