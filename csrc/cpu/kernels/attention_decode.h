@@ -5,7 +5,7 @@
 //
 // An item is a split of kSplit keys of one key head. A tile of kTile keys of it at a time:
 //
-//   s = q key^T   [R][kTile]      a key is a lane (matmul_stream.h)
+//   s = q key^T   [R][kTile]      a key is a lane (matmul_stream.h); capped and sloped (attention_scores.h)
 //   p = exp(s - row_max)          hidden keys 0
 //   o = o * shrink + p value      [R][Dv], sums in registers
 //
@@ -17,10 +17,8 @@
 #pragma once
 
 #include "attention_dropout.h"
-#include "attention_mask.h"
-#include "attention_pack.h"
+#include "attention_scores.h"
 #include "matmul_stream.h"
-#include "softmax_state.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
 
@@ -76,6 +74,7 @@ struct Decode {
   const int64_t splits, o_row;
   const int64_t lanes_of_rows;  // R in whole vectors
   const WeightDropout<T> dropout;
+  const ScoreTransform<T> transform;
 
   static bool takes(const fa_attention_fwd_params& p) {
     return p.query.shape[2] <= kMaxQueries && p.key.strides[3] == 1 && p.value.strides[3] == 1;
@@ -95,7 +94,8 @@ struct Decode {
         splits(max_of<int64_t>(1, ceil_div(Lk, kSplit))),
         o_row(round_up(Dv, L)),
         lanes_of_rows(round_up(R, L)),
-        dropout(params) {}
+        dropout(params),
+        transform(params) {}
 
   // What is known of the keys so far, by row. With base = nullptr only bytes is meant.
   struct State {
@@ -243,11 +243,15 @@ struct Decode {
 
   // The keys [begin, end) of a key head.
   void attend(int64_t kv, int64_t begin, int64_t end, const State& state, const Scratch& w) const {
-    const auto empty = SoftmaxState<T>::init();
-    for (int64_t r = 0; r < R; r += L) {
-      empty.row_max.store(state.row_max + r);
-      empty.row_sum.store(state.row_sum + r);
-      empty.row_max.store(w.base + r);
+    for (int64_t r = 0; r < R; ++r) {
+      // A sink counts once, with the first split.
+      const T sink = begin == 0 ? sink_of<T>(p, head_of(kv, r)) : -kInf<T>;
+      state.row_max[r] = sink;
+      state.row_sum[r] = sink == -kInf<T> ? 0 : 1;
+    }
+    for (int64_t r = R; r < lanes_of_rows; ++r) {
+      state.row_max[r] = w.base[r] = -kInf<T>;
+      state.row_sum[r] = 0;
     }
     for (int64_t i = 0; i < R * o_row; i += L) V::zero().store(state.o + i);
     begin = max_of(begin, band.first_key(0) / kTile * kTile);
@@ -265,6 +269,11 @@ struct Decode {
       for_row_tiles([&]<int kR>(int64_t r) __attribute__((always_inline)) {
         stream_columns<S, kR>(k.data, k.row, D, n, L * k.row, w.q + r * D, D, w.s + r * kTile, kTile);
       });
+      if (transform.active()) {
+        for (int64_t r = 0; r < R; ++r) {
+          transform.apply_row(r % Lq, k0, n, transform.slope_of(kv / Hkv, head_of(kv, r)), w.s + r * kTile);
+        }
+      }
       bool hides = false;
       if (masks || k0 < band.first_key(Lq - 1) || k0 + n > band.end_key(0)) {
         for (int64_t r = 0; r < R; ++r) hides |= mask_scores(kv, r, k0, n, w.s + r * kTile);

@@ -256,15 +256,8 @@ struct Forward {
     Work work;
     work.workspace = Scratch(*this, nullptr).bytes * static_cast<size_t>(num_threads()) +
                      static_cast<size_t>(copied_heads() * head_elements()) * sizeof(T);
-    const double pairs = visible_pairs(band, Lq);
-    work.flops = 2.0 * static_cast<double>((D + Dv) * B * H) * pairs;
+    work.flops = 2.0 * static_cast<double>((D + Dv) * B * H) * visible_pairs(band, Lq);
     work.bytes = static_cast<double>(sizeof(S)) * static_cast<double>(B * (H * Lq * (D + Dv) + Hkv * Lk * (D + Dv)));
-    if (p.weights.data != nullptr) {
-      const WeightsPass<S> weights(p);
-      work.workspace = max_of(work.workspace, weights.workspace(num_threads()));
-      work.flops += 2.0 * static_cast<double>(D * B * weights.chosen.heads) * pairs;  // of all rows
-      work.bytes += static_cast<double>(sizeof(S)) * static_cast<double>(num_elements(p.weights));
-    }
     return work;
   }
 };
@@ -277,18 +270,27 @@ fa_status attention_fwd(const fa_attention_fwd_params& p, fa_launch& launch) {
   }
   return visit_float(p.query.dtype, launch, [&]<class T>() {
     const Forward<T> forward(p);
-    if (Decode<T>::takes(p)) {
-      const Decode<T> decode(p);
-      Work work = launch.query ? forward.work() : Work{};
-      if (launch.query) work.workspace = decode.workspace();
-      describe<"attention_fwd", T>(launch, work);
-      if (!launch.query) decode.run(launch);
-      return FA_OK;
+    const Decode<T> decode(p);
+    const bool few = Decode<T>::takes(p), weighs = p.weights.data != nullptr;
+    Work work;
+    if (launch.query) {
+      work = forward.work();
+      if (few) work.workspace = decode.workspace();
+      if (weighs) {
+        const WeightsPass<T> weights(p);
+        work.workspace = max_of(work.workspace, weights.workspace(num_threads()));
+        work.flops += weights.flops();
+        work.bytes += static_cast<double>(sizeof(T)) * static_cast<double>(num_elements(p.weights));
+      }
     }
-    describe<"attention_fwd", T>(launch, launch.query ? forward.work() : Work{});
+    describe<"attention_fwd", T>(launch, work);
     if (launch.query) return FA_OK;
-    forward.run(launch);
-    if (p.weights.data != nullptr) WeightsPass<T>(p).run(launch);
+    if (few) {
+      decode.run(launch);
+    } else {
+      forward.run(launch);
+    }
+    if (weighs) WeightsPass<T>(p).run(launch);
     return FA_OK;
   });
 }

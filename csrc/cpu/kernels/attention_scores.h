@@ -12,8 +12,7 @@
 
 namespace fastattn::cpu::FASTATTN_ISA {
 
-// --- numbers in a dtype of their own: slopes and sinks
-// ----------------------------------------------------------------
+// --- numbers in a dtype of their own: slopes and sinks ------------------------------------------------------------
 template <class T>
 inline T load_number(const fa_tensor& t, int64_t at) {
   switch (t.dtype) {
@@ -39,8 +38,7 @@ inline T sink_of(const fa_attention_fwd_params& p, int64_t head) {
   return p.sinks.data == nullptr ? -kInf<T> : load_number<T>(p.sinks, head * p.sinks.strides[0]);
 }
 
-// --- softcap and ALiBi
-// ------------------------------------------------------------------------------------------------
+// --- softcap and ALiBi --------------------------------------------------------------------------------------------
 template <class T>
 struct ScoreTransform {
   using V = Vec<T>;
@@ -66,6 +64,20 @@ struct ScoreTransform {
     alignas(64) T lane[L];
     for (int64_t i = 0; i < L; ++i) lane[i] = static_cast<T>(t.q0 + query + i + shift - t.k0);
     return V::load(lane);
+  }
+
+  // In place, the scores of one query and n keys, in whole vectors.
+  void apply_row(int64_t query, int64_t k0, int64_t n, T slope, T* s) const {
+    const V by = V::set(cap), inverse = V::set(cap != 0 ? 1 / cap : T(0)), steep = V::set(slope);
+    alignas(64) T lane[L];
+    for (int64_t i = 0; i < L; ++i) lane[i] = static_cast<T>(query + shift - k0 - i);
+    const V distance = V::load(lane);
+    for (int64_t j = 0; j < n; j += L) {
+      V x = V::load(s + j);
+      if (cap != 0) x = by * tanh(x * inverse);
+      if (slopes.data != nullptr) x = fnma(steep, abs(distance - V::set(static_cast<T>(j))), x);
+      x.store(s + j);
+    }
   }
 
   // In place, for the keys within each vector's bounds. derivative: of the cap at each score, or nullptr; 0 where the
@@ -94,9 +106,9 @@ struct ScoreTransform {
   }
 };
 
-// --- weights from lse
-// ------------------------------------------------------------------------------------------------- What a query head
-// brings to its scores.
+// --- weights from lse ---------------------------------------------------------------------------------------------
+
+// What a query head brings to its scores.
 template <class T>
 struct HeadView {
   MaskView mask;

@@ -203,6 +203,9 @@ struct WeightsPass {
     });
   }
 
+  double flops() const {  // of all rows
+    return 2.0 * static_cast<double>(scores.D * B * chosen.heads) * visible_pairs(scores.band, p.query.shape[2]);
+  }
   size_t workspace(int64_t threads) const { return Scratch(*this, nullptr).bytes * static_cast<size_t>(threads); }
 
   void run(fa_launch& launch) const {
