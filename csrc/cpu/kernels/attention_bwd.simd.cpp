@@ -100,20 +100,25 @@ struct Backward {
       Carver carver{base};
       const int64_t d_row = f.d_vecs * L, dv_row = f.dv_vecs * L;
       const int64_t keys = f.splits.parts > 0 ? f.splits.count(0) : 0;
-      this->carve(carver, f.scores, kBlockN);
+      this->qt = carver.take<T>(f.D * M);  // what every tile reads lies together
+      this->s = carver.take<T>(kBlockN * M);
       dot = carver.take<T>(f.Dv * M);
       ds = carver.take<T>(kBlockN * M);
       dq = carver.take<T>(max_of<int64_t>(f.D, kBlockN) * M);  // dmask's sums too
       q = carver.take<T>(M * d_row);
       dout = carver.take<T>(M * dv_row);
+      this->lse = carver.take<T>(M);
+      this->lse_rest = carver.take<T>(M);
       delta = carver.take<T>(M);
       dk = carver.take<T>(keys * d_row);
       dv = carver.take<T>(keys * dv_row);
+      this->mask = carver.take<T>(kBlockN * M);
       keep = carver.take<T>(f.dropout.active ? kBlockN * M : 0);
       dcap = carver.take<T>(f.scores.transform.cap != 0 ? kBlockN * M : 0);
       dw = carver.take<T>(f.dweights.active() ? kBlockN * M : 0);
       q_copy = carver.take<T>(M * d_row);
       dout_copy = carver.take<T>(M * dv_row);
+      this->k_copy = carver.take<T>(kBlockN * f.D);
       k = f.copies_keys() ? carver.take<T>(keys * f.D) : nullptr;
       v = f.copies_keys() ? carver.take<T>(keys * f.Dv) : nullptr;
       q_finite = dout_finite = true;
@@ -376,15 +381,11 @@ struct Backward {
     return Scratch(*this, nullptr).bytes * static_cast<size_t>(threads) +
            static_cast<size_t>(row_elements() + head_elements() + parts + kept_elements()) * sizeof(T);
   }
-  Scratch scratch(const fa_launch& launch, int worker) const {
-    const size_t per_thread = Scratch(*this, nullptr).bytes;
-    return Scratch(*this, static_cast<char*>(launch.workspace) + static_cast<size_t>(worker) * per_thread);
+  char* scratch_base(const fa_launch& launch, int64_t worker) const {
+    return static_cast<char*>(launch.workspace) + Scratch(*this, nullptr).bytes * static_cast<size_t>(worker);
   }
-  T* row_parts(const fa_launch& launch) const {
-    const size_t per_thread = Scratch(*this, nullptr).bytes;
-    return reinterpret_cast<T*>(static_cast<char*>(launch.workspace) +
-                                per_thread * static_cast<size_t>(launch.num_threads));
-  }
+  Scratch scratch(const fa_launch& launch, int worker) const { return Scratch(*this, scratch_base(launch, worker)); }
+  T* row_parts(const fa_launch& launch) const { return reinterpret_cast<T*>(scratch_base(launch, launch.num_threads)); }
   T* head_parts(const fa_launch& launch) const { return row_parts(launch) + row_elements(); }
 
   Work work() const {

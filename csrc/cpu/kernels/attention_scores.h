@@ -138,14 +138,6 @@ struct Scores {
   // Of a block of queries, in scratch: scale * Q^T [D][M]; S^T and the mask [keys][M]; [M]; 16-bit keys [keys][D].
   struct Block {
     T *qt, *s, *mask, *lse, *lse_rest, *k_copy;
-    void carve(Carver& carver, const Scores& f, int64_t keys) {
-      qt = carver.take<T>(f.D * M);
-      s = carver.take<T>(keys * M);
-      mask = carver.take<T>(keys * M);
-      lse = carver.take<T>(M);
-      lse_rest = carver.take<T>(M);
-      k_copy = carver.take<T>(keys * f.D);
-    }
   };
 
   HeadView<T> view_of(int64_t batch, int64_t head) const {

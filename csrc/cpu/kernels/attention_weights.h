@@ -88,7 +88,12 @@ struct WeightsPass {
     size_t bytes;
     Scratch(const WeightsPass& f, char* base) {
       Carver carver{base};
-      this->carve(carver, f.scores, kKeys);
+      this->qt = carver.take<T>(f.scores.D * M);
+      this->s = carver.take<T>(kKeys * M);
+      this->mask = carver.take<T>(kKeys * M);
+      this->lse = carver.take<T>(M);
+      this->lse_rest = carver.take<T>(M);
+      this->k_copy = carver.take<T>(kKeys * f.scores.D);
       sum = carver.take<T>(f.chosen.mean() ? kKeys * M : 0);
       lses = carver.take<T>(f.item_heads() * 2 * M);
       best = carver.take<T>(f.chosen.largest() ? M * f.K : 0);
