@@ -364,6 +364,29 @@ void attention(Test& t) {
   for (int64_t n : {0, 3}) {
     attention_case<T>(t, {.queries = n, .keys = 3 - n, .slopes = true, .sinks = true, .weights = true});
   }
+  // A few queries: across tiles, splits and the heads of a group.
+  for (int64_t queries : {1, 2, 4}) {
+    for (int64_t keys : {63, 65, 513, 1030}) {
+      attention_case<T>(t, {.batch = 2,
+                            .heads = 6,
+                            .kv_heads = 2,
+                            .queries = queries,
+                            .keys = keys,
+                            .dim = 8 * queries + keys % 3,
+                            .value_dim = 33 - queries,
+                            .layout = keys == 63 ? Layout::kRowGap : Layout::kContiguous,
+                            .causal = keys == 65,
+                            .bottom_right = true,
+                            .left = keys == 513 ? 300 : -1,
+                            .mask = keys == 1030 ? MaskKind::kBool
+                                    : keys == 63 ? MaskKind::kAdded
+                                                 : MaskKind::kNone,
+                            .dropout_p = keys == 65 ? 0.3 : 0.0,
+                            .softcap = keys == 513 ? 3.0 : 0.0,
+                            .slopes = keys == 513,
+                            .sinks = keys != 63});
+    }
+  }
   attention_case<T>(t, {.batch = 0, .sinks = true, .weights = true});
   attention_case<T>(t, {.batch = 0});
   attention_case<T>(t, {.heads = 0, .kv_heads = 1});

@@ -37,17 +37,20 @@ def test_oracle(isa, dtype, randn, rng, shape):
     keep = rng.random((2, 1, rows, keys)) < 0.7
     added = randn(2 * shape[2], 1, keys, dtype=dtype)
     added[rng.random(added.shape) < 0.2] = -np.inf
+    heads = {"alibi_slopes": np.abs(randn(2 * shape[2], dtype=dtype)), "sinks": randn(2 * shape[2], dtype=dtype)}
     for mask, options in (
         (None, {}),
         (keep, {}),
         (added, {"dropout_p": 0.3, "seed": 5}),
         (None, {"is_causal": True, "causal_align": "bottom_right"}),
         (keep, {"window": (70, 0), "causal_align": "bottom_right"}),
+        (added, {"softcap": 2.0, "causal_align": "bottom_right", **heads}),
     ):
         options["enable_gqa"] = True
-        r = ATTENTION(*args, mask, return_lse=True, **options)
+        r = ATTENTION(*args, mask, return_lse=True, return_weights=True, **options)
+        check(tuple(r), reference.attention, *args, mask, **options)
+        assert_same_bits(ATTENTION(*args, mask, **options), r.output)
         assert_ran("attention_fwd", dtype, isa)
-        check((r.output, None, r.lse), reference.attention, *args, mask, **options)
         assert_same_for_any_threads(lambda mask=mask, options=options: ATTENTION(*args, mask, **options))
 
 
@@ -74,6 +77,10 @@ def test_nothing_to_see(isa, dtype, randn):
     r = ATTENTION(q, k, v, mask, enable_gqa=True, return_lse=True)
     assert not r.output[1, 2, 1].any()
     assert r.lse[1, 2, 1] == -np.inf
+    sinks = randn(4, dtype=dtype)
+    only = ATTENTION(q, k, v, mask, enable_gqa=True, return_lse=True, sinks=sinks)
+    assert not only.output[1, 2, 1].any()
+    assert only.lse[1, 2, 1] == sinks[2]
     rest = np.ones((2, 4, 2), bool)
     rest[1, 2, 1] = False
     assert_same_bits(r.output[rest], ATTENTION(q, k, v, enable_gqa=True)[rest])
