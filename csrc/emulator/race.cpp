@@ -117,7 +117,7 @@ void acquire(Lane& lane, const Clock& from) {
 }
 
 void forget_cells() {
-  constexpr size_t kKept = 4096;  // 16 MB of watched memory; the cells of an old launch are recognised as old
+  constexpr size_t kKept = 512;  // 2 MB of watched memory, 75 MB of cells; those of an old launch are recognised as old
   Shadow& s = shadow();
   s.atomics.clear();
   s.last_page = nullptr;
@@ -173,7 +173,8 @@ void copy_landed(Lane& lane, const Copy& copy) {
 
 namespace {
 void note(Lane& lane, const void* p, size_t bytes, Access kind, const char* op, Site site) {
-  if (const void* bad = asan::first_poisoned(p, bytes)) {
+  const bool outside = lane.block->holds(p) && lane.block->array_at(p, bytes) == nullptr;
+  if (const void* bad = outside ? p : asan::first_poisoned(p, bytes)) {
     fail(std::string(op) + " at " + text_of(site) + ": " + text_of(lane) + " touches " + memory_text(bad) +
          ", out of bounds");
   }

@@ -47,7 +47,17 @@ std::string kernel_name() {
   const void* kernel = running().launch->kernel;
   const std::vector<std::string> lines = kernel == nullptr ? std::vector<std::string>() : symbolize(kernel, "-f -C");
   if (lines.empty() || lines[0] == "??") return "?";
-  std::string name = lines[0].substr(0, lines[0].rfind('('));
+  std::string name = lines[0];
+  // Without the parameters, the return type and the unnamed namespace.
+  size_t open = name.size();
+  for (int depth = 0; open > 0;) {
+    const char c = name[--open];
+    depth += c == ')' ? 1 : c == '(' ? -1 : 0;
+    if (depth <= 0) break;
+  }
+  if (open > 0) name.resize(open);
+  const std::string unnamed = "(anonymous namespace)::";
+  for (size_t at; (at = name.find(unnamed)) != std::string::npos;) name.erase(at, unnamed.size());
   return name.compare(0, 5, "void ") == 0 ? name.substr(5) : name;
 }
 

@@ -21,7 +21,7 @@ class Test {
   explicit Test(std::string name) : name_(std::move(name)) {}
   // Counts a check; prints what failed (the first few of a test).
   bool expect(bool ok, const std::string& what);
-  // The call must throw a report that has all of these in it.
+  // The call must throw a report that has all of these in it (of "this|that" one).
   void expect_report(const std::string& what, const std::function<void()>& call,
                      std::initializer_list<std::string> parts);
   // The call must end its process (a sanitizer's doing), and stderr must have all of these in it.

@@ -99,15 +99,16 @@ EMULATOR_TEST(bug_stage_overwritten) {
     t.expect_report("stage overwritten while read",
                     [] { difference<fastattn::bf16>(64, 64, 400, Bug::kStageOverwritten); },
                     {"race on shared memory sStages", line_of(kFile, "copy into a stage"),
-                     "at tests/emulator/kernels/matmul_mma.cu:"});
+                     "at " + line_of(kFile, "read of A") + "|at " + line_of(kFile, "read of B")});
   }
 }
 
 EMULATOR_TEST(bug_wait_count) {
   if (fastattn::emulator::sees_races()) {
-    t.expect_report("wait count off by one", [] { difference<fastattn::bf16>(64, 64, 400, Bug::kWaitCount); },
-                    {"race on shared memory sStages", "cp.async by thread", line_of(kFile, "copy into a stage"),
-                     "which has not been waited for", line_of(kFile, "read of a stage")});
+    t.expect_report(
+        "wait count off by one", [] { difference<fastattn::bf16>(64, 64, 400, Bug::kWaitCount); },
+        {"race on shared memory sStages", "cp.async by thread", line_of(kFile, "copy into a stage"),
+         "which has not been waited for", "at " + line_of(kFile, "read of A") + "|at " + line_of(kFile, "read of B")});
   } else {  // what was read before it landed is NaN
     fastattn::emulator::options().land_early_one_in = 0;
     const std::string text = difference<fastattn::bf16>(64, 64, 400, Bug::kWaitCount);

@@ -53,7 +53,8 @@ EMULATOR_TEST(bug_divergent_barrier) {
 
 EMULATOR_TEST(bug_exited_lane) {
   t.expect_report("exited lane in a mask", [] { sum_rows(Bug::kExitedLane); },
-                  {"__shfl_xor_sync", "tests/emulator/kernels/blocks.cu:"});
+                  {"thread 5 of block|which has exited", "lane 5 of its warp|comes to the kernel's end",
+                   "__shfl_xor_sync, mask 0xffffffff, at " + line_of(kFile, "shuffle of warp_sum")});
 }
 
 EMULATOR_TEST(bug_barrier_count) {

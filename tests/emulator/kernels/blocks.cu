@@ -24,7 +24,7 @@ __device__ float warp_sum(float x) {
         x += __shfl_xor_sync(kFullMask, x, step);  // [divergent shuffle, high lanes]
       }
     } else {
-      x += __shfl_xor_sync(kFullMask, x, step);
+      x += __shfl_xor_sync(kFullMask, x, step);  // [shuffle of warp_sum]
     }
   }
   return x;
@@ -38,7 +38,7 @@ __global__ void row_sums_kernel(const float* x, float* out, int n) {
   float sum = 0;
   for (int i = static_cast<int>(threadIdx.x); i < n; i += kThreads) sum += row[i];
   if (kBug == Bug::kExitedLane && threadIdx.x == 5) return;
-  sum = warp_sum<kBug>(sum);  // [call of warp_sum]
+  sum = warp_sum<kBug>(sum);
   const int slot = kBug == Bug::kSharedOutOfBounds ? warp_idx + 1 : warp_idx;
   if (lane_idx == 0) sSums[slot] = sum;  // [write of the warp's sum]
   if constexpr (kBug == Bug::kDivergentBarrier) {
@@ -143,7 +143,7 @@ __global__ void named_barriers_kernel(const float* in, float* out, int n) {
       if (block > 0) ptx::barrier_sync(kEmpty, kThreads);  // [producer waits]
       for (int i = static_cast<int>(threadIdx.x); i < kConsumers; i += 32) {
         const int at = block * kConsumers + i;
-        sBuffer[i] = at < n ? in[at] : 0.0f;  // [producer's write]
+        sBuffer[i] = at < n ? in[at] : 0.0f;
       }
       if (kBug != Bug::kDeadlock) ptx::barrier_arrive(kFull, kThreads);  // [producer arrives]
     }
@@ -152,7 +152,7 @@ __global__ void named_barriers_kernel(const float* in, float* out, int n) {
       constexpr int kCount = kBug == Bug::kBarrierCount ? kConsumers : kThreads;
       ptx::barrier_sync(kFull, kCount);  // [consumer waits]
       const int i = static_cast<int>(threadIdx.x) - 32, at = block * kConsumers + i;
-      if (at < n) out[at] = sBuffer[i] + 1;  // [consumer's read]
+      if (at < n) out[at] = sBuffer[i] + 1;
       if (block + 1 < blocks) ptx::barrier_arrive(kEmpty, kThreads);
     }
   }

@@ -82,12 +82,12 @@ __global__ void matmul_mma_kernel(Operand<T> a, Operand<T> b, float* c) {
       uint32_t rA[kWarpM / 16][4], rB[kWarpN / 8][2];
       for (int m = 0; m < kWarpM / 16; ++m) {
         const int row = warp_m + m * 16 + lane_idx % 16, chunk = k / kChunk + lane_idx / 16;
-        ptx::ldmatrix(rA[m], shared_address(sA + swizzled(row, chunk, kMask)));  // [read of a stage]
+        ptx::ldmatrix(rA[m], shared_address(sA + swizzled(row, chunk, kMask)));  // [read of A]
       }
       for (int n = 0; n < kWarpN / 8; n += 2) {
         const int row = warp_n + n * 8 + lane_idx % 8 + lane_idx / 16 * 8, chunk = k / kChunk + lane_idx / 8 % 2;
         uint32_t r[4];
-        ptx::ldmatrix(r, shared_address(sB + swizzled(row, chunk, kMask)));
+        ptx::ldmatrix(r, shared_address(sB + swizzled(row, chunk, kMask)));  // [read of B]
         for (int i = 0; i < 4; ++i) rB[n + i / 2][i % 2] = r[i];
       }
       for (int m = 0; m < kWarpM / 16; ++m) {
