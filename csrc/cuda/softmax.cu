@@ -1,0 +1,241 @@
+// softmax, log_softmax and logsumexp over an axis that is contiguous.
+//
+//   s = scale * x,  m = max(s),  l = sum(exp(s - m))
+//   out = exp(s - m) / l   or   out = s - (m + log(l))   or   out = m + log(l)
+//
+// x, out: any shape; a row is one position of the axes but one and has C elements. A row belongs to a warp (C <= 1024,
+// four rows to a block) or to a block. Its threads keep it in registers between the load and the store, 32 elements
+// each, so that x is read once and out written once: the roofline is DRAM's bandwidth, 2 C elements a row. Beyond 32768
+// elements a row does not fit: the first pass computes the online state, the second reads x again (3 C elements).
+//
+// Loads and stores are of 16 bytes where base, row strides and C allow, else of one element.
+//
+// Nothing to keep: m = -inf is replaced by 0, so that l = 0 and no inf - inf occurs; a NaN still reaches l.
+//
+// Source: Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018).
+// Not yet: masks, an axis with a stride.
+#include "cuda/entries.h"
+
+#include <initializer_list>
+
+#include "cuda/host.h"
+#include "cuda/launch.h"
+#include "cuda/shared.h"
+#include "cuda/tile/reduce.h"
+#include "cuda/tile/softmax_state.h"
+#include "cuda/types.h"
+
+namespace fastattn::cuda {
+namespace {
+
+struct Config {
+  const char* name;
+  int threads;      // of a block
+  int row_threads;  // of a row
+  int elements;     // of a row that a thread keeps; 0: none, two passes
+  bool single;      // also by single elements, where rows are not aligned
+  constexpr int64_t max_columns() const { return elements ? int64_t{row_threads} * elements : INT64_MAX; }
+};
+// The first that a row fits into. Packs of 32 elements and their addresses take 56 registers of the 64 that 1024
+// threads have each; one element at a time takes 80, and would spill. None of these choices has been measured on a GPU.
+// clang-format off
+constexpr Config kConfigs[] = {
+    {"warp8", 128, 32, 8, true},           // short rows: four a block, few idle lanes
+    {"warp32", 128, 32, 32, true},         // no barrier
+    {"block128", 128, 128, 32, true},      // the smallest block that holds the row, for most rows in flight
+    {"block512", 512, 512, 32, true},
+    {"block1024", 1024, 1024, 32, false},  // the largest block there is
+    {"online", 512, 512, 0, true},         // two passes; few registers, so several blocks a multiprocessor
+};
+// clang-format on
+constexpr int kNumConfigs = sizeof kConfigs / sizeof kConfigs[0];
+
+template <class T>
+struct Problem {
+  const T* x;  // (rows, C)
+  T* out;      // (rows, C); of logsumexp (rows, 1)
+  int64_t C;
+  float scale;
+  int form;
+  Rows rows;
+};
+
+// kVec scores from element i on; past the end of the row -inf. Index is int for a row that is kept, int64_t for a long
+// one.
+template <int kVec, class T, class Index>
+__device__ inline void load_scores(float (&s)[kVec], const T* x, Index i, Index C, float scale) {
+  if (i + kVec <= C) {
+    const auto pack = *reinterpret_cast<const Packed<T, kVec>*>(x + i);
+#pragma unroll
+    for (int v = 0; v < kVec; ++v) s[v] = scale * to_float(pack.at[v]);
+  } else {
+#pragma unroll
+    for (int v = 0; v < kVec; ++v) s[v] = i + v < C ? scale * to_float(x[i + v]) : -kInf;
+  }
+}
+
+template <int kVec, class T, class Index>
+__device__ inline void store(T* out, const float (&y)[kVec], Index i, Index C) {
+  if (i + kVec <= C) {
+    Packed<T, kVec> pack;
+#pragma unroll
+    for (int v = 0; v < kVec; ++v) pack.at[v] = from_float<T>(y[v]);
+    *reinterpret_cast<Packed<T, kVec>*>(out + i) = pack;
+  } else {
+#pragma unroll
+    for (int v = 0; v < kVec; ++v) {
+      if (i + v < C) out[i + v] = from_float<T>(y[v]);
+    }
+  }
+}
+
+// Scores to results, by the row's state.
+template <int kVec>
+__device__ inline void finish(float (&s)[kVec], const SoftmaxState& state, int form) {
+  const float base = state.base(), inverse = state.inverse_sum(), lse = state.lse();
+#pragma unroll
+  for (int v = 0; v < kVec; ++v) {
+    if (form == FA_SOFTMAX) {
+      s[v] = exp_score(s[v] - base) * inverse;
+    } else {
+      s[v] = state.row_sum == 0.0f ? -kInf : s[v] - lse;
+    }
+  }
+}
+
+template <class T, int kVec, int kConfig>
+__global__ void __launch_bounds__(kConfigs[kConfig].threads) softmax_kernel(Problem<T> p) {
+  constexpr int kThreads = kConfigs[kConfig].threads, kRowThreads = kConfigs[kConfig].row_threads;
+  constexpr int kPacks = kConfigs[kConfig].elements / kVec;
+  constexpr bool kOnline = kPacks == 0;
+  SHARED_ARRAY(float, sMax, 16, 32);
+  SHARED_ARRAY(float, sSum, 16, 32);
+
+  const int thread = static_cast<int>(threadIdx.x) % kRowThreads;
+  int64_t row = static_cast<int64_t>(blockIdx.x) * (kThreads / kRowThreads) + threadIdx.x / kRowThreads;
+  if (row >= p.rows.size) return;  // a whole warp: rows that share a block have one each
+  const T* x = p.x;
+  T* out = p.out;
+  for (int d = 0; d < p.rows.ndim; ++d) {
+    const int64_t at = row % p.rows.shape[d];
+    row /= p.rows.shape[d];
+    x += at * p.rows.x_stride[d];
+    out += at * p.rows.out_stride[d];
+  }
+  const int C = static_cast<int>(p.C);  // of a row that is kept
+  auto element = [&](int pack) { return (pack * kRowThreads + thread) * kVec; };
+
+  SoftmaxState state = SoftmaxState::init();
+  float s[kOnline ? 1 : kPacks][kVec];
+  if constexpr (kOnline) {
+    for (int64_t i = element(0); i < p.C; i += kRowThreads * kVec) {
+      load_scores(s[0], x, i, p.C, p.scale);
+      state.update(s[0]);
+    }
+    state.rescale_to(reduce_threads<kRowThreads>(state.row_max, MaxOp(), sMax));
+  } else {
+#pragma unroll
+    for (int pack = 0; pack < kPacks; ++pack) load_scores(s[pack], x, element(pack), C, p.scale);
+#pragma unroll
+    for (int pack = 0; pack < kPacks; ++pack) {
+#pragma unroll
+      for (int v = 0; v < kVec; ++v) state.row_max = fmaxf(state.row_max, s[pack][v]);
+    }
+    state.row_max = reduce_threads<kRowThreads>(state.row_max, MaxOp(), sMax);
+    const float base = state.base();
+#pragma unroll
+    for (int pack = 0; pack < kPacks; ++pack) {
+#pragma unroll
+      for (int v = 0; v < kVec; ++v) state.row_sum += exp_score(s[pack][v] - base);
+    }
+  }
+  state.row_sum = reduce_threads<kRowThreads>(state.row_sum, SumOp(), sSum);
+
+  if (p.form == FA_LOGSUMEXP) {
+    if (thread == 0) *out = from_float<T>(state.row_max == kInf ? kInf : state.lse());
+  } else if constexpr (kOnline) {
+    for (int64_t i = element(0); i < p.C; i += kRowThreads * kVec) {
+      load_scores(s[0], x, i, p.C, p.scale);
+      finish(s[0], state, p.form);
+      store(out, s[0], i, p.C);
+    }
+  } else {
+#pragma unroll
+    for (int pack = 0; pack < kPacks; ++pack) {
+      finish(s[pack], state, p.form);
+      store(out, s[pack], element(pack), C);
+    }
+  }
+}
+
+// softmax_fwd_DTYPE_CONFIG_sm80
+template <class T, int kConfig>
+struct Name {
+  char text[48] = {};
+  constexpr Name() {
+    int n = 0;
+    for (const char* part : {"softmax_fwd_", kTypeName<T>, "_", kConfigs[kConfig].name, "_sm80"}) {
+      while (*part) text[n++] = *part++;
+    }
+  }
+};
+template <class T, int kConfig>
+constexpr Name<T, kConfig> kName;
+
+template <class T, int kConfig>
+fa_status run(const Problem<T>& p, bool aligned, fa_launch& launch) {
+  launch.kernel = kName<T, kConfig>.text;
+  if (launch.query || p.rows.size == 0 || p.C == 0) return FA_OK;
+  constexpr int kRows = kConfigs[kConfig].threads / kConfigs[kConfig].row_threads;
+  const int64_t blocks = (p.rows.size + kRows - 1) / kRows;
+  if (blocks > INT32_MAX) return fail(launch, FA_UNSUPPORTED, "more rows than a grid has blocks");
+  constexpr int kVec = 16 / sizeof(T);
+  const LaunchConfig config{dim3(static_cast<unsigned>(blocks)), dim3(kConfigs[kConfig].threads), 0, launch.stream};
+  constexpr int kUnaligned = kConfigs[kConfig].single ? 1 : kVec;
+  auto kernel = aligned ? softmax_kernel<T, kVec, kConfig> : softmax_kernel<T, kUnaligned, kConfig>;
+  const char* error = cuda::launch(kernel, config, p);
+  return error ? fail(launch, FA_UNSUPPORTED, error) : FA_OK;
+}
+
+template <class T, int kConfig = 0>
+fa_status dispatch(const Problem<T>& p, bool aligned, fa_launch& launch) {
+  if constexpr (kConfig + 1 < kNumConfigs) {
+    constexpr Config kThis = kConfigs[kConfig];
+    if (p.C > kThis.max_columns() || !(aligned || kThis.single)) return dispatch<T, kConfig + 1>(p, aligned, launch);
+  }
+  return run<T, kConfig>(p, aligned, launch);
+}
+
+// Whether every row begins at a multiple of 16 bytes.
+template <class T>
+bool is_aligned(const void* data, const int64_t* strides, int ndim) {
+  bool aligned = reinterpret_cast<uintptr_t>(data) % 16 == 0;
+  for (int d = 0; d < ndim; ++d) aligned = aligned && strides[d] * static_cast<int64_t>(sizeof(T)) % 16 == 0;
+  return aligned;
+}
+
+}  // namespace
+
+fa_status softmax_fwd(const fa_softmax_fwd_params& p, fa_launch& launch) {
+  return visit_float(p.x.dtype, launch, [&]<class T>() {
+    const int64_t C = p.x.shape[p.axis];
+    const bool whole = p.form != FA_LOGSUMEXP;  // out has as many elements as x
+    if (p.mask.data != nullptr) return fail(launch, FA_UNSUPPORTED, "softmax on CUDA takes no mask yet");
+    if (C > 1 && (p.x.strides[p.axis] != 1 || (whole && p.out.strides[p.axis] != 1))) {
+      return fail(launch, FA_UNSUPPORTED, "softmax on CUDA needs a contiguous axis");
+    }
+    const Problem<T> problem{
+        static_cast<const T*>(p.x.data), static_cast<T*>(p.out.data), C, static_cast<float>(p.scale), p.form,
+        Rows(p.x, p.out, p.axis)};
+    const Rows& rows = problem.rows;
+    const double n = static_cast<double>(rows.size) * static_cast<double>(C);
+    launch.workspace_bytes = 0;
+    launch.flops = 4 * n;
+    launch.bytes = (n + (whole ? n : static_cast<double>(rows.size))) * sizeof(T);
+    const bool aligned = is_aligned<T>(p.x.data, rows.x_stride, rows.ndim) &&
+                         (!whole || is_aligned<T>(p.out.data, rows.out_stride, rows.ndim));
+    return dispatch<T>(problem, aligned, launch);
+  });
+}
+
+}  // namespace fastattn::cuda

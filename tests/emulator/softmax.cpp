@@ -1,0 +1,159 @@
+// csrc/cuda/softmax.cu against a reference in double: every form, dtype and configuration, rows that straddle them.
+#include <memory>
+
+#include "cuda/entries.h"
+#include "emulator/emulator_test.h"
+#include "emulator/number.h"
+
+namespace {
+
+using namespace emulator_test;
+using fastattn::bf16;
+using fastattn::f16;
+
+template <class T>
+constexpr int kDtype = sizeof(T) == 4            ? FA_F32
+                       : std::is_same_v<T, bf16> ? FA_BF16
+                                                 : FA_F16;
+template <class T>
+constexpr double kEps = sizeof(T) == 4            ? 0x1p-23
+                        : std::is_same_v<T, bf16> ? 0x1p-7
+                                                  : 0x1p-10;
+
+float value(float x) { return x; }
+float value(bf16 x) { return fastattn::emulator::bf16_value(x.bits); }
+float value(f16 x) { return fastattn::emulator::f16_value(x.bits); }
+void set(float& x, float v) { x = v; }
+void set(bf16& x, float v) { x.bits = fastattn::emulator::bf16_bits(v); }
+void set(f16& x, float v) { x.bits = fastattn::emulator::f16_bits(v); }
+
+// rows x C elements, rows `stride` apart, in a heap block that ends with the last element.
+template <class T>
+struct Array {
+  int64_t rows, C, stride;
+  std::unique_ptr<T[]> block;
+  Array(int64_t rows_, int64_t C_, int64_t stride_) : rows(rows_), C(C_), stride(stride_) {
+    block.reset(new T[static_cast<size_t>((rows - 1) * stride + C)]);
+    std::memset(static_cast<void*>(block.get()), 0xff, sizeof(T) * static_cast<size_t>((rows - 1) * stride + C));
+  }
+  T& at(int64_t r, int64_t c) { return block[static_cast<size_t>(r * stride + c)]; }
+  fa_tensor view(bool split) {  // split: the rows as two axes
+    fa_tensor t = {block.get(), kDtype<T>, 2, {rows, C}, {stride, 1}};
+    if (split) t = {block.get(), kDtype<T>, 3, {rows / 2, 2, C}, {2 * stride, stride, 1}};
+    return t;
+  }
+};
+
+template <class T>
+void check(Test& t, int form, int64_t rows, int64_t C, int64_t gap, bool in_place, const char* config) {
+  Random random(fastattn::emulator::options().seed + 31);
+  Array<T> x(rows, C, C + gap), fresh(rows, form == FA_LOGSUMEXP ? 1 : C, (form == FA_LOGSUMEXP ? 1 : C) + gap);
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < C; ++c) {
+      const bool hidden = r == 1 || random.below(9) == 0;  // row 1 has nothing to keep
+      set(x.at(r, c), hidden ? -HUGE_VALF : 5 * random.symmetric() + (r == 2 ? 1e4f : 0.0f));
+    }
+  }
+  const double scale = 0.75;
+  std::vector<float> got;
+  std::vector<double> want, bound;
+  for (int64_t r = 0; r < rows; ++r) {
+    double most = -HUGE_VAL, sum = 0;
+    for (int64_t c = 0; c < C; ++c) most = std::max(most, scale * value(x.at(r, c)));
+    for (int64_t c = 0; c < C; ++c) sum += most == -HUGE_VAL ? 0 : std::exp(scale * value(x.at(r, c)) - most);
+    // The score's own rounding moves exp by |s| eps / 2 of itself; then the sum's, and that of the dtype.
+    const double size = std::isfinite(most) ? std::abs(most) : 0, log_error = (size + 40) * 0x1p-23;
+    for (int64_t c = 0; c < (form == FA_LOGSUMEXP ? 1 : C); ++c) {
+      const double s = scale * value(x.at(r, c)), lse = most + std::log(sum);
+      double y = sum == 0 ? -HUGE_VAL : form == FA_LOGSUMEXP ? lse : s - lse;
+      double error = log_error + kEps<T> * std::abs(y);
+      if (form == FA_SOFTMAX) {
+        y = sum == 0 ? 0 : std::exp(s - most) / sum;
+        error = (log_error + kEps<T>)*y + (std::is_same_v<T, f16> ? 0x1p-25 : 0x1p-126);
+      }
+      want.push_back(y);
+      bound.push_back(error);
+    }
+  }
+  Array<T>& out = in_place ? x : fresh;
+  const bool split = rows % 2 == 0;
+  fa_softmax_fwd_params p = {};
+  p.x = x.view(split);
+  p.out = out.view(split);
+  p.scale = scale;
+  p.axis = split ? 2 : 1;
+  p.form = form;
+  fa_launch launch = {};
+  launch.size = sizeof launch;
+  const std::string what = std::to_string(rows) + "x" + std::to_string(C) + " form " + std::to_string(form);
+  if (!t.expect(fastattn::cuda::softmax_fwd(p, launch) == FA_OK, what + ": " + launch.reason)) return;
+  t.expect(std::string(launch.kernel).find(config) != std::string::npos, what + ": ran " + launch.kernel);
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < out.C; ++c) got.push_back(value(out.at(r, c)));
+  }
+  for (size_t i = 0; i < want.size(); ++i) {
+    if (want[i] == -HUGE_VAL && got[i] == -HUGE_VALF) want[i] = got[i] = 0;
+  }
+  t.expect_near(std::string(launch.kernel) + " " + what, got, want, bound);
+}
+
+}  // namespace
+
+EMULATOR_TEST(softmax) {
+  for (const int form : {FA_SOFTMAX, FA_LOG_SOFTMAX, FA_LOGSUMEXP}) {
+    const bool whole = form != FA_LOGSUMEXP;
+    check<float>(t, form, 5, 1, 0, false, "f32_warp8_sm80");
+    check<float>(t, form, 6, 7, 1, whole, "f32_warp8");
+    check<float>(t, form, 3, 256, 0, false, "f32_warp8");
+    check<float>(t, form, 3, 257, 3, whole, "f32_warp32");
+    check<float>(t, form, 4, 1025, 0, false, "f32_block128");
+    check<float>(t, form, 3, 4100, 0, whole, "f32_block512");
+    check<bf16>(t, form, 5, 250, 6, whole, "bf16_warp8");
+    check<bf16>(t, form, 3, 1031, 0, false, "bf16_block128");
+    check<f16>(t, form, 9, 100, 4, false, "f16_warp8");
+    check<f16>(t, form, 3, 1000, 0, whole, "f16_warp32");
+  }
+}
+
+// Long rows, once each: they take most of the time.
+EMULATOR_TEST(softmax_long) {
+  const int form = static_cast<int>(fastattn::emulator::options().seed % 3);
+  check<float>(t, form, 1, 16388, 0, false, "f32_block1024");
+  check<float>(t, form, 1, 32768, 0, false, "f32_block1024");
+  check<float>(t, form, 2, 16385, 0, false, "f32_online");
+  check<bf16>(t, form, 2, 32776, 0, form != FA_LOGSUMEXP, "bf16_online");
+  check<f16>(t, form, 1, 32770, 0, false, "f16_online");
+}
+
+EMULATOR_TEST(softmax_edges) {
+  std::vector<float> x = {1, HUGE_VALF, 2, 1, std::nanf(""), 2}, out(6, 5.0f);
+  fa_softmax_fwd_params p = {};
+  p.x = {x.data(), FA_F32, 2, {2, 3}, {3, 1}};
+  p.out = {out.data(), FA_F32, 2, {2, 3}, {3, 1}};
+  p.scale = 1;
+  p.axis = 1;
+  fa_launch launch = {};
+  t.expect(fastattn::cuda::softmax_fwd(p, launch) == FA_OK, "runs");
+  for (const float y : out) t.expect(y != y, "a row with inf or NaN is NaN");
+  p.form = FA_LOGSUMEXP;
+  p.out.shape[1] = 1;
+  t.expect(fastattn::cuda::softmax_fwd(p, launch) == FA_OK, "runs");
+  t.expect(out[0] == HUGE_VALF && out[3] != out[3], "logsumexp with inf, with NaN");
+
+  p.x.shape[0] = p.out.shape[0] = 0;
+  t.expect(fastattn::cuda::softmax_fwd(p, launch) == FA_OK, "no rows");
+  launch.query = 1;
+  p.x.shape[0] = p.out.shape[0] = 2;
+  p.out.data = p.x.data = nullptr;
+  t.expect(fastattn::cuda::softmax_fwd(p, launch) == FA_OK && launch.bytes == 32 && launch.workspace_bytes == 0,
+           "query");
+  p.x.dtype = FA_F64;
+  t.expect(fastattn::cuda::softmax_fwd(p, launch) == FA_UNSUPPORTED && std::strstr(launch.reason, "float32"),
+           "float64");
+  p.x.dtype = FA_F32;
+  p.x.strides[1] = 2;
+  t.expect(fastattn::cuda::softmax_fwd(p, launch) == FA_UNSUPPORTED && std::strstr(launch.reason, "contiguous"),
+           "steps");
+  p.mask.data = &p;
+  t.expect(fastattn::cuda::softmax_fwd(p, launch) == FA_UNSUPPORTED && std::strstr(launch.reason, "mask"), "mask");
+}
