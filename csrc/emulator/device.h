@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "emulator/core.h"
@@ -15,6 +16,15 @@
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
+
+#ifdef FASTATTN_EMULATOR_HOOKED  // of kernel sources alone
+// Copies that the compiler leaves to the C library, which carry no hook of their own, go to hooks.cpp.
+extern "C" {
+void* memcpy(void*, const void*, size_t) noexcept __asm__("fastattn_emulator_memcpy");
+void* memmove(void*, const void*, size_t) noexcept __asm__("fastattn_emulator_memmove");
+void* memset(void*, int, size_t) noexcept __asm__("fastattn_emulator_memset");
+}
+#endif
 
 // The values of the lane that runs. One set: they are written whenever the scheduler resumes a lane.
 extern uint3 threadIdx, blockIdx;

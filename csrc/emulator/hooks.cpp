@@ -1,6 +1,8 @@
 // What g++ calls for every plain load and store of a source compiled with -fsanitize=thread: ThreadSanitizer's entry
 // points, answered here instead of by its library. Only kernel sources are compiled so. Locals of a lane
 // are its own and go no further.
+#include <cstring>
+
 #include "emulator/sanitizer.h"
 #include "emulator/state.h"
 
@@ -46,6 +48,20 @@ FASTATTN_HOOKS(2)
 FASTATTN_HOOKS(4)
 FASTATTN_HOOKS(8)
 FASTATTN_HOOKS(16)
+void* fastattn_emulator_memcpy(void* to, const void* from, size_t n) {
+  if (n > 0) on_access(from, n, false, __builtin_return_address(0));
+  if (n > 0) on_access(to, n, true, __builtin_return_address(0));
+  return std::memcpy(to, from, n);
+}
+void* fastattn_emulator_memmove(void* to, const void* from, size_t n) {
+  if (n > 0) on_access(from, n, false, __builtin_return_address(0));
+  if (n > 0) on_access(to, n, true, __builtin_return_address(0));
+  return std::memmove(to, from, n);
+}
+void* fastattn_emulator_memset(void* to, int value, size_t n) {
+  if (n > 0) on_access(to, n, true, __builtin_return_address(0));
+  return std::memset(to, value, n);
+}
 void __tsan_read_range(void* p, size_t n) { on_access(p, n, false, __builtin_return_address(0)); }
 void __tsan_write_range(void* p, size_t n) { on_access(p, n, true, __builtin_return_address(0)); }
 }

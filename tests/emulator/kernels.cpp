@@ -86,6 +86,15 @@ EMULATOR_TEST(histogram) {
   t.expect(counts == want, "counts");
 }
 
+EMULATOR_TEST(atomics) {
+  unsigned lock = 0;
+  std::vector<int> out = {0, 1000, -1, 0, -1, 0};
+  run_atomics(&lock, out.data());
+  t.expect(out[0] == 99 * 100 / 2 && out[1] == 0 && out[2] == 99 && out[3] == (1 << 30) - 1, "atomics");
+  t.expect(out[4] >= 0 && out[4] < 100, "exchange");
+  t.expect(out[5] == 100 && lock == 0, "a counter under a lock");
+}
+
 EMULATOR_TEST(warp_reverse) {
   Random random(fastattn::emulator::options().seed + 17);
   const std::vector<float> in = random_floats(random, 32);

@@ -26,6 +26,7 @@ enum class Bug {
   kMissingSyncwarp,
   kMissingFence,
   kSpin,
+  kCopyWithoutBarrier,
 };
 
 // blocks.cu
@@ -41,6 +42,8 @@ void run_hand_over(const float* in, float* between, uint32_t* flag, float* out, 
 void run_named_barriers(const float* in, float* out, int n, Bug bug);
 // Counts of the values 0 to 31, by atomics in shared and in global memory.
 void run_histogram(const int* x, int* counts, int n);
+// Each of 100 threads takes part in five kinds of atomics and adds 1 to a counter under a lock; out: 6.
+void run_atomics(unsigned* lock, int* out);
 // A warp reverses 32 values through shared memory.
 void run_warp_reverse(const float* in, float* out, Bug bug);
 

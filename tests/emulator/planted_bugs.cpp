@@ -89,6 +89,15 @@ EMULATOR_TEST(bug_missing_syncwarp) {
                    "at " + line_of(kFile, "other lane's read")});
 }
 
+EMULATOR_TEST(bug_copy_without_barrier) {
+  if (!sees_races()) return;
+  std::vector<float> in(32, 1.0f), out(32);
+  t.expect_report("memcpy without a barrier",
+                  [&] { run_warp_reverse(in.data(), out.data(), Bug::kCopyWithoutBarrier); },
+                  {"race on shared memory sRow", "at " + line_of(kFile, "lane's copy"),
+                   "at " + line_of(kFile, "other lane's read")});
+}
+
 EMULATOR_TEST(bug_missing_fence) {
   if (!sees_races()) return;
   std::vector<float> x(500, 1.0f), parts(4), out(1);

@@ -168,11 +168,30 @@ __global__ void histogram_kernel(const int* x, int* counts, int n) {
   if (threadIdx.x < 32) atomicAdd(&counts[threadIdx.x], sCounts[threadIdx.x]);
 }
 
+__global__ void atomics_kernel(unsigned* lock, int* out) {
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  atomicAdd(out, i);
+  atomicMin(out + 1, i);
+  atomicMax(out + 2, i);
+  atomicOr(out + 3, 1 << i % 30);
+  atomicExch(out + 4, i);
+  while (atomicCAS(lock, 0u, 1u) != 0) {
+  }
+  __threadfence();
+  out[5] += 1;
+  __threadfence();
+  atomicExch(lock, 0u);
+}
+
 template <Bug kBug>
-__global__ void warp_reverse_kernel(const float* in, float* out) {
+__global__ void warp_reverse_kernel(const float* in, float* out, size_t bytes) {
   SHARED_DYN(float, sRow);
-  sRow[threadIdx.x] = in[threadIdx.x];  // [lane's write]
-  if constexpr (kBug == Bug::kMissingSyncwarp) {
+  if constexpr (kBug == Bug::kCopyWithoutBarrier) {
+    if (threadIdx.x == 0) memcpy(sRow, in, bytes);  // [lane's copy]
+  } else {
+    sRow[threadIdx.x] = in[threadIdx.x];  // [lane's write]
+  }
+  if constexpr (kBug != Bug::kNone) {
     __shfl_sync(kFullMask, 0, 0);  // brings the lanes together, and orders nothing
   } else {
     __syncwarp();
@@ -224,10 +243,13 @@ void run_histogram(const int* x, int* counts, int n) {
   launch(histogram_kernel, {dim3(static_cast<unsigned>((n + 95) / 96)), dim3(96)}, x, counts, n);
 }
 
+void run_atomics(unsigned* lock, int* out) { launch(atomics_kernel, {dim3(4), dim3(25)}, lock, out); }
+
 void run_warp_reverse(const float* in, float* out, Bug bug) {
-  auto kernel =
-      bug == Bug::kMissingSyncwarp ? warp_reverse_kernel<Bug::kMissingSyncwarp> : warp_reverse_kernel<Bug::kNone>;
-  launch(kernel, {dim3(1), dim3(32), 32 * sizeof(float)}, in, out);
+  auto kernel = warp_reverse_kernel<Bug::kNone>;
+  if (bug == Bug::kMissingSyncwarp) kernel = warp_reverse_kernel<Bug::kMissingSyncwarp>;
+  if (bug == Bug::kCopyWithoutBarrier) kernel = warp_reverse_kernel<Bug::kCopyWithoutBarrier>;
+  launch(kernel, {dim3(1), dim3(32), 32 * sizeof(float)}, in, out, 32 * sizeof(float));
 }
 
 }  // namespace emulator_test
