@@ -14,7 +14,7 @@ enum class LaneOrder { kRandom, kForward, kBackward, kLag };
 const char* name_of(LaneOrder order);
 
 struct Options {
-  uint64_t seed = 0;                     // FASTATTN_EMULATOR_SEED
+  uint64_t seed = 0;                     // FASTATTN_EMULATOR_SEED of the test program
   LaneOrder order = LaneOrder::kRandom;  // set_seed takes one by seed
   int resident_blocks = 3;               // how many blocks run at the same time
   int yield_one_in = 64;          // a plain load or store lets another lane run this often (hooks build); 0: never

@@ -1,6 +1,5 @@
 // The scheduler: which blocks are resident, which lane runs.
 #include <algorithm>
-#include <cstdlib>
 #include <mutex>
 #include <numeric>
 
@@ -20,12 +19,7 @@ Running& running() {
 }
 
 Options& options() {
-  static Options o = [] {
-    Options first;
-    if (const char* seed = std::getenv("FASTATTN_EMULATOR_SEED")) first.seed = std::strtoull(seed, nullptr, 10);
-    first.order = static_cast<LaneOrder>(first.seed % 4);
-    return first;
-  }();
+  static Options o;
   return o;
 }
 
