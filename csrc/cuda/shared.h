@@ -1,6 +1,6 @@
 // Shared memory. SHARED_ARRAY(T, name, align, n) declares T* name, n elements of T, the same for every thread of the
-// block; SHARED_DYN(T, name) is the array whose size the launch gives. Neither is initialised (the emulator fills them
-// with 0xFF). A type with a comma in it needs a name first.
+// block; SHARED_DYN(T, name) is the array whose size the launch gives, aligned to 1024 bytes. Neither is initialised
+// (the emulator fills them with 0xFF). A type with a comma in it needs a name first.
 #pragma once
 
 #include "cuda/platform.h"
@@ -11,7 +11,7 @@
   __shared__ alignas(align) unsigned char name##_bytes[sizeof(T) * (n)]; \
   T* const name = reinterpret_cast<T*>(name##_bytes)
 
-extern __shared__ uint4 fastattn_dynamic_shared[];
+extern __shared__ __align__(1024) unsigned char fastattn_dynamic_shared[];
 #define SHARED_DYN(T, name) T* const name = reinterpret_cast<T*>(fastattn_dynamic_shared)
 
 #else

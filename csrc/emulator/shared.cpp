@@ -2,6 +2,7 @@
 // access to a red zone is an error in both builds: AddressSanitizer's, or the hooks' own check.
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -54,7 +55,9 @@ void* shared_array(const void* tag, size_t bytes, size_t align, const char* name
   if (dynamic) bytes = r.launch->shared_bytes;
   block.total_bytes += bytes;
   if (!dynamic) block.static_bytes += bytes;
-  const size_t offset = (block.used + kRedZone + align - 1) / align * align;
+  align = std::max<size_t>(align, 8);  // AddressSanitizer's grain
+  size_t offset = (block.used + kRedZone + align - 1) / align * align;
+  if (offset / align % 2 == 0) offset += align;  // aligned as asked, and no better
   if (block.static_bytes > kStaticSharedBytes || block.total_bytes > kSharedBytes ||
       offset + bytes + kRedZone > kArenaStart + kArenaBytes) {
     fail(std::string("shared memory: ") + name + " at " + text_of(site) + " makes " +

@@ -125,6 +125,40 @@ EMULATOR_TEST(softmax_long) {
   check<f16>(t, form, 1, 32770, 0, false, "f16_online");
 }
 
+// Rows in another order than out's, and along the first axis: what is one axis for contiguous rows is two.
+EMULATOR_TEST(softmax_strides) {
+  Random random(fastattn::emulator::options().seed + 32);
+  const int64_t A = 3, B = 4, C = 40;
+  const std::vector<float> x = random_floats(random, A * B * C);  // lies as (B, A, C)
+  for (const bool first : {false, true}) {
+    std::vector<float> out(A * B * C, kUnwritten);  // lies as (A, B, C)
+    fa_softmax_fwd_params p = {};
+    p.x = {const_cast<float*>(x.data()), FA_F32, 3, {A, B, C}, {C, A * C, 1}};
+    p.out = {out.data(), FA_F32, 3, {A, B, C}, {B * C, C, 1}};
+    if (first) {
+      p.x = {const_cast<float*>(x.data()), FA_F32, 3, {C, A, B}, {1, C, A * C}};
+      p.out = {out.data(), FA_F32, 3, {C, A, B}, {1, B * C, C}};
+    }
+    p.scale = 1;
+    p.axis = first ? 0 : 2;
+    fa_launch launch = {};
+    t.expect(fastattn::cuda::softmax_fwd(p, launch) == FA_OK, "runs");
+    std::vector<double> want, bound;
+    for (int64_t a = 0; a < A; ++a) {
+      for (int64_t b = 0; b < B; ++b) {
+        const float* row = x.data() + (b * A + a) * C;
+        double sum = 0;
+        for (int64_t c = 0; c < C; ++c) sum += std::exp(row[c]);
+        for (int64_t c = 0; c < C; ++c) {
+          want.push_back(std::exp(row[c]) / sum);
+          bound.push_back(40 * 0x1p-23 * want.back());
+        }
+      }
+    }
+    t.expect_near("strided rows", out, want, bound);
+  }
+}
+
 EMULATOR_TEST(softmax_edges) {
   std::vector<float> x = {1, HUGE_VALF, 2, 1, std::nanf(""), 2}, out(6, 5.0f);
   fa_softmax_fwd_params p = {};
