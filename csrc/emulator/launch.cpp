@@ -159,6 +159,7 @@ void poll(Site site) {
 }
 
 void launch(const Launch& config, void (*body)(void*), void* argument) {
+  if (current != nullptr) throw Error("launch: from inside a kernel");
   static std::mutex one_at_a_time;
   const std::lock_guard<std::mutex> lock(one_at_a_time);
   check_launch(config);

@@ -197,24 +197,30 @@ void note_write_by(int lane, const void* p, size_t bytes, Site site) {
 }
 void raw_copy(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
 
+namespace {
+// What lane knows, as lanes of any block can take it: its own block's part by serial too. Opens its next moment.
+Clock publish(Lane& lane) {
+  Clock known;
+  known.foreign = lane.clock.foreign;
+  known.foreign[lane.block->serial] = lane.clock.own;
+  ++lane.clock.own[static_cast<size_t>(lane.index)];
+  return known;
+}
+}  // namespace
+
 // C++'s rules for relaxed atomics and fences: what came before a fence that came before an atomic store is known after
-// a fence that comes after an atomic load of it. A released clock keeps the releaser's block by serial, as others read
-// it.
+// a fence that comes after an atomic load of it.
 void fence(Site) {
   if (!kRaces) return;
   Lane& lane = *current;
   lane.clock.join(lane.observed);
-  lane.fenced = Clock();
-  lane.fenced.foreign = lane.clock.foreign;
-  lane.fenced.foreign[lane.block->serial] = lane.clock.own;
-  ++lane.clock.own[static_cast<size_t>(lane.index)];
+  lane.fenced = publish(lane);
 }
 
 void atomic_begin(void* p, size_t bytes, AtomicKind kind, Order order, Site site) {
   if (kind == AtomicKind::kLoad || running().rng.one_in(4)) poll(site);
   if (kind == AtomicKind::kStore) running().polls = 0;
   Lane& lane = *current;
-  if (order == Order::kRelease) fence(site);
   note(lane, p, bytes, kind == AtomicKind::kLoad ? Access::kAtomicRead : Access::kAtomicWrite, "atomic", site);
   if (!kRaces) return;
   Clock& at = shadow().atomics[p];
@@ -226,7 +232,7 @@ void atomic_begin(void* p, size_t bytes, AtomicKind kind, Order order, Site site
   }
   if (kind != AtomicKind::kLoad) {
     if (kind == AtomicKind::kStore) at = Clock();
-    at.join(lane.fenced);
+    at.join(order == Order::kRelease ? publish(lane) : lane.fenced);
   }
 }
 

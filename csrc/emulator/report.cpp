@@ -14,20 +14,12 @@ namespace {
 constexpr uint64_t kSiteBit = uint64_t{1} << 63;
 constexpr int kLineShift = 47;  // pointers of user space end below it
 
-// The output of addr2line for an address of this process, line by line; empty where there is no binutils.
-std::vector<std::string> symbolize(const void* address, const char* flags) {
+// The output of addr2line, line by line; empty where there is no binutils.
+std::vector<std::string> addr2line(const std::string& object, uintptr_t address, const char* flags) {
   std::vector<std::string> lines;
-  Dl_info info;
-  if (dladdr(address, &info) == 0 || info.dli_fname == nullptr) return lines;
-  std::string object = info.dli_fname;
-  if (::access(object.c_str(), R_OK) != 0) {
-    char self[4096];
-    const ssize_t n = readlink("/proc/self/exe", self, sizeof self);
-    object = n > 0 ? std::string(self, static_cast<size_t>(n)) : object;
-  }
   char command[8192];
   std::snprintf(command, sizeof command, "addr2line %s -e '%s' 0x%zx 2>/dev/null", flags, object.c_str(),
-                static_cast<size_t>(static_cast<const char*>(address) - static_cast<const char*>(info.dli_fbase)));
+                static_cast<size_t>(address));
   if (FILE* pipe = popen(command, "r")) {
     char line[4096];
     while (std::fgets(line, sizeof line, pipe)) {
@@ -37,6 +29,22 @@ std::vector<std::string> symbolize(const void* address, const char* flags) {
     pclose(pipe);
   }
   return lines;
+}
+
+// The same for an address of this process.
+std::vector<std::string> symbolize(const void* address, const char* flags) {
+  Dl_info info;
+  if (dladdr(address, &info) == 0 || info.dli_fname == nullptr) return {};
+  std::string object = info.dli_fname;
+  if (::access(object.c_str(), R_OK) != 0) {
+    char self[4096];
+    const ssize_t n = readlink("/proc/self/exe", self, sizeof self);
+    object = n > 0 ? std::string(self, static_cast<size_t>(n)) : object;
+  }
+  const auto absolute = reinterpret_cast<uintptr_t>(address);
+  std::vector<std::string> lines = addr2line(object, absolute - reinterpret_cast<uintptr_t>(info.dli_fbase), flags);
+  if (lines.empty() || lines[0].compare(0, 2, "??") != 0) return lines;
+  return addr2line(object, absolute, flags);  // an executable that is not position-independent
 }
 
 std::string dim_text(unsigned x, unsigned y, unsigned z) {

@@ -25,6 +25,7 @@ enum class Bug {
   kDivergentBarrier,
   kMissingSyncwarp,
   kMissingFence,
+  kMissingAcquire,
   kSpin,
   kCopyWithoutBarrier,
 };

@@ -115,6 +115,13 @@ EMULATOR_TEST(bug_flag_set_too_early) {
                    "at " + line_of(kFile, "read of what is handed over")});
 }
 
+EMULATOR_TEST(bug_missing_acquire) {
+  if (!sees_races()) return;
+  t.expect_report("flag read by an atomic without a fence", [] { hand_over(Bug::kMissingAcquire); },
+                  {"race on global memory", "at " + line_of(kFile, "write of what is handed over"),
+                   "at " + line_of(kFile, "read of what is handed over")});
+}
+
 EMULATOR_TEST(bug_shared_out_of_bounds) {
   const std::string line = line_of(kFile, "write of the warp's sum");
   if (sees_bounds()) {

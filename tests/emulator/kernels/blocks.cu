@@ -122,7 +122,12 @@ __global__ void hand_over_kernel(const float* in, float* between, uint32_t* flag
     if (i == 0 && kBug != Bug::kSpin) ptx::store_release(flag, 1);
   } else {
     if (i == 0) {
-      while (ptx::load_acquire(flag) == 0) {  // [poll of the flag]
+      if constexpr (kBug == Bug::kMissingAcquire) {
+        while (atomicAdd(flag, 0u) == 0) {
+        }
+      } else {
+        while (ptx::load_acquire(flag) == 0) {  // [poll of the flag]
+        }
       }
     }
     __syncthreads();
@@ -228,6 +233,7 @@ void run_grid_sum(const float* x, float* parts, unsigned* counter, float* out, i
 void run_hand_over(const float* in, float* between, uint32_t* flag, float* out, int n, Bug bug) {
   auto kernel = hand_over_kernel<Bug::kNone>;
   if (bug == Bug::kMissingBarrier) kernel = hand_over_kernel<Bug::kMissingBarrier>;
+  if (bug == Bug::kMissingAcquire) kernel = hand_over_kernel<Bug::kMissingAcquire>;
   if (bug == Bug::kSpin) kernel = hand_over_kernel<Bug::kSpin>;
   launch(kernel, {dim3(2), dim3(kThreads)}, in, between, flag, out, n);
 }
