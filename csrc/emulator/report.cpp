@@ -87,15 +87,21 @@ std::string text_of(Where where) {
     const auto* file = reinterpret_cast<const char*>(bits & ((uint64_t{1} << kLineShift) - 1));
     return text_of(Site(file, static_cast<int>((bits & ~kSiteBit) >> kLineShift)));
   }
-  // Innermost first. A kernel's own line is wanted, not the one inside a wrapper.
-  std::string fallback = "?";
+  // Innermost first. Wanted are the line that is no wrapper's, and the line of another file that it was inlined into.
+  std::string found, fallback = "?";
   for (std::string& line : symbolize(reinterpret_cast<const void*>(bits), "-i")) {
     line = line.substr(0, line.find(" (discriminator"));
     if (line.rfind(FASTATTN_SOURCE_PREFIX, 0) == 0) line.erase(0, std::strlen(FASTATTN_SOURCE_PREFIX));
     if (fallback == "?") fallback = line;
-    if (line.find("emulator/device.h") == std::string::npos && line.find("cuda/ptx/") == std::string::npos) return line;
+    const bool wrapper =
+        line.find("emulator/device.h") != std::string::npos || line.find("cuda/ptx/") != std::string::npos;
+    if (found.empty() && !wrapper) {
+      found = line;
+    } else if (!found.empty() && line.compare(0, line.rfind(':'), found, 0, found.rfind(':')) != 0) {
+      return line.find("cuda/launch.h") == std::string::npos ? found + " in " + line : found;
+    }
   }
-  return fallback;
+  return found.empty() ? fallback : found;
 }
 
 std::string hex(unsigned value) {
