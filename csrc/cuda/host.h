@@ -31,27 +31,32 @@ inline constexpr const char* kTypeName = sizeof(T) == 4       ? "f32"
                                          : __is_same(T, bf16) ? "bf16"
                                                               : "f16";
 
-// The axes of two tensors but one: where row number i of each begins. Axes that lie one behind the other are one.
+// The axes of kTensors tensors of one shape but one: where row number i of each begins. Axes that lie one behind the
+// other in all of them are one.
+template <int kTensors>
 struct Rows {
   int64_t size = 1;
   int ndim = 0;
-  int64_t shape[FA_MAX_DIMS], x_stride[FA_MAX_DIMS], out_stride[FA_MAX_DIMS];  // fastest first
+  int64_t shape[FA_MAX_DIMS] = {};
+  int64_t strides[kTensors][FA_MAX_DIMS] = {};  // fastest axis first
 
-  Rows() = default;
-  Rows(const fa_tensor& x, const fa_tensor& out, int axis) {
-    for (int d = x.ndim - 1; d >= 0; --d) {
+  Rows(const fa_tensor* const (&tensors)[kTensors], int axis) {
+    const fa_tensor& first = *tensors[0];
+    for (int d = first.ndim - 1; d >= 0; --d) {
       if (d == axis) continue;
-      size *= x.shape[d];
-      if (x.shape[d] == 1) continue;
-      const int below = ndim - 1;
-      if (ndim > 0 && x.strides[d] == x_stride[below] * shape[below] &&
-          out.strides[d] == out_stride[below] * shape[below]) {
-        shape[below] *= x.shape[d];
+      size *= first.shape[d];
+      if (first.shape[d] == 1) continue;
+      bool behind = ndim > 0;
+      for (int t = 0; t < kTensors && behind; ++t) {
+        behind = tensors[t]->strides[d] == strides[t][ndim - 1] * shape[ndim - 1];
+      }
+      if (behind) {
+        shape[ndim - 1] *= first.shape[d];
         continue;
       }
-      shape[ndim] = x.shape[d];
-      x_stride[ndim] = x.strides[d];
-      out_stride[ndim++] = out.strides[d];
+      shape[ndim] = first.shape[d];
+      for (int t = 0; t < kTensors; ++t) strides[t][ndim] = tensors[t]->strides[d];
+      ++ndim;
     }
   }
 };

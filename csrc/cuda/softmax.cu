@@ -1,6 +1,6 @@
 // softmax, log_softmax and logsumexp over an axis that is contiguous.
 //
-//   s = scale * x,  m = max(s),  l = sum(exp(s - m))
+//   s = scale * x + mask,  m = max(s),  l = sum(exp(s - m))
 //   out = exp(s - m) / l   or   out = s - (m + log(l))   or   out = m + log(l)
 //
 // x, out: any shape; a row is one position of the axes but one and has C elements. A row belongs to a warp (C <= 1024,
@@ -8,12 +8,13 @@
 // each, so that x is read once and out written once: the roofline is DRAM's bandwidth, 2 C elements a row. Beyond 32768
 // elements a row does not fit: the first pass computes the online state, the second reads x again (3 C elements).
 //
-// Loads and stores are of 16 bytes where base, row strides and C allow, else of one element.
+// Loads and stores are of 16 bytes where base, row strides and C allow, else of one element; a mask, which may be
+// broadcast along any axis, is read element by element.
 //
 // Nothing to keep: m = -inf is replaced by 0, so that l = 0 and no inf - inf occurs; a NaN still reaches l.
 //
 // Source: Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018).
-// Not yet: masks, an axis with a stride.
+// Not yet: an axis with a stride.
 #include "cuda/entries.h"
 
 #include <initializer_list>
@@ -45,25 +46,48 @@ constexpr Config kConfigs[] = {
     {"block128", 128, 128, 32, true},      // the smallest block that holds the row, for most rows in flight
     {"block512", 512, 512, 32, true},
     {"block1024", 1024, 1024, 32, false},  // the largest block there is
-    {"online", 512, 512, 0, true},         // two passes; few registers, so several blocks a multiprocessor
+    {"online", 512, 512, 0, true},         // two passes
 };
 // clang-format on
 constexpr int kNumConfigs = sizeof kConfigs / sizeof kConfigs[0];
 
+enum class MaskKind { kNone, kKeep, kAdd };
+enum Tensors { kX, kOut, kMask, kNumTensors };
+
 template <class T>
 struct Problem {
-  const T* x;  // (rows, C)
-  T* out;      // (rows, C); of logsumexp (rows, 1)
+  const T* x;        // (rows, C)
+  T* out;            // (rows, C); of logsumexp (rows, 1)
+  const void* mask;  // (rows, C), bytes or T
+  MaskKind mask_kind;
+  int mask_step;  // along the row: 1, or 0 where it is broadcast
   int64_t C;
   float scale;
   int form;
-  Rows rows;
+  Rows<kNumTensors> rows;
+};
+
+// A row's mask, from its first element on.
+template <class T>
+struct RowMask {
+  const void* data;
+  MaskKind kind;
+  int step;
+
+  // The score with the mask on it. Of what is hidden neither NaN nor inf is left.
+  template <class Index>
+  __device__ float operator()(float s, Index i) const {
+    if (kind == MaskKind::kKeep) return static_cast<const uint8_t*>(data)[i * step] ? s : -kInf;
+    const float added = to_float(static_cast<const T*>(data)[i * step]);
+    return added == -kInf ? -kInf : s + added;
+  }
 };
 
 // kVec scores from element i on; past the end of the row -inf. Index is int for a row that is kept, int64_t for a long
 // one.
 template <int kVec, class T, class Index>
-__device__ inline void load_scores(float (&s)[kVec], const T* x, Index i, Index C, float scale) {
+__device__ inline void load_scores(float (&s)[kVec], const T* x, const RowMask<T>& mask, Index i, Index C,
+                                   float scale) {
   if (i + kVec <= C) {
     const auto pack = *reinterpret_cast<const Packed<T, kVec>*>(x + i);
 #pragma unroll
@@ -71,6 +95,11 @@ __device__ inline void load_scores(float (&s)[kVec], const T* x, Index i, Index 
   } else {
 #pragma unroll
     for (int v = 0; v < kVec; ++v) s[v] = i + v < C ? scale * to_float(x[i + v]) : -kInf;
+  }
+  if (mask.kind == MaskKind::kNone) return;
+#pragma unroll
+  for (int v = 0; v < kVec; ++v) {
+    if (i + v < C) s[v] = mask(s[v], i + v);
   }
 }
 
@@ -116,12 +145,16 @@ __global__ void __launch_bounds__(kConfigs[kConfig].threads) softmax_kernel(Prob
   if (row >= p.rows.size) return;  // a whole warp: rows that share a block have one each
   const T* x = p.x;
   T* out = p.out;
+  int64_t mask_at = 0;
   for (int d = 0; d < p.rows.ndim; ++d) {
     const int64_t at = row % p.rows.shape[d];
     row /= p.rows.shape[d];
-    x += at * p.rows.x_stride[d];
-    out += at * p.rows.out_stride[d];
+    x += at * p.rows.strides[kX][d];
+    out += at * p.rows.strides[kOut][d];
+    mask_at += at * p.rows.strides[kMask][d];
   }
+  const int mask_bytes = p.mask_kind == MaskKind::kAdd ? sizeof(T) : 1;
+  const RowMask<T> mask{static_cast<const char*>(p.mask) + mask_at * mask_bytes, p.mask_kind, p.mask_step};
   const int C = static_cast<int>(p.C);  // of a row that is kept
   auto element = [&](int pack) { return (pack * kRowThreads + thread) * kVec; };
 
@@ -129,13 +162,13 @@ __global__ void __launch_bounds__(kConfigs[kConfig].threads) softmax_kernel(Prob
   float s[kOnline ? 1 : kPacks][kVec];
   if constexpr (kOnline) {
     for (int64_t i = element(0); i < p.C; i += kRowThreads * kVec) {
-      load_scores(s[0], x, i, p.C, p.scale);
+      load_scores(s[0], x, mask, i, p.C, p.scale);
       state.update(s[0]);
     }
     state.rescale_to(reduce_threads<kRowThreads>(state.row_max, MaxOp(), sMax));
   } else {
 #pragma unroll
-    for (int pack = 0; pack < kPacks; ++pack) load_scores(s[pack], x, element(pack), C, p.scale);
+    for (int pack = 0; pack < kPacks; ++pack) load_scores(s[pack], x, mask, element(pack), C, p.scale);
 #pragma unroll
     for (int pack = 0; pack < kPacks; ++pack) {
 #pragma unroll
@@ -155,7 +188,7 @@ __global__ void __launch_bounds__(kConfigs[kConfig].threads) softmax_kernel(Prob
     if (thread == 0) *out = from_float<T>(state.row_max == kInf ? kInf : state.lse());
   } else if constexpr (kOnline) {
     for (int64_t i = element(0); i < p.C; i += kRowThreads * kVec) {
-      load_scores(s[0], x, i, p.C, p.scale);
+      load_scores(s[0], x, mask, i, p.C, p.scale);
       finish(s[0], state, p.form);
       store(out, s[0], i, p.C);
     }
@@ -220,20 +253,35 @@ fa_status softmax_fwd(const fa_softmax_fwd_params& p, fa_launch& launch) {
   return visit_float(p.x.dtype, launch, [&]<class T>() {
     const int64_t C = p.x.shape[p.axis];
     const bool whole = p.form != FA_LOGSUMEXP;  // out has as many elements as x
-    if (p.mask.data != nullptr) return fail(launch, FA_UNSUPPORTED, "softmax on CUDA takes no mask yet");
     if (C > 1 && (p.x.strides[p.axis] != 1 || (whole && p.out.strides[p.axis] != 1))) {
       return fail(launch, FA_UNSUPPORTED, "softmax on CUDA needs a contiguous axis");
     }
-    const Problem<T> problem{
-        static_cast<const T*>(p.x.data), static_cast<T*>(p.out.data), C, static_cast<float>(p.scale), p.form,
-        Rows(p.x, p.out, p.axis)};
-    const Rows& rows = problem.rows;
+    fa_tensor mask = p.mask;
+    auto kind = MaskKind::kNone;
+    if (mask.data == nullptr) {
+      for (int64_t& stride : mask.strides) stride = 0;
+    } else {
+      kind = mask.dtype == FA_BOOL ? MaskKind::kKeep : MaskKind::kAdd;
+      if (C > 1 && mask.strides[p.axis] != 0 && mask.strides[p.axis] != 1) {
+        return fail(launch, FA_UNSUPPORTED, "softmax on CUDA needs a mask that is contiguous along the axis");
+      }
+    }
+    const Problem<T> problem{static_cast<const T*>(p.x.data),
+                             static_cast<T*>(p.out.data),
+                             mask.data,
+                             kind,
+                             C > 1 ? static_cast<int>(mask.strides[p.axis]) : 0,
+                             C,
+                             static_cast<float>(p.scale),
+                             p.form,
+                             Rows<kNumTensors>({&p.x, &p.out, &mask}, p.axis)};
+    const auto& rows = problem.rows;
     const double n = static_cast<double>(rows.size) * static_cast<double>(C);
     launch.workspace_bytes = 0;
     launch.flops = 4 * n;
     launch.bytes = (n + (whole ? n : static_cast<double>(rows.size))) * sizeof(T);
-    const bool aligned = is_aligned<T>(p.x.data, rows.x_stride, rows.ndim) &&
-                         (!whole || is_aligned<T>(p.out.data, rows.out_stride, rows.ndim));
+    const bool aligned = is_aligned<T>(p.x.data, rows.strides[kX], rows.ndim) &&
+                         (!whole || is_aligned<T>(p.out.data, rows.strides[kOut], rows.ndim));
     return dispatch<T>(problem, aligned, launch);
   });
 }

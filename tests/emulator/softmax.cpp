@@ -44,8 +44,11 @@ struct Array {
   }
 };
 
+enum class Mask { kNone, kKeep, kKeepOfRow, kKeepOfAxis, kAdd, kAddOfAxis };  // Of...: broadcast along the other
+
 template <class T>
-void check(Test& t, int form, int64_t rows, int64_t C, int64_t gap, bool in_place, const char* config) {
+void check(Test& t, int form, int64_t rows, int64_t C, int64_t gap, bool in_place, const char* config,
+           Mask mask = Mask::kNone) {
   Random random(fastattn::emulator::options().seed + 31);
   Array<T> x(rows, C, C + gap), fresh(rows, form == FA_LOGSUMEXP ? 1 : C, (form == FA_LOGSUMEXP ? 1 : C) + gap);
   for (int64_t r = 0; r < rows; ++r) {
@@ -54,17 +57,38 @@ void check(Test& t, int form, int64_t rows, int64_t C, int64_t gap, bool in_plac
       set(x.at(r, c), hidden ? -HUGE_VALF : 5 * random.symmetric() + (r == 2 ? 1e4f : 0.0f));
     }
   }
+  const bool adds = mask == Mask::kAdd || mask == Mask::kAddOfAxis;
+  const int64_t mask_row = mask == Mask::kKeep || mask == Mask::kAdd ? C : mask == Mask::kKeepOfRow ? 1 : 0;
+  const int64_t mask_step = mask == Mask::kKeepOfRow ? 0 : 1;
+  Array<uint8_t> keep(rows, C, C);
+  Array<T> add(rows, C, C);
+  std::vector<float> masks(static_cast<size_t>(rows * C));  // what is added to the score
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < C; ++c) {
+      const int64_t at = r * mask_row + c * mask_step;
+      const bool hidden = mask != Mask::kNone && (at * 7 + at / 3) % 5 == 0;
+      const float added = hidden ? -HUGE_VALF : adds ? static_cast<float>(at % 4) / 2 - 1 : 0.0f;
+      masks[static_cast<size_t>(r * C + c)] = added;
+      keep.block[static_cast<size_t>(at)] = !hidden;
+      set(add.block[static_cast<size_t>(at)], added);
+      if (hidden && c % 2) set(x.at(r, c), std::nanf(""));  // must not be seen
+    }
+  }
   const double scale = 0.75;
+  auto score = [&](int64_t r, int64_t c) {
+    const double added = masks[static_cast<size_t>(r * C + c)];
+    return added == -HUGE_VAL ? added : scale * value(x.at(r, c)) + added;
+  };
   std::vector<float> got;
   std::vector<double> want, bound;
   for (int64_t r = 0; r < rows; ++r) {
     double most = -HUGE_VAL, sum = 0;
-    for (int64_t c = 0; c < C; ++c) most = std::max(most, scale * value(x.at(r, c)));
-    for (int64_t c = 0; c < C; ++c) sum += most == -HUGE_VAL ? 0 : std::exp(scale * value(x.at(r, c)) - most);
+    for (int64_t c = 0; c < C; ++c) most = std::max(most, score(r, c));
+    for (int64_t c = 0; c < C; ++c) sum += most == -HUGE_VAL ? 0 : std::exp(score(r, c) - most);
     // The score's own rounding moves exp by |s| eps / 2 of itself; then the sum's, and that of the dtype.
     const double size = std::isfinite(most) ? std::abs(most) : 0, log_error = (size + 40) * 0x1p-23;
     for (int64_t c = 0; c < (form == FA_LOGSUMEXP ? 1 : C); ++c) {
-      const double s = scale * value(x.at(r, c)), lse = most + std::log(sum);
+      const double s = score(r, c), lse = most + std::log(sum);
       double y = sum == 0 ? -HUGE_VAL : form == FA_LOGSUMEXP ? lse : s - lse;
       double error = log_error + kEps<T> * std::abs(y);
       if (form == FA_SOFTMAX) {
@@ -80,6 +104,14 @@ void check(Test& t, int form, int64_t rows, int64_t C, int64_t gap, bool in_plac
   fa_softmax_fwd_params p = {};
   p.x = x.view(split);
   p.out = out.view(split);
+  if (mask != Mask::kNone) {
+    p.mask = p.x;
+    p.mask.data = adds ? static_cast<void*>(add.block.get()) : keep.block.get();
+    p.mask.dtype = adds ? kDtype<T> : FA_BOOL;
+    p.mask.strides[0] = split ? 2 * mask_row : mask_row;
+    p.mask.strides[1] = split ? mask_row : mask_step;
+    p.mask.strides[2] = mask_step;
+  }
   p.scale = scale;
   p.axis = split ? 2 : 1;
   p.form = form;
@@ -112,6 +144,11 @@ EMULATOR_TEST(softmax) {
     check<bf16>(t, form, 3, 1031, 0, false, "bf16_block128");
     check<f16>(t, form, 9, 100, 4, false, "f16_warp8");
     check<f16>(t, form, 3, 1000, 0, whole, "f16_warp32");
+    check<float>(t, form, 4, 30, 0, whole, "f32_warp8", Mask::kKeep);
+    check<float>(t, form, 7, 50, 2, false, "f32_warp8", Mask::kKeepOfRow);
+    check<bf16>(t, form, 4, 300, 4, whole, "bf16_warp32", Mask::kKeepOfAxis);
+    check<f16>(t, form, 3, 77, 0, false, "f16_warp8", Mask::kAdd);
+    check<float>(t, form, 2, 1030, 2, whole, "f32_block128", Mask::kAddOfAxis);
   }
 }
 
@@ -122,7 +159,7 @@ EMULATOR_TEST(softmax_long) {
   check<float>(t, form, 1, 32768, 0, false, "f32_block1024");
   check<float>(t, form, 2, 16385, 0, false, "f32_online");
   check<bf16>(t, form, 2, 32776, 0, form != FA_LOGSUMEXP, "bf16_online");
-  check<f16>(t, form, 1, 32770, 0, false, "f16_online");
+  check<f16>(t, form, 1, 32770, 0, false, "f16_online", Mask::kAdd);
 }
 
 // Rows in another order than out's, and along the first axis: what is one axis for contiguous rows is two.
@@ -188,6 +225,9 @@ EMULATOR_TEST(softmax_edges) {
   p.x.strides[1] = 2;
   t.expect(fastattn::cuda::softmax_fwd(p, launch) == FA_UNSUPPORTED && std::strstr(launch.reason, "contiguous"),
            "steps");
+  p.x.strides[1] = 1;
+  p.mask = p.x;
   p.mask.data = &p;
+  p.mask.strides[1] = 2;
   t.expect(fastattn::cuda::softmax_fwd(p, launch) == FA_UNSUPPORTED && std::strstr(launch.reason, "mask"), "mask");
 }
