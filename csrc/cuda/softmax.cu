@@ -218,7 +218,7 @@ constexpr Name<T, kConfig> kName;
 template <class T, int kConfig>
 fa_status run(const Problem<T>& p, bool aligned, fa_launch& launch) {
   launch.kernel = kName<T, kConfig>.text;
-  if (launch.query || p.rows.size == 0 || p.C == 0) return FA_OK;
+  if (launch.query || p.rows.size == 0 || (p.C == 0 && p.form != FA_LOGSUMEXP)) return FA_OK;
   constexpr int kRows = kConfigs[kConfig].threads / kConfigs[kConfig].row_threads;
   const int64_t blocks = (p.rows.size + kRows - 1) / kRows;
   if (blocks > INT32_MAX) return fail(launch, FA_UNSUPPORTED, "more rows than a grid has blocks");

@@ -210,6 +210,10 @@ EMULATOR_TEST(softmax_edges) {
   p.out.shape[1] = 1;
   t.expect(fastattn::cuda::softmax_fwd(p, launch) == FA_OK, "runs");
   t.expect(out[0] == HUGE_VALF && out[3] != out[3], "logsumexp with inf, with NaN");
+  p.x.shape[1] = 0;
+  t.expect(fastattn::cuda::softmax_fwd(p, launch) == FA_OK && out[0] == -HUGE_VALF && out[3] == -HUGE_VALF,
+           "logsumexp of nothing");
+  p.x.shape[1] = 3;
 
   p.x.shape[0] = p.out.shape[0] = 0;
   t.expect(fastattn::cuda::softmax_fwd(p, launch) == FA_OK, "no rows");
