@@ -7,6 +7,7 @@
 namespace fastattn::cuda {
 
 fa_status softmax_fwd(const fa_softmax_fwd_params& p, fa_launch& launch);
+fa_status softmax_bwd(const fa_softmax_bwd_params& p, fa_launch& launch);
 
 }  // namespace fastattn::cuda
 
@@ -37,7 +38,6 @@ fa_status softmax_fwd(const fa_softmax_fwd_params& p, fa_launch& launch);
   X(rms_norm_bwd, "not written for CUDA yet")             \
   X(rope, "not written for CUDA yet")                     \
   X(sgd_step, "not written for CUDA yet")                 \
-  X(softmax_bwd, "not written for CUDA yet")              \
   X(sum, "not written for CUDA yet")                      \
   X(swiglu_fwd, "not written for CUDA yet")               \
   X(swiglu_bwd, "not written for CUDA yet")               \

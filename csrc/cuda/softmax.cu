@@ -17,30 +17,21 @@
 // Not yet: an axis with a stride.
 #include "cuda/entries.h"
 
-#include <initializer_list>
-
 #include "cuda/host.h"
 #include "cuda/launch.h"
 #include "cuda/shared.h"
 #include "cuda/tile/reduce.h"
+#include "cuda/tile/row.h"
 #include "cuda/tile/softmax_state.h"
 #include "cuda/types.h"
 
 namespace fastattn::cuda {
 namespace {
 
-struct Config {
-  const char* name;
-  int threads;      // of a block
-  int row_threads;  // of a row
-  int elements;     // of a row that a thread keeps; 0: none, two passes
-  bool single;      // also by single elements, where rows are not aligned
-  constexpr int64_t max_columns() const { return elements ? int64_t{row_threads} * elements : INT64_MAX; }
-};
 // The first that a row fits into. Packs of 32 elements and their addresses take 56 registers of the 64 that 1024
 // threads have each; one element at a time takes 80, and would spill. None of these choices has been measured on a GPU.
 // clang-format off
-constexpr Config kConfigs[] = {
+constexpr RowConfig kConfigs[] = {
     {"warp8", 128, 32, 8, true},           // short rows: four a block, few idle lanes
     {"warp32", 128, 32, 32, true},         // no barrier
     {"block128", 128, 128, 32, true},      // the smallest block that holds the row, for most rows in flight
@@ -88,33 +79,11 @@ struct RowMask {
 template <int kVec, class T, class Index>
 __device__ inline void load_scores(float (&s)[kVec], const T* x, const RowMask<T>& mask, Index i, Index C,
                                    float scale) {
-  if (i + kVec <= C) {
-    const auto pack = *reinterpret_cast<const Packed<T, kVec>*>(x + i);
-#pragma unroll
-    for (int v = 0; v < kVec; ++v) s[v] = scale * to_float(pack.at[v]);
-  } else {
-#pragma unroll
-    for (int v = 0; v < kVec; ++v) s[v] = i + v < C ? scale * to_float(x[i + v]) : -kInf;
-  }
+  load_pack(s, x, i, C, -kInf, scale);
   if (mask.kind == MaskKind::kNone) return;
 #pragma unroll
   for (int v = 0; v < kVec; ++v) {
     if (i + v < C) s[v] = mask(s[v], i + v);
-  }
-}
-
-template <int kVec, class T, class Index>
-__device__ inline void store(T* out, const float (&y)[kVec], Index i, Index C) {
-  if (i + kVec <= C) {
-    Packed<T, kVec> pack;
-#pragma unroll
-    for (int v = 0; v < kVec; ++v) pack.at[v] = from_float<T>(y[v]);
-    *reinterpret_cast<Packed<T, kVec>*>(out + i) = pack;
-  } else {
-#pragma unroll
-    for (int v = 0; v < kVec; ++v) {
-      if (i + v < C) out[i + v] = from_float<T>(y[v]);
-    }
   }
 }
 
@@ -146,7 +115,7 @@ __global__ void __launch_bounds__(kConfigs[kConfig].threads) softmax_kernel(Prob
   const T* x = p.x;
   T* out = p.out;
   int64_t mask_at = 0;
-  for (int d = 0; d < p.rows.ndim; ++d) {
+  for (int d = 0; d < p.rows.ndim; ++d) {  // row_offsets, which would take registers that spill here
     const int64_t at = row % p.rows.shape[d];
     row /= p.rows.shape[d];
     x += at * p.rows.strides[kX][d];
@@ -190,36 +159,25 @@ __global__ void __launch_bounds__(kConfigs[kConfig].threads) softmax_kernel(Prob
     for (int64_t i = element(0); i < p.C; i += kRowThreads * kVec) {
       load_scores(s[0], x, mask, i, p.C, p.scale);
       finish(s[0], state, p.form);
-      store(out, s[0], i, p.C);
+      store_pack(out, s[0], i, p.C);
     }
   } else {
 #pragma unroll
     for (int pack = 0; pack < kPacks; ++pack) {
       finish(s[pack], state, p.form);
-      store(out, s[pack], element(pack), C);
+      store_pack(out, s[pack], element(pack), C);
     }
   }
 }
 
-// softmax_fwd_DTYPE_CONFIG_sm80
 template <class T, int kConfig>
-struct Name {
-  char text[48] = {};
-  constexpr Name() {
-    int n = 0;
-    for (const char* part : {"softmax_fwd_", kTypeName<T>, "_", kConfigs[kConfig].name, "_sm80"}) {
-      while (*part) text[n++] = *part++;
-    }
-  }
-};
-template <class T, int kConfig>
-constexpr Name<T, kConfig> kName;
+constexpr KernelName kName{"softmax_fwd", kTypeName<T>, kConfigs[kConfig].name};
 
 template <class T, int kConfig>
 fa_status run(const Problem<T>& p, bool aligned, fa_launch& launch) {
   launch.kernel = kName<T, kConfig>.text;
   if (launch.query || p.rows.size == 0 || (p.C == 0 && p.form != FA_LOGSUMEXP)) return FA_OK;
-  constexpr int kRows = kConfigs[kConfig].threads / kConfigs[kConfig].row_threads;
+  constexpr int kRows = kConfigs[kConfig].rows();
   const int64_t blocks = (p.rows.size + kRows - 1) / kRows;
   if (blocks > INT32_MAX) return fail(launch, FA_UNSUPPORTED, "more rows than a grid has blocks");
   constexpr int kVec = 16 / sizeof(T);
@@ -233,18 +191,10 @@ fa_status run(const Problem<T>& p, bool aligned, fa_launch& launch) {
 template <class T, int kConfig = 0>
 fa_status dispatch(const Problem<T>& p, bool aligned, fa_launch& launch) {
   if constexpr (kConfig + 1 < kNumConfigs) {
-    constexpr Config kThis = kConfigs[kConfig];
+    constexpr RowConfig kThis = kConfigs[kConfig];
     if (p.C > kThis.max_columns() || !(aligned || kThis.single)) return dispatch<T, kConfig + 1>(p, aligned, launch);
   }
   return run<T, kConfig>(p, aligned, launch);
-}
-
-// Whether every row begins at a multiple of 16 bytes.
-template <class T>
-bool is_aligned(const void* data, const int64_t* strides, int ndim) {
-  bool aligned = reinterpret_cast<uintptr_t>(data) % 16 == 0;
-  for (int d = 0; d < ndim; ++d) aligned = aligned && strides[d] * static_cast<int64_t>(sizeof(T)) % 16 == 0;
-  return aligned;
 }
 
 }  // namespace
@@ -280,8 +230,8 @@ fa_status softmax_fwd(const fa_softmax_fwd_params& p, fa_launch& launch) {
     launch.workspace_bytes = 0;
     launch.flops = 4 * n;
     launch.bytes = (n + (whole ? n : static_cast<double>(rows.size))) * sizeof(T);
-    const bool aligned = is_aligned<T>(p.x.data, rows.strides[kX], rows.ndim) &&
-                         (!whole || is_aligned<T>(p.out.data, rows.strides[kOut], rows.ndim));
+    const bool aligned = rows_aligned<T>(p.x.data, rows.strides[kX], rows.ndim) &&
+                         (!whole || rows_aligned<T>(p.out.data, rows.strides[kOut], rows.ndim));
     return dispatch<T>(problem, aligned, launch);
   });
 }

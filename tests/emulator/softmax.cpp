@@ -1,48 +1,11 @@
-// csrc/cuda/softmax.cu against a reference in double: every form, dtype and configuration, rows that straddle them.
-#include <memory>
-
+// csrc/cuda/softmax.cu and softmax_backward.cu against a reference in double: every form, dtype and configuration, rows
+// that straddle them.
 #include "cuda/entries.h"
-#include "emulator/emulator_test.h"
-#include "emulator/number.h"
+#include "emulator/rows.h"
 
 namespace {
 
 using namespace emulator_test;
-using fastattn::bf16;
-using fastattn::f16;
-
-template <class T>
-constexpr int kDtype = sizeof(T) == 4            ? FA_F32
-                       : std::is_same_v<T, bf16> ? FA_BF16
-                                                 : FA_F16;
-template <class T>
-constexpr double kEps = sizeof(T) == 4            ? 0x1p-23
-                        : std::is_same_v<T, bf16> ? 0x1p-7
-                                                  : 0x1p-10;
-
-float value(float x) { return x; }
-float value(bf16 x) { return fastattn::emulator::bf16_value(x.bits); }
-float value(f16 x) { return fastattn::emulator::f16_value(x.bits); }
-void set(float& x, float v) { x = v; }
-void set(bf16& x, float v) { x.bits = fastattn::emulator::bf16_bits(v); }
-void set(f16& x, float v) { x.bits = fastattn::emulator::f16_bits(v); }
-
-// rows x C elements, rows `stride` apart, in a heap block that ends with the last element.
-template <class T>
-struct Array {
-  int64_t rows, C, stride;
-  std::unique_ptr<T[]> block;
-  Array(int64_t rows_, int64_t C_, int64_t stride_) : rows(rows_), C(C_), stride(stride_) {
-    block.reset(new T[static_cast<size_t>((rows - 1) * stride + C)]);
-    std::memset(static_cast<void*>(block.get()), 0xff, sizeof(T) * static_cast<size_t>((rows - 1) * stride + C));
-  }
-  T& at(int64_t r, int64_t c) { return block[static_cast<size_t>(r * stride + c)]; }
-  fa_tensor view(bool split) {  // split: the rows as two axes
-    fa_tensor t = {block.get(), kDtype<T>, 2, {rows, C}, {stride, 1}};
-    if (split) t = {block.get(), kDtype<T>, 3, {rows / 2, 2, C}, {2 * stride, stride, 1}};
-    return t;
-  }
-};
 
 enum class Mask { kNone, kKeep, kKeepOfRow, kKeepOfAxis, kAdd, kAddOfAxis };  // Of...: broadcast along the other
 
@@ -193,6 +156,54 @@ EMULATOR_TEST(softmax_strides) {
       }
     }
     t.expect_near("strided rows", out, want, bound);
+  }
+}
+
+template <class T>
+void check_backward(Test& t, bool log, int64_t rows, int64_t C, int64_t gap, bool in_place, const char* config) {
+  Random random(fastattn::emulator::options().seed + 33);
+  Array<T> out(rows, C, C + gap), dout(rows, C, C + gap), fresh(rows, C, C + gap);
+  const double scale = 0.75;
+  std::vector<double> want, bound;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < C; ++c) {
+      const float y = (random.symmetric() + 1) / static_cast<float>(C);  // roughly what a softmax gives
+      set(out.at(r, c), r == 1 ? (log ? -HUGE_VALF : 0.0f) : log ? std::log(y + 0.01f / static_cast<float>(C)) : y);
+      set(dout.at(r, c), random.symmetric());
+    }
+    double sum = 0, size = 0;
+    for (int64_t c = 0; c < C; ++c) {
+      const double term = value(dout.at(r, c)) * (log ? 1 : double{value(out.at(r, c))});
+      sum += term;
+      size += std::abs(term);
+    }
+    for (int64_t c = 0; c < C; ++c) {
+      const double y = value(out.at(r, c)), d = value(dout.at(r, c)), weight = log ? std::exp(y) : y;
+      const double dx = r == 1 ? 0 : log ? scale * (d - weight * sum) : scale * y * (d - sum);
+      want.push_back(dx);
+      bound.push_back(kEps<T> * std::abs(dx) + 40 * 0x1p-23 * (std::abs(d) + weight * size) +
+                      (std::is_same_v<T, f16> ? 0x1p-25 : 0));
+    }
+  }
+  Array<T>& dx = in_place ? dout : fresh;
+  const bool split = rows % 2 == 0;
+  fa_softmax_bwd_params p = {out.view(split), dout.view(split), dx.view(split), scale, split ? 2 : 1, log};
+  fa_launch launch = {};
+  t.expect(fastattn::cuda::softmax_bwd(p, launch) == FA_OK, launch.reason);
+  t.expect(std::strstr(launch.kernel, config) != nullptr, std::string(launch.kernel) + ": expected " + config);
+  t.expect_near(launch.kernel, values(dx), want, bound);
+}
+
+EMULATOR_TEST(softmax_backward) {
+  for (const bool log : {false, true}) {
+    check_backward<float>(t, log, 5, 1, 0, false, "softmax_bwd_f32_warp8_sm80");
+    check_backward<float>(t, log, 6, 7, 1, true, "f32_warp8");
+    check_backward<float>(t, log, 3, 256, 0, false, "f32_warp8");
+    check_backward<bf16>(t, log, 4, 257, 3, true, "bf16_warp16");
+    check_backward<f16>(t, log, 3, 1000, 0, true, "f16_block128");
+    check_backward<float>(t, log, 3, 2100, 4, false, "f32_block512");
+    check_backward<bf16>(t, log, 2, 8200, 0, false, "bf16_block1024");
+    check_backward<float>(t, log, 2, 8201, 0, true, "f32_reread");
   }
 }
 

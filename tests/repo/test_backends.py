@@ -29,7 +29,6 @@ ONLY_CPU = {
     "rms_norm_fwd": YET,
     "rope": YET,
     "sgd_step": YET,
-    "softmax_bwd": YET,
     "sum": YET,
     "swiglu_bwd": YET,
     "swiglu_fwd": YET,
