@@ -16,8 +16,7 @@ std::string folder_of_this_module() {
   return path.substr(0, path.find_last_of('/') + 1);
 }
 
-const fa_table& open_backend(const char* file) {
-  const std::string path = folder_of_this_module() + file;
+const fa_table& open_backend(const std::string& path) {
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) throw pybind11::import_error("fastattn: cannot load " + path + ": " + dlerror());
   auto get_table = reinterpret_cast<const fa_table* (*)(uint32_t)>(dlsym(library, "fa_get_table"));
@@ -29,7 +28,7 @@ const fa_table& open_backend(const char* file) {
 }
 
 const fa_table& open_cpu() {
-  const fa_table& table = open_backend("libfastattn.so");
+  const fa_table& table = open_backend(folder_of_this_module() + "libfastattn.so");
   const char* isa = std::getenv("FASTATTN_ISA");
   if (isa != nullptr && *isa != 0 && table.variant_force(isa) != FA_OK) {
     throw pybind11::import_error("fastattn: FASTATTN_ISA=" + std::string(isa) +
@@ -38,10 +37,20 @@ const fa_table& open_cpu() {
   return table;
 }
 
+const fa_table& open_chosen() {
+  const char* path = std::getenv("FASTATTN_TEST_BACKEND");
+  return path == nullptr || *path == 0 ? cpu_backend() : open_backend(path);
+}
+
 }  // namespace
 
 const fa_table& cpu_backend() {
   static const fa_table& table = open_cpu();
+  return table;
+}
+
+const fa_table& backend() {
+  static const fa_table& table = open_chosen();
   return table;
 }
 

@@ -8,4 +8,8 @@ namespace fastattn::bindings {
 // The CPU backend's table; throws ImportError where the library is missing or of another version.
 const fa_table& cpu_backend();
 
+// What runs the ops: the CPU, or for tests the library that FASTATTN_TEST_BACKEND names, which must take host arrays
+// (CUDA's kernels on the emulator). Threads, outputs and their memory stay the CPU backend's.
+const fa_table& backend();
+
 }  // namespace fastattn::bindings

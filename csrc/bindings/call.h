@@ -48,7 +48,7 @@ class Call {
 
   template <class Params>
   void run(fa_status (*fa_table::*entry)(const Params*, fa_launch*), const Params& params) {
-    const fa_table& table = cpu_backend();
+    const fa_table& table = backend();
     check_overlap();
     run_entry(table, [&](fa_launch& launch) { return (table.*entry)(&params, &launch); });
   }

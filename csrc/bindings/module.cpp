@@ -13,12 +13,12 @@ namespace {
 
 void bind_runtime(py::module_& m) {
   m.def("empty", &empty_array, py::arg("shape"), py::arg("dtype"), py::arg("like") = py::none());
-  m.def("isa_list", [] { return py::str(cpu_backend().variant_list()); });
-  m.def("isa_active", [] { return py::str(cpu_backend().variant_active()); });
+  m.def("isa_list", [] { return py::str(backend().variant_list()); });
+  m.def("isa_active", [] { return py::str(backend().variant_active()); });
   m.def("isa_force", [](const std::optional<std::string>& name) {
-    if (cpu_backend().variant_force(name ? name->c_str() : nullptr) != FA_OK) {
+    if (backend().variant_force(name ? name->c_str() : nullptr) != FA_OK) {
       throw py::value_error("force_isa: " + *name +
-                            " is not one of what this machine runs: " + cpu_backend().variant_list());
+                            " is not one of what this machine runs: " + backend().variant_list());
     }
   });
   m.def("num_threads", [] { return cpu_backend().num_threads(); });

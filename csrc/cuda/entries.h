@@ -1,0 +1,44 @@
+// The entries of the table (ops/fastattn.h) that this backend has a kernel for, and those that it has none for.
+// Arguments as the CPU's: validated by the caller. What a kernel does not take is FA_UNSUPPORTED with the reason.
+#pragma once
+
+#include "ops/fastattn.h"
+
+namespace fastattn::cuda {
+
+fa_status softmax_fwd(const fa_softmax_fwd_params& p, fa_launch& launch);
+fa_status softmax_bwd(const fa_softmax_bwd_params& p, fa_launch& launch);
+
+}  // namespace fastattn::cuda
+
+// X(name, reason): an entry without a kernel, and what its caller is told. Each entry is declared above or is here, or
+// the table does not compile.
+#define FA_CUDA_MISSING(X)                                \
+  X(adam_step, "not written for CUDA yet")                \
+  X(activation_fwd, "not written for CUDA yet")           \
+  X(activation_bwd, "not written for CUDA yet")           \
+  X(attention_fwd, "not written for CUDA yet")            \
+  X(attention_bwd, "not written for CUDA yet")            \
+  X(binary, "not written for CUDA yet")                   \
+  X(cast, "not written for CUDA yet")                     \
+  X(cross_entropy_fwd, "not written for CUDA yet")        \
+  X(cross_entropy_bwd, "not written for CUDA yet")        \
+  X(dropout, "not written for CUDA yet")                  \
+  X(embedding_fwd, "not written for CUDA yet")            \
+  X(embedding_bwd, "not written for CUDA yet")            \
+  X(grad_norm, "not written for CUDA yet")                \
+  X(grad_scale, "not written for CUDA yet")               \
+  X(layer_norm_fwd, "not written for CUDA yet")           \
+  X(layer_norm_bwd, "not written for CUDA yet")           \
+  X(linear_cross_entropy, "not written for CUDA yet")     \
+  X(linear_cross_entropy_bwd, "not written for CUDA yet") \
+  X(matmul, "not written for CUDA yet")                   \
+  X(random_fill, "not written for CUDA yet")              \
+  X(rms_norm_fwd, "not written for CUDA yet")             \
+  X(rms_norm_bwd, "not written for CUDA yet")             \
+  X(rope, "not written for CUDA yet")                     \
+  X(sgd_step, "not written for CUDA yet")                 \
+  X(sum, "not written for CUDA yet")                      \
+  X(swiglu_fwd, "not written for CUDA yet")               \
+  X(swiglu_bwd, "not written for CUDA yet")               \
+  X(unary, "not written for CUDA yet")
