@@ -12,8 +12,7 @@
 
 namespace fastattn::cpu::FASTATTN_ISA {
 
-// --- numbers in a dtype of their own: slopes and sinks
-// ----------------------------------------------------------------
+// --- numbers in a dtype of their own: slopes and sinks ------------------------------------------------------------
 template <class T>
 inline T load_number(const fa_tensor& t, int64_t at) {
   switch (t.dtype) {
@@ -39,8 +38,7 @@ inline T sink_of(const fa_attention_fwd_params& p, int64_t head) {
   return p.sinks.data == nullptr ? -kInf<T> : load_number<T>(p.sinks, head * p.sinks.strides[0]);
 }
 
-// --- softcap and ALiBi
-// ------------------------------------------------------------------------------------------------
+// --- softcap and ALiBi --------------------------------------------------------------------------------------------
 template <class T>
 struct ScoreTransform {
   using V = Vec<T>;
@@ -94,9 +92,8 @@ struct ScoreTransform {
   }
 };
 
-// --- weights from lse
-// ------------------------------------------------------------------------------------------------- What a query head
-// brings to its scores.
+// --- weights from lse ---------------------------------------------------------------------------------------------
+// What a query head brings to its scores.
 template <class T>
 struct HeadView {
   MaskView mask;
