@@ -8,6 +8,10 @@ namespace fastattn::cuda {
 
 fa_status softmax_fwd(const fa_softmax_fwd_params& p, fa_launch& launch);
 fa_status softmax_bwd(const fa_softmax_bwd_params& p, fa_launch& launch);
+fa_status activation_fwd(const fa_activation_fwd_params& p, fa_launch& launch);
+fa_status activation_bwd(const fa_activation_bwd_params& p, fa_launch& launch);
+fa_status swiglu_fwd(const fa_swiglu_fwd_params& p, fa_launch& launch);
+fa_status swiglu_bwd(const fa_swiglu_bwd_params& p, fa_launch& launch);
 
 }  // namespace fastattn::cuda
 
@@ -15,8 +19,6 @@ fa_status softmax_bwd(const fa_softmax_bwd_params& p, fa_launch& launch);
 // the table does not compile.
 #define FA_CUDA_MISSING(X)                                \
   X(adam_step, "not written for CUDA yet")                \
-  X(activation_fwd, "not written for CUDA yet")           \
-  X(activation_bwd, "not written for CUDA yet")           \
   X(attention_fwd, "not written for CUDA yet")            \
   X(attention_bwd, "not written for CUDA yet")            \
   X(binary, "not written for CUDA yet")                   \
@@ -39,6 +41,4 @@ fa_status softmax_bwd(const fa_softmax_bwd_params& p, fa_launch& launch);
   X(rope, "not written for CUDA yet")                     \
   X(sgd_step, "not written for CUDA yet")                 \
   X(sum, "not written for CUDA yet")                      \
-  X(swiglu_fwd, "not written for CUDA yet")               \
-  X(swiglu_bwd, "not written for CUDA yet")               \
   X(unary, "not written for CUDA yet")

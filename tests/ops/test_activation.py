@@ -14,6 +14,7 @@ from fastattn.testing import (
     assert_same_bits,
     assert_same_for_any_threads,
     check,
+    is_kernel,
     reference,
     unchanged,
 )
@@ -204,4 +205,5 @@ def test_errors(call, error, text):
 
 def test_explain(isa, name, function):
     (what,) = fa.explain(function, np.ones(100, np.float32))
-    assert (what.kernel, what.unsupported, what.bytes) == (f"{op_of(name)}_fwd_f32_{isa}", "", 800)
+    assert is_kernel(what.kernel, f"{op_of(name)}_fwd", "float32", isa)
+    assert (what.unsupported, what.bytes) == ("", 800)

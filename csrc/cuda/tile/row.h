@@ -66,12 +66,12 @@ bool rows_aligned(const void* data, const int64_t* strides, int ndim) {
   return aligned;
 }
 
-// OP_DTYPE_CONFIG_sm80
+// OP_DTYPE_CONFIG_sm80, or OP_DTYPE_sm80 where there is one configuration.
 struct KernelName {
   char text[64] = {};
-  constexpr KernelName(const char* op, const char* dtype, const char* config) {
+  constexpr KernelName(const char* op, const char* dtype, const char* config = "") {
     int n = 0;
-    const char* const parts[] = {op, "_", dtype, "_", config, "_sm80"};
+    const char* const parts[] = {op, "_", dtype, *config ? "_" : "", config, "_sm80"};
     for (const char* part : parts) {
       while (*part) text[n++] = *part++;
     }
