@@ -105,6 +105,8 @@ ERRORS = [
         ValueError,
         "dropout_p is nan; expected a probability",
     ),
+    (lambda o: ATTENTION(Q, K, K, window=3, out=o), ValueError, "window is 3; expected (left, right), two integers"),
+    (lambda o: ATTENTION(Q, K, K, window=(1, 0.5), out=o), ValueError, "window is (1, 0.5); expected (left, right)"),
     (lambda o: ATTENTION(Q, K, K, window=(-2, 0), out=o), ValueError, "window is two numbers of -1 (all) or more"),
     (lambda o: ATTENTION(Q, K, K, window=(0, -2), out=o), ValueError, "window is two numbers of -1 (all) or more"),
     (lambda o: ATTENTION(Q, K, K, softcap=-1.0, out=o), ValueError, "softcap is -1.000000; expected 0 or more"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -145,6 +146,17 @@ class Attention(Op):
 ATTENTION = Attention()
 
 
+def window_sides(op: str, window: Any) -> tuple[int, int]:
+    """How many keys before and after its position a query sees; -1 = all."""
+    if window is None:
+        return -1, -1
+    try:
+        left, right = window
+        return operator.index(left), operator.index(right)
+    except (TypeError, ValueError):
+        raise attribute_error(op, "window", window, "(left, right), two integers of -1 (all) or more") from None
+
+
 def scaled_dot_product_attention(
     query: Array,
     key: Array,
@@ -227,7 +239,7 @@ def scaled_dot_product_attention(
         raise attribute_error(name, "layout", layout, '"bhtd" or "bthd"')
     if causal_align not in ALIGNS:
         raise attribute_error(name, "causal_align", causal_align, '"top_left" or "bottom_right"')
-    left, right = (-1, -1) if window is None else window
+    left, right = window_sides(name, window)
     key_of_dropout = _random.key_of(seed) if dropout_p else (0, 0)
     weights, heads, rows, mean = None, None, None, False
     if return_weights is not False and return_weights is not None:

@@ -12,7 +12,7 @@ from fastattn._runtime import mode
 
 from . import _kinds
 from ._op import Array, attribute_error
-from .attention import LAYOUTS, scaled_dot_product_attention
+from .attention import LAYOUTS, scaled_dot_product_attention, window_sides
 
 Lengths = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -348,6 +348,7 @@ def attention_with_kv_cache(
         of_key = "" if key is None else f", with T that of key {tuple(key_shape)}"
         msg = f"{op}: query has shape {tuple(shape)}; expected {axes}{of_key}"
         raise ValueError(msg)
+    window = None if window is None else window_sides(op, window)
     queries, new, counts = shape[time], 0, None
     if key is not None:
         new, counts = cache._write(op, key, value, lengths, layout)
