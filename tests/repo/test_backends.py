@@ -21,7 +21,6 @@ ONLY_CPU = {
     "linear_cross_entropy_bwd": YET,
     "matmul": YET,
     "random_fill": YET,
-    "rope": YET,
     "sgd_step": YET,
     "sum": YET,
     "unary": YET,
