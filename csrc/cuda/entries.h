@@ -12,6 +12,11 @@ fa_status activation_fwd(const fa_activation_fwd_params& p, fa_launch& launch);
 fa_status activation_bwd(const fa_activation_bwd_params& p, fa_launch& launch);
 fa_status swiglu_fwd(const fa_swiglu_fwd_params& p, fa_launch& launch);
 fa_status swiglu_bwd(const fa_swiglu_bwd_params& p, fa_launch& launch);
+fa_status layer_norm_fwd(const fa_layer_norm_fwd_params& p, fa_launch& launch);
+fa_status layer_norm_bwd(const fa_layer_norm_bwd_params& p, fa_launch& launch);
+fa_status rms_norm_fwd(const fa_rms_norm_fwd_params& p, fa_launch& launch);
+fa_status rms_norm_bwd(const fa_rms_norm_bwd_params& p, fa_launch& launch);
+fa_status rope(const fa_rope_params& p, fa_launch& launch);
 
 }  // namespace fastattn::cuda
 
@@ -30,15 +35,10 @@ fa_status swiglu_bwd(const fa_swiglu_bwd_params& p, fa_launch& launch);
   X(embedding_bwd, "not written for CUDA yet")            \
   X(grad_norm, "not written for CUDA yet")                \
   X(grad_scale, "not written for CUDA yet")               \
-  X(layer_norm_fwd, "not written for CUDA yet")           \
-  X(layer_norm_bwd, "not written for CUDA yet")           \
   X(linear_cross_entropy, "not written for CUDA yet")     \
   X(linear_cross_entropy_bwd, "not written for CUDA yet") \
   X(matmul, "not written for CUDA yet")                   \
   X(random_fill, "not written for CUDA yet")              \
-  X(rms_norm_fwd, "not written for CUDA yet")             \
-  X(rms_norm_bwd, "not written for CUDA yet")             \
-  X(rope, "not written for CUDA yet")                     \
   X(sgd_step, "not written for CUDA yet")                 \
   X(sum, "not written for CUDA yet")                      \
   X(unary, "not written for CUDA yet")
