@@ -23,7 +23,8 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 216, 20, 52  # around the axes
 LEAST = 0.05  # FLOPs a byte: where cases stand that have less, or none
 COLOURS = (
     "#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2", "#bcbd22", "#005f73",
-    "#7f7f7f", "#6a994e", "#b5179e", "#3a0ca3",
+    "#7f7f7f", "#6a994e", "#b5179e", "#3a0ca3", "#90be6d", "#f94144", "#577590", "#c8a2ff", "#b08968", "#00b4d8",
+    "#3d2b1f", "#ffb703",
 )  # fmt: skip
 
 
