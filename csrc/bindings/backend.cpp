@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <pybind11/pybind11.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <string>
@@ -42,6 +43,12 @@ const fa_table& open_chosen() {
   return path == nullptr || *path == 0 ? cpu_backend() : open_backend(path);
 }
 
+// With the GIL held, as all bindings read arguments.
+struct CudaLibrary {
+  bool opened = false;
+  const fa_table* table = nullptr;
+} cuda_library;
+
 }  // namespace
 
 const fa_table& cpu_backend() {
@@ -52,6 +59,18 @@ const fa_table& cpu_backend() {
 const fa_table& backend() {
   static const fa_table& table = open_chosen();
   return table;
+}
+
+const fa_table* cuda_backend() {
+  if (!cuda_library.opened) {
+    const std::string path = folder_of_this_module() + "libfastattn_cuda.so";
+    cuda_library = {true, access(path.c_str(), F_OK) == 0 ? &open_backend(path) : nullptr};
+  }
+  return cuda_library.table;
+}
+
+void use_cuda_library(const std::string& path) {
+  cuda_library = path.empty() ? CudaLibrary{} : CudaLibrary{true, &open_backend(path)};
 }
 
 }  // namespace fastattn::bindings

@@ -28,11 +28,12 @@ class AdamPlan {
     lists_.expect_half_params(p_.masters);
   }
 
-  // The norm of the gradients, where max_norm is given.
-  std::optional<double> step(py::handle found_inf, int64_t step, double lr, double beta1, double beta2, double eps,
-                             double weight_decay, double grad_scale, std::optional<double> max_norm, bool decoupled,
-                             bool amsgrad, bool maximize) const {
+  // The norm of the gradients, where max_norm is given; on a device it goes to `norm_out`, one float64 there.
+  std::optional<double> step(py::handle found_inf, py::handle norm_out, int64_t step, double lr, double beta1,
+                             double beta2, double eps, double weight_decay, double grad_scale,
+                             std::optional<double> max_norm, bool decoupled, bool amsgrad, bool maximize) const {
     Call call(kOp);
+    lists_.place(call);
     fa_adam_step_params p = p_;
     if (amsgrad && p.max_exp_avg_sqs == nullptr) call.value_error("amsgrad needs max_exp_avg_sqs");
     const fa_tensor& inf = call.optional(found_inf, "found_inf");
@@ -47,7 +48,13 @@ class AdamPlan {
       call.value_error("max_norm is " + std::to_string(*max_norm) + "; expected 0 or more");
     }
     double norm = 0;
-    p.norm = max_norm ? &norm : nullptr;
+    const fa_tensor& given = call.optional_output(norm_out, "norm");
+    call.expect_dtype("norm", FA_F64);
+    call.expect_shape("norm", {});
+    if (max_norm && given.data == nullptr && !call.place().on_cpu()) {
+      call.type_error("norm is None; expected an array of one float64");
+    }
+    p.norm = !max_norm ? nullptr : given.data != nullptr ? static_cast<double*>(given.data) : &norm;
     p.max_norm = max_norm.value_or(0);
     p.lr = lr;
     p.beta1 = beta1;

@@ -18,6 +18,7 @@ void sgd_step(py::handle params, py::handle grads, py::handle momentum_buffers, 
   p.masters = lists.read_state(masters, "masters");
   p.num_tensors = lists.size();
   lists.check_overlap();
+  lists.place(call);
   lists.expect_half_params(p.masters);
   if (momentum != 0 && p.momentum_buffers == nullptr) call.value_error("momentum needs momentum_buffers");
   if (nesterov && (momentum <= 0 || dampening != 0))

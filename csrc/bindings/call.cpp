@@ -42,21 +42,6 @@ bool same_view(const fa_tensor& a, const fa_tensor& b) {
   return true;
 }
 
-// The exact question, asked of NumPy; only where extents overlap, which is rare.
-bool shares_memory(py::handle a, py::handle b) {
-  py::module_ numpy = py::module_::import("numpy");
-  auto view = [&](py::handle x) -> py::object {
-    if (py::isinstance(x, numpy.attr("ndarray"))) return py::reinterpret_borrow<py::object>(x);
-    py::object plain = py::hasattr(x, "detach") ? x.attr("detach")() : py::reinterpret_borrow<py::object>(x);
-    return numpy.attr("from_dlpack")(plain);
-  };
-  try {
-    return numpy.attr("shares_memory")(view(a), view(b), py::arg("max_work") = 10000).cast<bool>();
-  } catch (py::error_already_set&) {
-    return true;  // too hard to tell
-  }
-}
-
 }  // namespace
 
 bool is_contiguous(const fa_tensor& t) {
@@ -137,7 +122,7 @@ const fa_tensor& Call::read(py::handle object, const char* name, bool written, b
     return arg.view;
   }
   const Reading reading = read_tensor(object, op_, name, arg.view);
-  if (!reading.on_cpu) type_error(std::string(name) + " is not in CPU memory, and this build has no other backend");
+  expect_place(name, reading.place);
   if (written) {
     if (!reading.writeable) value_error(std::string(name) + " is read-only");
     for (int i = 0; i < arg.view.ndim; ++i) {
@@ -147,6 +132,22 @@ const fa_tensor& Call::read(py::handle object, const char* name, bool written, b
     }
   }
   return arg.view;
+}
+
+void Call::expect_place(const std::string& name, Place place) {
+  if (placed_by_.empty()) {
+    place_ = place;
+    placed_by_ = name;
+  } else if (place.device != place_.device) {
+    type_error(placed_by_ + " is on " + to_string(place_) + " and " + name + " on " + to_string(place) +
+               "; move one of them");
+  }
+}
+
+const fa_table& Call::backend_of_place() {
+  if (place_.on_cpu()) return backend();
+  if (const fa_table* table = cuda_backend()) return *table;
+  type_error(placed_by_ + " is on " + to_string(place_) + ", and this build of fastattn has no CUDA backend");
 }
 
 Call::Arg& Call::find(const char* name) {
@@ -236,7 +237,7 @@ void Call::check_overlap() {
       if (a.high <= b.low || b.high <= a.low) continue;
       const bool aliases = out.alias != nullptr && std::strcmp(out.alias, other.name) == 0;
       if (aliases && same_view(out.view, other.view)) continue;
-      if (shares_memory(out.object, other.object)) {
+      if (shares_memory(out.view, other.view)) {
         value_error(std::string(out.name) + " overlaps " + other.name + " in memory");
       }
     }
@@ -247,7 +248,8 @@ void Call::run_checked(const fa_table& table, fa_status (*entry)(void*, fa_launc
   fa_launch launch;
   launch.size = sizeof launch;
   launch.query = 1;
-  launch.stream = nullptr;
+  launch.stream = place_.stream;
+  launch.device = place_.on_cpu() ? 0 : place_.device;
   launch.workspace = nullptr;
   launch.workspace_bytes = 0;
   launch.num_threads = 1;
@@ -263,8 +265,8 @@ void Call::run_checked(const fa_table& table, fa_status (*entry)(void*, fa_launc
   if (status == FA_OK) {
     alignas(64) char small[kStackWorkspace];
     launch.query = 0;
-    const bool on_heap = launch.workspace_bytes > kStackWorkspace;
-    launch.workspace = on_heap ? table.alloc(launch.workspace_bytes) : small;
+    const bool on_heap = launch.workspace_bytes > (place_.on_cpu() ? kStackWorkspace : 0);
+    launch.workspace = on_heap ? table.alloc(launch.workspace_bytes, launch.device, launch.stream) : small;
     if (launch.workspace == nullptr) {
       PyErr_Format(PyExc_MemoryError, "%s: out of memory: a workspace of %zu bytes was asked for", op_,
                    launch.workspace_bytes);
@@ -273,7 +275,7 @@ void Call::run_checked(const fa_table& table, fa_status (*entry)(void*, fa_launc
     {
       py::gil_scoped_release release;
       status = entry(context, launch);
-      if (on_heap) table.free(launch.workspace);
+      if (on_heap) table.free(launch.workspace, launch.device, launch.stream);
     }
     kernel_that_ran = launch.kernel;
   }

@@ -39,6 +39,9 @@ class Call {
   void expect_shape(const char* name, std::initializer_list<int64_t> shape);
   void expect_shape(const char* name, const fa_tensor& like);
   void expect_contiguous(const char* name);
+  // Where the lists of a multi-tensor op are; throws where other arguments are elsewhere.
+  void expect_place(const std::string& name, Place place);
+  Place place() const { return place_; }
   void may_alias(const char* output, const char* input);  // the very same view may be both
 
   // "query (B2, H8, T128, D32)": an argument with its axes named, as many letters as axes from the right.
@@ -48,7 +51,7 @@ class Call {
 
   template <class Params>
   void run(fa_status (*fa_table::*entry)(const Params*, fa_launch*), const Params& params) {
-    const fa_table& table = backend();
+    const fa_table& table = backend_of_place();
     check_overlap();
     run_entry(table, [&](fa_launch& launch) { return (table.*entry)(&params, &launch); });
   }
@@ -66,11 +69,14 @@ class Call {
   const fa_tensor& read(py::handle object, const char* name, bool written, bool required);
   Arg& find(const char* name);
   void check_overlap();
+  const fa_table& backend_of_place();
   template <class F>
   void run_entry(const fa_table& table, F&& entry);
   void run_checked(const fa_table& table, fa_status (*entry)(void*, fa_launch&), void* context);
 
   const char* op_;
+  Place place_;
+  std::string placed_by_;  // the argument that place_ is of
   int num_args_ = 0;
   Arg args_[kMaxArgs];
 };

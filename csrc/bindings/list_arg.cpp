@@ -22,7 +22,13 @@ const fa_tensor* TensorLists::read(py::handle list, const char* name, bool writt
     const std::string element = std::string(name) + "[" + std::to_string(i) + "]";
     fa_tensor& view = views[static_cast<size_t>(i)];
     const Reading reading = read_tensor(items[static_cast<size_t>(i)], op_.c_str(), element.c_str(), view);
-    if (!reading.on_cpu) throw py::type_error(op_ + ": " + element + " is not in CPU memory");
+    if (i == 0 && lists_.size() == 1) {
+      place_ = reading.place;
+      first_ = items[0];
+    } else if (reading.place.device != place_.device) {
+      throw py::type_error(op_ + ": " + first_name_ + "[0] is on " + to_string(place_) + " and " + element + " on " +
+                           to_string(reading.place) + "; move one of them");
+    }
     if (written && !reading.writeable) value_error(element + " is read-only");
     if (!is_contiguous(view)) value_error(element + " is not contiguous");
     const fa_tensor& model = lists_.front()[static_cast<size_t>(i)];
@@ -53,6 +59,13 @@ void TensorLists::expect_half_params(const fa_tensor* masters) const {
   if (masters == nullptr || size() == 0 || item_size(lists_.front().front().dtype) == 2) return;
   throw py::type_error(op_ + ": masters are for bfloat16 and float16 params; these are " +
                        dtype_name(lists_.front().front().dtype) + ", leave masters out");
+}
+
+void TensorLists::place(Call& call) const {
+  if (size() == 0) return;
+  fa_tensor view;
+  const std::string name = std::string(first_name_) + "[0]";
+  call.expect_place(name, read_tensor(first_, op_.c_str(), name.c_str(), view).place);
 }
 
 void TensorLists::check_overlap() const {

@@ -17,6 +17,8 @@ class TensorLists {
   // Views of a list; nullptr where it is None. `written`: must be writeable.
   const fa_tensor* read(py::handle list, const char* name, bool written) { return read(list, name, written, false); }
   const fa_tensor* read_state(py::handle list, const char* name) { return read(list, name, true, true); }
+  // Tells the call where the arrays are, and on which stream they are worked on now. The first one must still live.
+  void place(Call& call) const;
   int64_t size() const { return size_ < 0 ? 0 : size_; }
   // Masters are float32 copies of 16-bit params.
   void expect_half_params(const fa_tensor* masters) const;
@@ -30,6 +32,8 @@ class TensorLists {
   std::string op_;
   const char* first_name_ = nullptr;
   int64_t size_ = -1;
+  Place place_;
+  py::handle first_;  // of the first list
   std::vector<std::vector<fa_tensor>> lists_;
   struct List {
     std::string name;

@@ -55,6 +55,7 @@ PYBIND11_MODULE(_C, m) {
   bind_binary(m);
   bind_cast(m);
   bind_cross_entropy(m);
+  bind_device(m);
   bind_dropout(m);
   bind_embedding(m);
   bind_grad_norm(m);

@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "backend.h"
+#include "call.h"
 #include "common/dlpack.h"
 
 namespace fastattn::bindings {
@@ -101,7 +102,7 @@ Reading read_ndarray(PyArrayObject* array, const char* op, const char* name, fa_
     }
     view.strides[i] = size == 0 ? 0 : stride / size;
   }
-  return {.writeable = PyArray_ISWRITEABLE(array) != 0, .on_cpu = true};
+  return {.writeable = PyArray_ISWRITEABLE(array) != 0};
 }
 
 // A type's exchange table, or nullptr. Looked up once per type; types live as long as their module.
@@ -137,7 +138,52 @@ Reading read_dlpack(const dlpack::ExchangeApi& api, py::handle object, const cha
     view.strides[i] = t.strides == nullptr ? row_major : t.strides[i];
     row_major *= t.shape[i];
   }
-  return {.writeable = true, .on_cpu = t.device.device_type == dlpack::kCpu};
+  if (t.device.device_type == dlpack::kCpu) return {};
+  if (t.device.device_type != dlpack::kCuda) {
+    throw py::type_error(prefix(op, name) + " is on a device that fastattn does not run on");
+  }
+  Place place{.device = t.device.device_id};
+  if (api.current_work_stream != nullptr &&
+      api.current_work_stream(t.device.device_type, t.device.device_id, &place.stream) != 0) {
+    throw py::error_already_set();
+  }
+  return {.place = place};
+}
+
+// CuPy's arrays. The interface has no bfloat16: the dtype is read off the array, which is NumPy's there.
+Reading read_cuda_interface(py::handle object, const py::dict& interface, const char* op, const char* name,
+                            fa_tensor& view) {
+  const py::tuple shape = interface["shape"], data = interface["data"];
+  const int ndim = static_cast<int>(shape.size());
+  check_ndim(ndim, op, name);
+  const py::object descr = object.attr("dtype");
+  if (!PyArray_DescrCheck(descr.ptr())) throw py::type_error(prefix(op, name) + " has no dtype of NumPy's");
+  const auto* dtype = reinterpret_cast<PyArray_Descr*>(descr.ptr());
+  const int64_t size = PyDataType_ELSIZE(dtype);
+  const auto address = data[0].cast<uintptr_t>();
+  view.data = address == 0 ? &no_elements : reinterpret_cast<void*>(address);
+  view.dtype = numpy_dtype(dtype->type_num);
+  view.ndim = ndim;
+  for (int i = 0; i < ndim; ++i) view.shape[i] = shape[static_cast<size_t>(i)].cast<int64_t>();
+  const py::object strides = interface.contains("strides") ? py::object(interface["strides"]) : py::none();
+  if (strides.is_none()) {
+    make_row_major(view);
+  } else {
+    for (int i = 0; i < ndim; ++i) {
+      const int64_t bytes = py::tuple(strides)[static_cast<size_t>(i)].cast<int64_t>();
+      if (bytes % size != 0 && view.shape[i] > 1) {
+        throw py::value_error(prefix(op, name) + " has a stride that is no multiple of its element; pass a copy of it");
+      }
+      view.strides[i] = bytes / size;
+    }
+  }
+  Place place{.device = 0};
+  const py::object device = py::getattr(object, "device", py::none());
+  if (py::hasattr(device, "id")) place.device = device.attr("id").cast<int32_t>();
+  // 1 and 2 stand for the legacy and the per-thread default stream, as they do to CUDA's runtime.
+  const py::object stream = interface.contains("stream") ? py::object(interface["stream"]) : py::none();
+  if (!stream.is_none()) place.stream = reinterpret_cast<void*>(stream.cast<uintptr_t>());
+  return {.writeable = !data[1].cast<bool>(), .place = place};
 }
 
 }  // namespace
@@ -148,6 +194,9 @@ Reading read_tensor(py::handle object, const char* op, const char* name, fa_tens
     reading = read_ndarray(reinterpret_cast<PyArrayObject*>(object.ptr()), op, name, view);
   } else if (const auto* api = exchange_api(Py_TYPE(object.ptr()))) {
     reading = read_dlpack(*api, object, op, name, view);
+  } else if (const py::object interface = py::getattr(object, "__cuda_array_interface__", py::none());
+             py::isinstance<py::dict>(interface)) {
+    reading = read_cuda_interface(object, interface, op, name, view);
   } else {
     throw py::type_error(prefix(op, name) + " is a " + Py_TYPE(object.ptr())->tp_name + "; expected an array");
   }
@@ -175,7 +224,7 @@ py::object empty_array(py::handle shape, py::handle dtype, py::handle) {
     if (array == nullptr) throw py::error_already_set();
     return py::reinterpret_steal<py::object>(array);
   }
-  void* memory = cpu_backend().alloc(bytes);
+  void* memory = cpu_backend().alloc(bytes, 0, nullptr);
   if (memory == nullptr) {
     std::string text = "fastattn: out of memory: an array of " + std::to_string(bytes) + " bytes was asked for";
     Py_DECREF(descr);
@@ -185,13 +234,38 @@ py::object empty_array(py::handle shape, py::handle dtype, py::handle) {
   }
   array = PyArray_NewFromDescr(&PyArray_Type, descr, dims.len, dims.ptr, nullptr, memory, NPY_ARRAY_CARRAY, nullptr);
   PyDimMem_FREE(dims.ptr);
-  PyObject* owner =
-      PyCapsule_New(memory, nullptr, [](PyObject* c) { cpu_backend().free(PyCapsule_GetPointer(c, nullptr)); });
+  PyObject* owner = PyCapsule_New(
+      memory, nullptr, [](PyObject* c) { cpu_backend().free(PyCapsule_GetPointer(c, nullptr), 0, nullptr); });
   if (array == nullptr || owner == nullptr ||
       PyArray_SetBaseObject(reinterpret_cast<PyArrayObject*>(array), owner) != 0) {
     throw py::error_already_set();
   }
   return py::reinterpret_steal<py::object>(array);
+}
+
+std::string to_string(Place place) { return place.on_cpu() ? "cpu" : "cuda:" + std::to_string(place.device); }
+
+// NumPy's answer, about arrays of bytes at these addresses; it looks at no element.
+bool shares_memory(const fa_tensor& a, const fa_tensor& b) {
+  auto view = [](const fa_tensor& t) {
+    npy_intp shape[FA_MAX_DIMS], strides[FA_MAX_DIMS];
+    const npy_intp size = item_size(t.dtype);
+    for (int i = 0; i < t.ndim; ++i) {
+      shape[i] = t.shape[i];
+      strides[i] = t.strides[i] * size;
+    }
+    PyArray_Descr* bytes = PyArray_DescrNewFromType(NPY_VOID);
+    PyDataType_SET_ELSIZE(bytes, size);
+    PyObject* array = PyArray_NewFromDescr(&PyArray_Type, bytes, t.ndim, shape, strides, t.data, 0, nullptr);
+    if (array == nullptr) throw py::error_already_set();
+    return py::reinterpret_steal<py::object>(array);
+  };
+  try {
+    const py::module_ numpy = py::module_::import("numpy");
+    return numpy.attr("shares_memory")(view(a), view(b), py::arg("max_work") = 10000).cast<bool>();
+  } catch (py::error_already_set&) {
+    return true;
+  }
 }
 
 const char* dtype_name(int32_t dtype) {

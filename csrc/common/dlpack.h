@@ -6,7 +6,7 @@
 
 namespace fastattn::dlpack {
 
-inline constexpr int32_t kCpu = 1;
+inline constexpr int32_t kCpu = 1, kCuda = 2;
 enum TypeCode : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBfloat = 4, kBool = 6 };
 
 struct Device {
@@ -45,7 +45,7 @@ struct ExchangeApi {
   void* managed_tensor_from_py_object_no_sync;
   void* managed_tensor_to_py_object_no_sync;
   int (*dltensor_from_py_object_no_sync)(void* py_object, Tensor* out);  // 0 = done, -1 = a Python error is set
-  void* current_work_stream;
+  int (*current_work_stream)(int32_t device_type, int32_t device_id, void** out_stream);  // 0 = done
 };
 
 }  // namespace fastattn::dlpack

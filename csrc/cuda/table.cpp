@@ -1,11 +1,11 @@
-// The CUDA backend's versioned table. So far it is linked with the emulator alone, whose device memory is the host's;
-// what the emulator finds wrong with a kernel is thrown through the entry to whoever called it.
-#include <atomic>
-#include <cstdlib>
+// The CUDA backend's versioned table: linked with CUDA's runtime as libfastattn_cuda.so, with the emulator as
+// libfastattn_cuda_emulated.so. What the emulator finds wrong with a kernel is thrown through the entry to whoever
+// called it.
 #include <cstring>
 
 #include "cuda/entries.h"
 #include "cuda/host.h"
+#include "cuda/runtime.h"
 
 namespace fastattn::cuda {
 namespace {
@@ -20,6 +20,8 @@ fa_status entry(const Params* params, fa_launch* launch) {
   if (launch == nullptr || params == nullptr || launch->size != sizeof(fa_launch)) return FA_INVALID;
   launch->reason[0] = 0;
   launch->workspace_bytes = launch->query ? 0 : launch->workspace_bytes;
+  if (const char* why = device_unavailable(launch->device)) return fail(*launch, FA_UNSUPPORTED, why);
+  const DeviceGuard guard(launch->device);
   return kKernel(*params, *launch);
 }
 
@@ -27,31 +29,13 @@ constexpr const char* kVariant = "sm80";
 
 fa_status force(const char* name) { return name == nullptr || std::strcmp(name, kVariant) == 0 ? FA_OK : FA_INVALID; }
 
-// A workspace with its size in front, so that what is out can be told.
-constexpr size_t kAlign = 64;
-std::atomic<size_t> live = 0;
-
-void* allocate(size_t bytes) {
-  const size_t whole = (bytes + 2 * kAlign - 1) / kAlign * kAlign;
-  char* memory = static_cast<char*>(std::aligned_alloc(kAlign, whole));
-  if (memory == nullptr) return nullptr;
-  std::memcpy(memory, &whole, sizeof whole);
-  live += whole;
-  return memory + kAlign;
-}
-
-void release(void* pointer) {
-  if (pointer == nullptr) return;
-  char* memory = static_cast<char*>(pointer) - kAlign;
-  size_t whole;
-  std::memcpy(&whole, memory, sizeof whole);
-  live -= whole;
-  std::free(memory);
-}
-
 const fa_table kTable = {.version = FA_TABLE_VERSION,
                          .size = sizeof(fa_table),
                          .backend = "cuda",
+                         .unavailable = unavailable,
+                         .device_count = device_count,
+                         .device_info = device_info,
+                         .synchronize = synchronize,
                          .variant_list = [] { return kVariant; },
                          .variant_active = [] { return kVariant; },
                          .variant_force = force,
@@ -59,9 +43,9 @@ const fa_table kTable = {.version = FA_TABLE_VERSION,
                          .set_num_threads = [](int32_t) {},
                          .alloc = allocate,
                          .free = release,
-                         .empty_cache = [] {},
-                         .cache_bytes = [] { return size_t{0}; },
-                         .live_bytes = [] { return live.load(); },
+                         .empty_cache = empty_cache,
+                         .cache_bytes = cache_bytes,
+                         .live_bytes = live_bytes,
 #define FA_SLOT(op) .op = entry<fa_##op##_params, op>,
                          FA_OPS(FA_SLOT)
 #undef FA_SLOT

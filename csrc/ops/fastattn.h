@@ -1,8 +1,8 @@
 /* fastattn.h: the one C interface of every backend.
  *
- * libfastattn.so (CPU) and, later, libfastattn_cuda.so each export one symbol, fa_get_table(version), which returns a
- * table of functions over the plain params structs of the ops, or NULL for a version that the library does not have. A
- * caller needs this header and dlopen.
+ * libfastattn.so (CPU) and libfastattn_cuda.so each export one symbol, fa_get_table(version), which returns a table of
+ * functions over the plain params structs of the ops, or NULL for a version that the library does not have. A caller
+ * needs this header and dlopen.
  */
 #ifndef FASTATTN_H
 #define FASTATTN_H
@@ -29,7 +29,7 @@
 #include "types.h"
 #include "unary.h"
 
-enum { FA_TABLE_VERSION = 1 };
+enum { FA_TABLE_VERSION = 2 };
 
 /* Every op of the table, one line each: X(name) declares name(const fa_name_params*, fa_launch*). */
 #define FA_OPS(X)             \
@@ -67,7 +67,15 @@ enum { FA_TABLE_VERSION = 1 };
 typedef struct fa_table {
   uint32_t version;
   uint32_t size;       /* sizeof(fa_table) of the library */
-  const char* backend; /* "cpu" */
+  const char* backend; /* "cpu" or "cuda" */
+
+  /* Devices; the CPU is one, number 0. unavailable: NULL, or in one line why there is none to run on. device_info:
+   * FA_INVALID for a number that is no device, or one that the kernels do not run on. synchronize: waits for all that a
+   * device has been given; what it says went wrong, or NULL. */
+  const char* (*unavailable)(void);
+  int32_t (*device_count)(void);
+  fa_status (*device_info)(int32_t device, fa_device_info* info);
+  const char* (*synchronize)(int32_t device);
 
   /* Variants (instruction sets on the CPU). list: comma-separated, what this machine can run, best first. force: one of
    * them or NULL for the best; FA_INVALID for any other, and nothing changes. */
@@ -79,10 +87,11 @@ typedef struct fa_table {
   int32_t (*num_threads)(void);
   void (*set_num_threads)(int32_t n);
 
-  /* The caching allocator: 64-byte aligned memory; NULL when the system has none. cache_bytes: what is kept for reuse;
-   * live_bytes: what is handed out. */
-  void* (*alloc)(size_t bytes);
-  void (*free)(void* ptr);
+  /* The caching allocator: 64-byte aligned memory of a device, usable and freed in the order of a stream (which the CPU
+   * has none of); NULL when the system has none. cache_bytes: what is kept for reuse; live_bytes: what is handed out.
+   */
+  void* (*alloc)(size_t bytes, int32_t device, void* stream);
+  void (*free)(void* ptr, int32_t device, void* stream);
   void (*empty_cache)(void);
   size_t (*cache_bytes)(void);
   size_t (*live_bytes)(void);

@@ -48,12 +48,22 @@ typedef struct fa_launch {
   uint32_t query; /* in: 1 = only fill in what is below */
   void* stream;   /* in: the CUDA stream; NULL on the CPU */
   void* workspace;
-  size_t workspace_bytes; /* query: out. run: in, at least what the query said; 64-byte aligned */
+  size_t workspace_bytes; /* query: out. run: in, at least what the query said; 64-byte aligned, on the device */
   int32_t num_threads;    /* query: out. run: in (the workspace may hold one part a thread) */
+  int32_t device;         /* in: the CUDA device; 0 on the CPU */
   const char* kernel;     /* out: static string, for example "softmax_fwd_f32_avx512" */
   double flops;           /* out, query only */
   double bytes;           /* out, query only: compulsory traffic */
   char reason[FA_REASON_SIZE];
 } fa_launch;
+
+typedef struct fa_device_info {
+  char name[256];
+  int32_t major; /* compute capability */
+  int32_t minor;
+  int32_t num_multiprocessors;
+  size_t total_bytes;
+  size_t free_bytes;
+} fa_device_info;
 
 #endif

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from numpy import ndarray
+
+from . import _C
+
 
 class device(str):
     """The name of a device, "cpu" or "cuda:0".
@@ -38,8 +42,37 @@ class device(str):
 CPU = device("cpu")
 
 
-def check_device(name: str, wanted: Any) -> None:
-    """Raises unless a `device=` argument is one that this build makes tensors on."""
-    if wanted is not None and str(wanted).partition(":")[0] != "cpu":
-        msg = f"{name}: this build has no device {str(wanted)!r}; tensors are made on 'cpu'"
+def resolve(name: str, wanted: Any) -> device:
+    """The device that a `device=` argument of `name` asks for, the CPU for None; raises unless there is one."""
+    if wanted is None:
+        return CPU
+    where = device("cuda", wanted) if isinstance(wanted, int) and not isinstance(wanted, bool) else device(str(wanted))
+    if where.type == "cpu":
+        return CPU
+    if where.type != "cuda":
+        msg = f"{name}: there is no device {str(wanted)!r}; expected 'cpu', 'cuda' or 'cuda:0'"
         raise ValueError(msg)
+    why = _C.cuda_unavailable()
+    count = _C.cuda_device_count()
+    if why is None and (where.index or 0) >= count:
+        why = f"there are {count}, counted from 0"
+    if why is not None:
+        msg = f"{name}: there is no device {str(wanted)!r}: {why}"
+        raise ValueError(msg)
+    return device("cuda", where.index or 0)
+
+
+def where_is(array: Any) -> device:
+    """The device of an ndarray, or of a CuPy array."""
+    return CPU if type(array) is ndarray else device("cuda", array.device.id)
+
+
+def move(array: Any, where: device) -> Any:
+    """The array on a device: itself where it is there, else a copy."""
+    if where_is(array) == where:
+        return array
+    if where == CPU:
+        return array.get()
+    from .interop import cupy
+
+    return cupy.upload(array, where.index or 0)

@@ -10,6 +10,8 @@ using namespace driver;
 
 FASTATTN_ONCE(allocator) {
   const fa_table& f = table();
+  auto alloc = [&f](size_t bytes) { return f.alloc(bytes, 0, nullptr); };
+  auto release = [&f](void* p) { f.free(p, 0, nullptr); };
   f.empty_cache();
   const size_t live = f.live_bytes();
   t.expect(f.cache_bytes() == 0, "empty at the start");
@@ -23,39 +25,39 @@ FASTATTN_ONCE(allocator) {
     }
   }
   for (size_t bytes : sizes) {
-    auto* p = static_cast<char*>(f.alloc(bytes));
+    auto* p = static_cast<char*>(alloc(bytes));
     const std::string what = "alloc of " + std::to_string(bytes);
     if (!t.expect(p != nullptr, what)) continue;
     t.expect(reinterpret_cast<uintptr_t>(p) % 64 == 0, what + ": alignment");
     t.expect(f.live_bytes() >= live + bytes, what + ": live_bytes");
     if (bytes > 0) p[0] = p[bytes - 1] = 1;
-    f.free(p);
+    release(p);
     t.expect(f.live_bytes() == live, what + ": live_bytes after free");
   }
-  f.free(nullptr);
-  t.expect(f.alloc(SIZE_MAX) == nullptr && f.alloc(SIZE_MAX / 2) == nullptr, "impossible sizes");
+  release(nullptr);
+  t.expect(alloc(SIZE_MAX) == nullptr && alloc(SIZE_MAX / 2) == nullptr, "impossible sizes");
   t.expect(f.live_bytes() == live, "impossible sizes are not counted");
 
   f.empty_cache();
   t.expect(f.cache_bytes() == 0, "empty_cache");
   const size_t kBytes = (size_t{3} << 20) + 5000;  // in the middle of a class
-  void* first = f.alloc(kBytes);
-  f.free(first);
+  void* first = alloc(kBytes);
+  release(first);
   t.expect(f.cache_bytes() >= kBytes && f.cache_bytes() <= kBytes * 9 / 8 + 4096, "a freed block is kept");
-  void* again = f.alloc(kBytes - 1000);
+  void* again = alloc(kBytes - 1000);
   t.expect(again == first && f.cache_bytes() == 0, "and reused for the same class");
-  void* second = f.alloc(kBytes);
+  void* second = alloc(kBytes);
   t.expect(second != again, "two live blocks differ");
-  f.free(again);
-  f.free(second);
+  release(again);
+  release(second);
   f.empty_cache();
 
   // The bound. The blocks are never touched, so they cost address space only.
   std::vector<void*> blocks;
   const size_t kBig = size_t{60} << 20;
-  for (int i = 0; i < 20; ++i) blocks.push_back(f.alloc(kBig));
+  for (int i = 0; i < 20; ++i) blocks.push_back(alloc(kBig));
   const size_t peak = f.live_bytes();
-  for (void* b : blocks) f.free(b);
+  for (void* b : blocks) release(b);
   t.expect(f.cache_bytes() > 0 && f.cache_bytes() <= peak / 2 + (size_t{256} << 20), "the cache is bounded");
   f.empty_cache();
   t.expect(f.cache_bytes() == 0 && f.live_bytes() == live, "all given back");
@@ -66,34 +68,34 @@ FASTATTN_ONCE(allocator) {
       Random r(static_cast<uint64_t>(c));
       for (int i = 0; i < 300; ++i) {
         const size_t bytes = static_cast<size_t>(r.below(1 << 20));
-        auto* p = static_cast<char*>(f.alloc(bytes + 1));
+        auto* p = static_cast<char*>(alloc(bytes + 1));
         p[0] = p[bytes] = 1;
         if (i % 50 == 0) f.empty_cache();
-        f.free(p);
+        release(p);
       }
     });
   }
   for (auto& u : users) u.join();
   t.expect(f.live_bytes() == live, "concurrent users");
 
-  auto* kept = static_cast<char*>(f.alloc(kBytes));
+  auto* kept = static_cast<char*>(alloc(kBytes));
   kept[0] = 7;
-  f.free(f.alloc(kBytes));
+  release(alloc(kBytes));
   t.expect(f.cache_bytes() > 0, "something to inherit");
   const pid_t child = fork();
   if (child == 0) {
     bool fine = f.cache_bytes() == 0 && f.live_bytes() >= kBytes && kept[0] == 7;
-    auto* p = static_cast<char*>(f.alloc(kBytes));
+    auto* p = static_cast<char*>(alloc(kBytes));
     fine = fine && p != nullptr && p != kept;
     if (fine) p[kBytes - 1] = 1;
-    f.free(p);
-    f.free(kept);
+    release(p);
+    release(kept);
     _exit(fine ? 0 : 1);
   }
   int status = -1;
   waitpid(child, &status, 0);
   t.expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child of a fork starts with an empty cache");
   t.expect(f.cache_bytes() > 0 && kept[0] == 7, "the parent keeps its own");
-  f.free(kept);
+  release(kept);
   f.empty_cache();
 }

@@ -14,16 +14,17 @@ LAYOUT = {
     "fa_launch": (
         256,
         {
-            "size": 0, "query": 4, "stream": 8, "workspace": 16, "workspace_bytes": 24, "num_threads": 32, "kernel": 40,
+            "size": 0, "query": 4, "stream": 8, "workspace": 16, "workspace_bytes": 24, "num_threads": 32, "device": 36,
+            "kernel": 40,
             "flops": 48, "bytes": 56, "reason": 64,
         },
     ),
 }  # fmt: skip
 # The head of the table; the ops' entries follow, one pointer each.
 TABLE_HEAD = {
-    "version": 0, "size": 4, "backend": 8, "variant_list": 16, "variant_active": 24, "variant_force": 32,
-    "num_threads": 40, "set_num_threads": 48, "alloc": 56, "free": 64, "empty_cache": 72, "cache_bytes": 80,
-    "live_bytes": 88, "adam_step": 96,
+    "version": 0, "size": 4, "backend": 8, "unavailable": 16, "device_count": 24, "device_info": 32, "synchronize": 40,
+    "variant_list": 48, "variant_active": 56, "variant_force": 64, "num_threads": 72, "set_num_threads": 80,
+    "alloc": 88, "free": 96, "empty_cache": 104, "cache_bytes": 112, "live_bytes": 120, "adam_step": 128,
 }  # fmt: skip
 
 

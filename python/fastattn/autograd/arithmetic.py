@@ -40,6 +40,8 @@ def compute(ufunc: Any, x: Array, y: Array) -> Array:
     elif type(y) is ndarray:
         large, like = y.nbytes >= LARGE, y
     else:
+        if ufunc in FUNCTIONS:
+            return binary(ufunc, x, y)
         like = x if hasattr(x, "__array_namespace__") else y
         return getattr(array_module(like), ufunc.__name__)(x, y)
     if not large and like.itemsize != 2:

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastattn._device import check_device
-from fastattn.ops import _kinds
+from fastattn._device import move, resolve
 
 from .convert import FLOAT32, as_data
-from .node import Base
+from .node import Array, Base, empty_on
 from .shape import ints
 from .tensor import Tensor
 
@@ -18,10 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def _dtype(name: str, dtype: Any, device: Any) -> np.dtype[Any]:
-    """The dtype asked for, float32 by default; the device must be ours."""
-    check_device(name, device)
+def _dtype(dtype: Any) -> np.dtype[Any]:
+    """The dtype asked for, float32 by default."""
     return FLOAT32 if dtype is None else np.dtype(dtype)
+
+
+def _at(name: str, device: Any, array: Array) -> Array:
+    """An array made on the host, on the device asked for."""
+    return move(array, resolve(name, device))
 
 
 def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -30,7 +33,7 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     Args:
         data: a number, nested lists, an array or a tensor. Python floats become float32, integers int64.
         dtype: the dtype, by default that of `data`.
-        device: only the CPU for now.
+        device: where it is made, the CPU by default.
         requires_grad: whether gradients are wanted for it.
 
     Returns:
@@ -45,10 +48,10 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
         tensor([[1, 2],
                 [3, 4]])
     """
-    check_device("tensor", device)
     array = as_data(data, dtype)
     shared = isinstance(data, Base) or hasattr(data, "__array_namespace__")
-    return Tensor(array.copy() if shared else array, requires_grad)
+    there = array if device is None else _at("tensor", device, array)
+    return Tensor(array.copy() if shared and there is array else there, requires_grad)
 
 
 def from_numpy(array: Any) -> Tensor:
@@ -77,7 +80,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     Args:
         data: a number, nested lists, an array or a tensor; a tensor of the right dtype is returned as it is.
         dtype: the dtype, by default that of `data`.
-        device: only the CPU for now.
+        device: where it is made, the CPU by default.
 
     Returns:
         A tensor.
@@ -88,10 +91,10 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
         >>> fa.as_tensor(x) is x
         True
     """
-    check_device("as_tensor", device)
     if isinstance(data, Tensor):
-        return data.to(dtype=dtype)
-    return Tensor(as_data(data, dtype))
+        return data.to(dtype=dtype, device=device)
+    array = as_data(data, dtype)
+    return Tensor(array if device is None else _at("as_tensor", device, array))
 
 
 def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -100,7 +103,7 @@ def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     Args:
         size: the lengths of the axes, or one tuple of them.
         dtype: the dtype, float32 by default.
-        device: only the CPU for now.
+        device: where it is made, the CPU by default.
         requires_grad: whether gradients are wanted for it.
 
     Returns:
@@ -111,7 +114,7 @@ def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
         >>> fa.empty(2, 3).shape
         (2, 3)
     """
-    return Tensor(_kinds.NUMPY.empty(ints(size), _dtype("empty", dtype, device), None), requires_grad)
+    return Tensor(empty_on(resolve("empty", device), ints(size), _dtype(dtype)), requires_grad)
 
 
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -120,7 +123,7 @@ def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     Args:
         size: the lengths of the axes, or one tuple of them.
         dtype: the dtype, float32 by default.
-        device: only the CPU for now.
+        device: where it is made, the CPU by default.
         requires_grad: whether gradients are wanted for it.
 
     Returns:
@@ -141,7 +144,7 @@ def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool 
     Args:
         size: the lengths of the axes, or one tuple of them.
         dtype: the dtype, float32 by default.
-        device: only the CPU for now.
+        device: where it is made, the CPU by default.
         requires_grad: whether gradients are wanted for it.
 
     Returns:
@@ -164,7 +167,7 @@ def full(
         size: the lengths of the axes.
         fill_value: the number.
         dtype: the dtype, by default that of the number: float32, int64 or bool.
-        device: only the CPU for now.
+        device: where it is made, the CPU by default.
         requires_grad: whether gradients are wanted for it.
 
     Returns:
@@ -175,10 +178,15 @@ def full(
         >>> fa.full((2,), 7)
         tensor([7, 7])
     """
-    wanted = _dtype("full", as_data(fill_value).dtype if dtype is None else dtype, device)
-    array = _kinds.NUMPY.empty(tuple(size), wanted, None)
+    wanted = _dtype(as_data(fill_value).dtype if dtype is None else dtype)
+    array = empty_on(resolve("full", device), tuple(size), wanted)
     array.fill(fill_value)
     return Tensor(array, requires_grad)
+
+
+def _like(input: Any, device: Any) -> Any:
+    """The device asked for, or that of `input`."""
+    return input.device if device is None and isinstance(input, Base) else device
 
 
 def empty_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -187,7 +195,7 @@ def empty_like(input: Any, *, dtype: Any = None, device: Any = None, requires_gr
     Args:
         input: a tensor or array.
         dtype: another dtype.
-        device: only the CPU for now.
+        device: where it is made, by default where `input` is.
         requires_grad: whether gradients are wanted for it.
 
     Returns:
@@ -198,7 +206,7 @@ def empty_like(input: Any, *, dtype: Any = None, device: Any = None, requires_gr
         >>> fa.empty_like(fa.ones(2, 3)).shape
         (2, 3)
     """
-    return empty(input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return empty(input.shape, dtype=dtype or input.dtype, device=_like(input, device), requires_grad=requires_grad)
 
 
 def zeros_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -207,7 +215,7 @@ def zeros_like(input: Any, *, dtype: Any = None, device: Any = None, requires_gr
     Args:
         input: a tensor or array.
         dtype: another dtype.
-        device: only the CPU for now.
+        device: where it is made, the CPU by default.
         requires_grad: whether gradients are wanted for it.
 
     Returns:
@@ -218,7 +226,7 @@ def zeros_like(input: Any, *, dtype: Any = None, device: Any = None, requires_gr
         >>> fa.zeros_like(fa.arange(2))
         tensor([0, 0])
     """
-    return full(input.shape, 0, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return full(input.shape, 0, dtype=dtype or input.dtype, device=_like(input, device), requires_grad=requires_grad)
 
 
 def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -227,7 +235,7 @@ def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_gra
     Args:
         input: a tensor or array.
         dtype: another dtype.
-        device: only the CPU for now.
+        device: where it is made, the CPU by default.
         requires_grad: whether gradients are wanted for it.
 
     Returns:
@@ -238,7 +246,7 @@ def ones_like(input: Any, *, dtype: Any = None, device: Any = None, requires_gra
         >>> fa.ones_like(fa.zeros(2))
         tensor([1., 1.])
     """
-    return full(input.shape, 1, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return full(input.shape, 1, dtype=dtype or input.dtype, device=_like(input, device), requires_grad=requires_grad)
 
 
 def full_like(
@@ -250,7 +258,7 @@ def full_like(
         input: a tensor or array.
         fill_value: the number.
         dtype: another dtype.
-        device: only the CPU for now.
+        device: where it is made, the CPU by default.
         requires_grad: whether gradients are wanted for it.
 
     Returns:
@@ -261,7 +269,9 @@ def full_like(
         >>> fa.full_like(fa.zeros(2), 3.0)
         tensor([3., 3.])
     """
-    return full(input.shape, fill_value, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return full(
+        input.shape, fill_value, dtype=dtype or input.dtype, device=_like(input, device), requires_grad=requires_grad
+    )
 
 
 def arange(
@@ -280,7 +290,7 @@ def arange(
         end: the bound, not included.
         step: the distance.
         dtype: the dtype, by default int64 for integers, else float32.
-        device: only the CPU for now.
+        device: where it is made, the CPU by default.
         requires_grad: whether gradients are wanted for it.
 
     Returns:
@@ -295,8 +305,7 @@ def arange(
         start, end = 0, start
     if dtype is None and any(isinstance(x, float) for x in (start, end, step)):
         dtype = FLOAT32
-    check_device("arange", device)
-    return Tensor(np.arange(start, end, step, dtype=dtype), requires_grad)
+    return Tensor(_at("arange", device, np.arange(start, end, step, dtype=dtype)), requires_grad)
 
 
 def linspace(
@@ -309,7 +318,7 @@ def linspace(
         end: the last number.
         steps: how many.
         dtype: the dtype, float32 by default.
-        device: only the CPU for now.
+        device: where it is made, the CPU by default.
         requires_grad: whether gradients are wanted for it.
 
     Returns:
@@ -320,7 +329,7 @@ def linspace(
         >>> fa.linspace(0, 1, 3)
         tensor([0. , 0.5, 1. ])
     """
-    return Tensor(np.linspace(start, end, steps, dtype=_dtype("linspace", dtype, device)), requires_grad)
+    return Tensor(_at("linspace", device, np.linspace(start, end, steps, dtype=_dtype(dtype))), requires_grad)
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -330,7 +339,7 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, 
         n: rows.
         m: columns, `n` by default.
         dtype: the dtype, float32 by default.
-        device: only the CPU for now.
+        device: where it is made, the CPU by default.
         requires_grad: whether gradients are wanted for it.
 
     Returns:
@@ -342,29 +351,29 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, 
         tensor([[1., 0.],
                 [0., 1.]])
     """
-    return Tensor(np.eye(n, m, dtype=_dtype("eye", dtype, device)), requires_grad)
+    return Tensor(_at("eye", device, np.eye(n, m, dtype=_dtype(dtype))), requires_grad)
 
 
 def logspace(
     start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None
 ) -> Tensor:
     """Powers of `base` whose exponents lie at equal distances, both ends included."""
-    return Tensor(np.logspace(start, end, steps, base=base, dtype=_dtype("logspace", dtype, device)))
+    return Tensor(_at("logspace", device, np.logspace(start, end, steps, base=base, dtype=_dtype(dtype))))
 
 
 def scalar_tensor(value: float, *, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor without axes; float32 by default."""
-    return full((), value, dtype=_dtype("scalar_tensor", dtype, device))
+    return full((), value, dtype=_dtype(dtype), device=device)
 
 
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = np.int64, device: Any = None) -> Tensor:
     """Rows and columns, (2, n), of the elements on and below a diagonal of a matrix."""
-    return Tensor(np.stack(np.tril_indices(row, offset, col)).astype(_dtype("tril_indices", dtype, device)))
+    return Tensor(_at("tril_indices", device, np.stack(np.tril_indices(row, offset, col)).astype(_dtype(dtype))))
 
 
 def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = np.int64, device: Any = None) -> Tensor:
     """Rows and columns, (2, n), of the elements on and above a diagonal of a matrix."""
-    return Tensor(np.stack(np.triu_indices(row, offset, col)).astype(_dtype("triu_indices", dtype, device)))
+    return Tensor(_at("triu_indices", device, np.stack(np.triu_indices(row, offset, col)).astype(_dtype(dtype))))
 
 
 def from_dlpack(ext_tensor: Any) -> Tensor:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 import numpy as np
 from numpy import ndarray
 
+from fastattn._device import CPU, device
 from fastattn.ops import _kinds
 
 from .hooks import Hooks
@@ -88,6 +89,15 @@ def kind_of(array: Array) -> _kinds.Kind:
     if isinstance(array, (ndarray, np.generic)):
         return _kinds.NUMPY
     return _kinds.kind_of("Tensor", ("data",), (array,))
+
+
+def empty_on(where: device, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """An uninitialised array on a device."""
+    if where == CPU:
+        return _kinds.NUMPY.empty(shape, dtype, None)
+    from fastattn.interop import cupy
+
+    return cupy.empty(shape, dtype, where.index or 0)
 
 
 # Grad mode ----------------------------------------------------------------------------------------------------------

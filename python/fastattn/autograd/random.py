@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastattn import ops
-from fastattn._device import check_device
+from fastattn._device import move, resolve
 from fastattn._random import Generator
 
 from .creation import empty
@@ -39,7 +39,7 @@ def rand(
     Args:
         size: the lengths of the axes, or one tuple of them.
         dtype: float32 or float64.
-        device: only the CPU for now.
+        device: where it is made, the CPU by default.
         generator: a stream of its own (`fa.Generator`), instead of the global one.
         requires_grad: whether gradients are wanted for it.
 
@@ -62,7 +62,7 @@ def randn(
     Args:
         size: the lengths of the axes, or one tuple of them.
         dtype: float32 or float64.
-        device: only the CPU for now.
+        device: where it is made, the CPU by default.
         generator: a stream of its own (`fa.Generator`), instead of the global one.
         requires_grad: whether gradients are wanted for it.
 
@@ -86,7 +86,7 @@ def rand_like(
     Args:
         input: a tensor or array, float32 or float64.
         dtype: another dtype.
-        device: only the CPU for now.
+        device: where it is made, the CPU by default.
         generator: a stream of its own (`fa.Generator`), instead of the global one.
         requires_grad: whether gradients are wanted for it.
 
@@ -110,7 +110,7 @@ def randn_like(
     Args:
         input: a tensor or array, float32 or float64.
         dtype: another dtype.
-        device: only the CPU for now.
+        device: where it is made, the CPU by default.
         generator: a stream of its own (`fa.Generator`), instead of the global one.
         requires_grad: whether gradients are wanted for it.
 
@@ -142,7 +142,7 @@ def randint(
         high: the bound, not included.
         size: the lengths of the axes; a tuple in place of `high` is the size, as in torch.
         dtype: the dtype.
-        device: only the CPU for now.
+        device: where it is made, the CPU by default.
         generator: a stream of its own (`fa.Generator`), instead of the global one.
 
     Returns:
@@ -163,8 +163,8 @@ def randint(
     if high <= low:
         msg = f"randint: low is {low} and high {high}; expected low < high"
         raise ValueError(msg)
-    check_device("randint", device)
-    return Tensor((low + np.floor(uniform(tuple(size or ()), generator) * (high - low))).astype(dtype))
+    where = resolve("randint", device)
+    return Tensor(move((low + np.floor(uniform(tuple(size or ()), generator) * (high - low))).astype(dtype), where))
 
 
 def randint_like(input: Any, low: int, high: int | None = None, *, dtype: Any = None) -> Tensor:
@@ -178,7 +178,7 @@ def randperm(n: int, *, dtype: Any = np.int64, device: Any = None, generator: An
     Args:
         n: how many.
         dtype: the dtype.
-        device: only the CPU for now.
+        device: where it is made, the CPU by default.
         generator: a stream of its own (`fa.Generator`), instead of the global one.
 
     Returns:
@@ -189,8 +189,8 @@ def randperm(n: int, *, dtype: Any = np.int64, device: Any = None, generator: An
         >>> sorted(fa.randperm(3).tolist())
         [0, 1, 2]
     """
-    check_device("randperm", device)
-    return Tensor(np.argsort(uniform((n,), generator), kind="stable").astype(dtype))
+    where = resolve("randperm", device)
+    return Tensor(move(np.argsort(uniform((n,), generator), kind="stable").astype(dtype), where))
 
 
 def normal(mean: Any = 0.0, std: Any = 1.0, size: Sequence[int] | None = None, *, generator: Any = None) -> Tensor:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy import ndarray
 
 from fastattn.ops.sum import sum_over
 
@@ -203,10 +202,7 @@ class Reductions(Base):
                 raise TypeError(msg)
             count = math.prod([x.shape[d] for d in axes])
             scale = 1.0 / count if count else math.nan
-        if type(x) is ndarray:
-            out = sum_over(x, axes, keep, mean)
-        else:
-            out = x.sum(axes, keepdims=keep) * scale if mean else x.sum(axes, keepdims=keep)
+        out = sum_over(x, axes, keep, mean)
         return record(name, wrap(out), (self,), _sum_backward, (x.shape, axes, scale))
 
     def var(

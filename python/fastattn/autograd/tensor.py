@@ -9,11 +9,11 @@ import numpy as np
 from numpy import ndarray
 
 from fastattn import ops
-from fastattn._device import CPU, check_device, device
+from fastattn._device import device, move, resolve, where_is
 from fastattn._dtypes import bfloat16
 from fastattn._missing import missing
 from fastattn.ops import _kinds
-from fastattn.ops._native import FLOATS, LEAST, preferred
+from fastattn.ops._native import FLOAT64, FLOATS, LEAST, preferred
 
 from . import node as tape
 from .convert import FLOAT32, as_data, is_float
@@ -23,7 +23,7 @@ from .indexing import Indexing
 from .inplace import Fills, add_to
 from .joining import Cutting
 from .kind import TensorKind
-from .node import Array, Base, Node, array_module, kind_of, mode, record, wrap
+from .node import Array, Base, Node, array_module, empty_on, mode, record, wrap
 from .operators import Arithmetic
 from .products import Products
 from .reductions import Reductions
@@ -91,7 +91,7 @@ class Tensor(Gradients, Arithmetic, Elementwise, Fills, Shaping, Cutting, Indexi
     @property
     def device(self) -> device:
         """Where the data are."""
-        return CPU if type(self._data) is ndarray else device("cuda", self._data.device.id)
+        return where_is(self._data)
 
     @property
     def is_cuda(self) -> bool:
@@ -292,9 +292,9 @@ class Tensor(Gradients, Arithmetic, Elementwise, Fills, Shaping, Cutting, Indexi
 
     def new_empty(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
         """A tensor of this dtype, not filled."""
-        check_device("new_empty", device)
+        where = self.device if device is None else resolve("new_empty", device)
         wanted = self._data.dtype if dtype is None else np.dtype(dtype)
-        return wrap(kind_of(self._data).empty(ints(size), wanted, self._data)).requires_grad_(requires_grad)
+        return wrap(empty_on(where, ints(size), wanted)).requires_grad_(requires_grad)
 
     def new_full(self, size: Any, fill_value: Any, *, requires_grad: bool = False, **options: Any) -> Tensor:
         """One number in this dtype."""
@@ -335,16 +335,20 @@ class Tensor(Gradients, Arithmetic, Elementwise, Fills, Shaping, Cutting, Indexi
     def to(
         self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False
     ) -> Tensor:
-        """This tensor in another dtype (its own if it has that already), as `to(dtype)`, `to(device)`, `to(other)`."""
+        """This tensor in another dtype or on another device (itself where it is so already), as `to(dtype)`,
+        `to(device)`, `to(device, dtype)`, `to(other)`."""
+        where = self.device
         for arg in args if device is None else (*args, device):
             if isinstance(arg, Base):
-                dtype = arg._data.dtype
+                where, dtype = arg.device, arg._data.dtype
             elif isinstance(arg, bool) or arg is None:
                 continue  # to(device, dtype, non_blocking)
-            elif isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda"):
-                check_device("to", arg)
+            elif isinstance(arg, int) or (isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda")):
+                where = resolve("to", arg)
             else:
                 dtype = arg
+        if where != self.device:
+            return record("to", wrap(move(self._data, where)), (self,), _move_backward, self.device).to(dtype=dtype)
         if dtype is None or self._data.dtype == dtype:
             return self.clone() if copy else self
         return record("to", wrap(_cast(self._data, dtype)), (self,), _to_backward, self._data.dtype)
@@ -399,17 +403,25 @@ class Tensor(Gradients, Arithmetic, Elementwise, Fills, Shaping, Cutting, Indexi
 
     def cpu(self) -> Tensor:
         """This tensor in host memory."""
-        return self if type(self._data) is ndarray else wrap(self._data.get())
+        return self.to("cpu")
+
+    def cuda(self, device: Any = "cuda") -> Tensor:
+        """This tensor on a GPU."""
+        return self.to(device)
 
 
 def _to_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
     return (_cast(dout, node.saved) if is_float(node.saved) else None,)
 
 
+def _move_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
+    return (move(dout, node.saved),)
+
+
 def _cast(array: Array, dtype: Any) -> Array:
     """array.astype(dtype), by the kernel where that is faster."""
     dtype = np.dtype(dtype)
-    if type(array) is ndarray and dtype in FLOATS and preferred(array, LEAST):
+    if dtype in FLOATS and preferred(array, LEAST) and (type(array) is ndarray or dtype != FLOAT64):
         return ops.cast(array, dtype)
     return array.astype(dtype)
 

@@ -57,18 +57,14 @@ def _add(table: dict[Any, Array], key: Any, values: Sequence[Array], i: int) -> 
     if _exclusive(values, i) and values[i].flags.c_contiguous:
         _add_to(values[i], old)
         table[key] = values[i]
-    elif type(old) is ndarray:
-        table[key] = np.asarray(binary(np.add, old, values[i]))
     else:
-        table[key] = old + values[i]
+        total = binary(np.add, old, values[i])
+        table[key] = np.asarray(total) if type(old) is ndarray else total
 
 
 def _add_to(array: Array, values: Array) -> None:
     """array += values"""
-    if type(array) is ndarray:
-        binary(np.add, array, values, array)
-    else:
-        array += values
+    binary(np.add, array, values, array)
 
 
 def _accumulate(leaf: Base, values: Sequence[Array], i: int) -> None:

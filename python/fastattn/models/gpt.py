@@ -10,6 +10,7 @@ from typing import Any, overload
 import numpy as np
 
 from fastattn import ops
+from fastattn._device import move
 from fastattn.autograd import creation
 from fastattn.autograd.node import Base, wrap
 from fastattn.autograd.tensor import Tensor
@@ -200,10 +201,10 @@ class Transformer(Module):
     def positions(self, length: int, cache: list[KVCache] | None) -> Tensor:
         """Embeddings of the places of `length` new tokens: (T, C), or (B, T, C) where the rows of the cache differ."""
         if cache is None:
-            return self.wpe(creation.arange(length))  # type: ignore[no-any-return]
+            return self.wpe(creation.arange(length, device=self.wpe.weight.device))  # type: ignore[no-any-return]
         held = cache[0]
         if held.is_ragged:
-            return self.wpe(wrap(held.lengths[:, None] + np.arange(length)))  # type: ignore[no-any-return]
+            return self.wpe(wrap(held.lengths[:, None] + np.arange(length)).to(self.wpe.weight.device))  # type: ignore[no-any-return]
         return self.wpe.weight[held.length : held.length + length]  # a view: without a gradient it does for a look-up
 
 
@@ -249,7 +250,7 @@ class GPT(GenerationMixin, Module):
         """Logits of the next token at every position, and the loss where labels are given.
 
         Args:
-            input_ids: (B, T) token ids, a Tensor or an array of int32 or int64.
+            input_ids: (B, T) token ids of int32 or int64: a Tensor where the model is, or an ndarray.
             labels: (B, T) token ids, usually `input_ids` themselves: as in transformers, the logits at t are scored
                 against the label at t + 1; -100 counts for nothing.
             cache: from `new_cache`: the tokens go on those that it holds, and are added to it.
@@ -260,7 +261,7 @@ class GPT(GenerationMixin, Module):
         Raises:
             ValueError: `input_ids` is not (B, T), or T and what the cache holds exceed n_positions.
         """
-        ids, names = _ids("input_ids", input_ids), _ids("labels", labels)
+        ids, names = self._ids("input_ids", input_ids), self._ids("labels", labels)
         self._check_ids(ids, cache)
         logits = self.lm_head(self.transformer(ids, cache))
         if labels is None:
@@ -269,16 +270,16 @@ class GPT(GenerationMixin, Module):
             msg = f"GPT: labels has shape {names.shape}; expected {ids.shape}, that of input_ids"
             raise ValueError(msg)
         # The labels move, not the logits: those stay one array, whose last position is ignored.
-        targets = np.full(ids.shape, IGNORE_INDEX, names._data.dtype)
-        targets[:, :-1] = names._data[:, 1:]
-        loss = F.cross_entropy(logits.view(-1, self.config.vocab_size), wrap(targets.reshape(-1)))
+        targets = names.new_full(ids.shape, IGNORE_INDEX)
+        targets._data[:, :-1] = names._data[:, 1:]
+        loss = F.cross_entropy(logits.view(-1, self.config.vocab_size), targets.view(-1))
         return logits, loss
 
     def loss(self, input_ids: Any, targets: Any) -> Tensor:
         """The mean loss of a batch alone: the logits are never held as a whole.
 
         Args:
-            input_ids: (B, T) token ids, a Tensor or an array of int32 or int64.
+            input_ids: (B, T) token ids of int32 or int64: a Tensor where the model is, or an ndarray.
             targets: (B, T) token ids: what follows each position, so that nothing is shifted here; -100 counts for
                 nothing.
 
@@ -288,7 +289,7 @@ class GPT(GenerationMixin, Module):
         Raises:
             ValueError: `input_ids` is not (B, T), or T exceeds n_positions; `targets` of another shape.
         """
-        ids, names = _ids("input_ids", input_ids), _ids("targets", targets)
+        ids, names = self._ids("input_ids", input_ids), self._ids("targets", targets)
         self._check_ids(ids, None)
         if type(self.lm_head) is not Linear:  # an adapter or the like: its logits are its own
             logits = self.lm_head(self.transformer(ids))
@@ -308,9 +309,18 @@ class GPT(GenerationMixin, Module):
 
     def next_logits(self, input_ids: Any, cache: list[KVCache] | None = None) -> Tensor:
         """Logits (B, V) after the last token of each row; see `GenerationMixin`."""
-        ids = _ids("input_ids", input_ids)
+        ids = self._ids("input_ids", input_ids)
         self._check_ids(ids, cache)
         return self.lm_head(self.transformer(ids, cache)[:, -1])  # type: ignore[no-any-return]
+
+    def _ids(self, name: str, value: Any) -> Tensor:
+        """Ids as a tensor; those of an array go where the model is."""
+        if isinstance(value, Base) or value is None:
+            return value  # type: ignore[return-value]
+        if not hasattr(value, "__array_namespace__"):
+            msg = f"GPT: {name} is a {type(value).__name__}; expected a Tensor or an array of token ids"
+            raise TypeError(msg)
+        return wrap(move(value, self.transformer.wte.weight.device))
 
     def _check_ids(self, ids: Tensor, cache: list[KVCache] | None) -> None:
         limit = self.config.n_positions
@@ -343,12 +353,3 @@ class GPT(GenerationMixin, Module):
     def num_parameters(self) -> int:
         """How many numbers are trained; tied weights count once."""
         return sum(p.numel() for p in self.parameters())
-
-
-def _ids(name: str, value: Any) -> Tensor:
-    if isinstance(value, Base) or value is None:
-        return value  # type: ignore[return-value]
-    if not hasattr(value, "__array_namespace__"):
-        msg = f"GPT: {name} is a {type(value).__name__}; expected a Tensor or an array of token ids"
-        raise TypeError(msg)
-    return wrap(value)

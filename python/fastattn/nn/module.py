@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from fastattn._device import check_device
+from fastattn._device import move, resolve
 from fastattn._dtypes import bfloat16
 from fastattn.autograd.convert import is_float
 from fastattn.autograd.node import Base, kind_of
@@ -253,21 +253,27 @@ class Module(Stateful):
                 parameter.grad = parameter.grad.detach().zero_()
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False) -> Self:
-        """Casts the parameters and buffers of floats to a dtype, in place; a device must be the one they are on."""
+        """Casts the parameters and buffers of floats to a dtype, and moves all of them to a device, in place."""
+        where = None
         for arg in args if device is None else (*args, device):
-            if isinstance(arg, str):
-                check_device("to", arg)
+            if isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda"):
+                where = resolve("to", arg)
             elif isinstance(arg, Base):
-                dtype = arg._data.dtype
+                where, dtype = arg.device, arg._data.dtype
             elif arg is not None and not isinstance(arg, bool):
                 dtype = arg
-        if dtype is None:
-            return self
-        wanted = np.dtype(dtype)
-        if not is_float(wanted):
+        wanted = None if dtype is None else np.dtype(dtype)
+        if wanted is not None and not is_float(wanted):
             msg = f"to: dtype is {wanted}; expected floats, parameters cannot be {wanted}"
             raise TypeError(msg)
-        return self.type(wanted)
+        if where is not None:
+            for tensor in (*self.parameters(), *self.buffers()):
+                if tensor.device != where:
+                    tensor._data = move(tensor._data, where)
+                    tensor._version = [0, 0]
+                    if tensor.grad is not None:
+                        tensor.grad = tensor.grad.to(where)
+        return self if wanted is None else self.type(wanted)
 
     def type(self, dst_type: Any) -> Self:
         """Casts the parameters and buffers of floats to a dtype, in place."""
@@ -297,8 +303,12 @@ class Module(Stateful):
         return self.to(bfloat16)
 
     def cpu(self) -> Self:
-        """Keeps the module in host memory."""
+        """Moves the module to host memory."""
         return self.to("cpu")
+
+    def cuda(self, device: Any = "cuda") -> Self:
+        """Moves the module to a GPU."""
+        return self.to(device)
 
     # Looks ----------------------------------------------------------------------------------------------------------
 

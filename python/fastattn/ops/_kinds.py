@@ -145,7 +145,7 @@ FOREIGN = ForeignKind()
 # The table. A type that is not here yet is found once by `_find`.
 _KINDS: dict[type, Kind] = {ndarray: NUMPY}
 # Packages whose arrays have a door of their own: the module that registers it, imported when such an array comes.
-_DOORS = {"torch": "fastattn.interop.torch"}
+_DOORS = {"torch": "fastattn.interop.torch", "cupy": "fastattn.interop.cupy"}
 
 
 def register(array_type: type, kind: Kind) -> None:
@@ -204,6 +204,14 @@ def raw_list(op: str, name: str, arrays: Sequence[Array] | None) -> list[Array] 
         msg = f"{op}: {name} is a {type(arrays).__name__}; expected a list of arrays"
         raise TypeError(msg)
     return [raw(op, name, a) for a in arrays]
+
+
+def host_number(arrays: Sequence[Array] | None) -> Array | None:
+    """Where an op on these arrays puts a float64 that the caller is given as a number: None on the host, which needs no
+    array, else one on their device."""
+    if not arrays or type(arrays[0]) is ndarray or not hasattr(arrays[0], "__cuda_array_interface__"):
+        return None
+    return kind_of("", ("",), (arrays[0],)).empty((), FLOAT64, arrays[0])
 
 
 def mutated(*lists: Sequence[Array] | None) -> None:

@@ -124,7 +124,9 @@ class AdamPlan:
             "params": params, "grads": grads, "exp_avgs": exp_avgs, "exp_avg_sqs": exp_avg_sqs,
             "max_exp_avg_sqs": max_exp_avg_sqs, "masters": masters,
         }  # fmt: skip
-        self._plan = _C.AdamPlan(*[_kinds.raw_list(_NAME, name, arrays) for name, arrays in lists.items()], zero_grads)
+        arrays = [_kinds.raw_list(_NAME, name, given) for name, given in lists.items()]
+        self._plan = _C.AdamPlan(*arrays, zero_grads)
+        self._norm = _kinds.host_number(arrays[0])
         written = (arrays for name, arrays in lists.items() if zero_grads or name != "grads")
         self._written = [a for arrays in written for a in arrays or ()]
 
@@ -145,8 +147,8 @@ class AdamPlan:
     ) -> float | None:
         """One step; the arguments and the result are those of `adam_step`."""
         norm: float | None = self._plan.step(
-            _kinds.raw(_NAME, "found_inf", found_inf), step, lr, *betas, eps, weight_decay,
-            1.0 if grad_scale is None else grad_scale, max_norm, decoupled, amsgrad, maximize,
+            _kinds.raw(_NAME, "found_inf", found_inf), None if max_norm is None else self._norm, step, lr, *betas, eps,
+            weight_decay, 1.0 if grad_scale is None else grad_scale, max_norm, decoupled, amsgrad, maximize,
         )  # fmt: skip
         _kinds.mutated(self._written)
-        return norm
+        return norm if max_norm is None or self._norm is None else float(self._norm)

@@ -32,8 +32,10 @@ def grad_norm(grads: Sequence[Array]) -> float:
 
     Source: Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013), section 3.2.
     """
-    norm: float = _C.grad_norm(_kinds.raw_list("grad_norm", "grads", grads))
-    return norm
+    arrays = _kinds.raw_list("grad_norm", "grads", grads)
+    norm = _kinds.host_number(arrays)
+    found: float = _C.grad_norm(arrays, norm)
+    return found if norm is None else float(norm)
 
 
 def grad_scale(grads: Sequence[Array], scale: float) -> None:

@@ -1,20 +1,18 @@
-"""Sums and means of ndarrays over axes."""
+"""Sums and means of arrays over axes."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from numpy import ndarray
-
 from fastattn import _C
 
-from ._native import preferred
+from ._native import new, preferred
 
 LEAST = 1 << 16  # bytes from which the kernel is faster than NumPy
 
 
-def sum_over(x: ndarray[Any, Any], axes: tuple[int, ...], keepdims: bool = False, mean: bool = False) -> Any:
+def sum_over(x: Any, axes: tuple[int, ...], keepdims: bool = False, mean: bool = False) -> Any:
     """The sum, or the mean, over some axes, on all threads where that is faster.
 
     16-bit floats are summed in float32 and rounded once; a mean is rounded once too, so the sum behind it may be larger
@@ -33,6 +31,7 @@ def sum_over(x: ndarray[Any, Any], axes: tuple[int, ...], keepdims: bool = False
     if not preferred(x, LEAST) or not axes:
         out = x.sum(axes, keepdims=keepdims)
         return out * scale if mean else out
-    out = _C.empty(tuple([n for i, n in enumerate(x.shape) if i not in axes]), x.dtype)
+    shape = tuple([n for i, n in enumerate(x.shape) if i not in axes])
+    out = new(shape, x)
     _C.sum(x, out, axes, scale)
     return out.reshape([1 if i in axes else n for i, n in enumerate(x.shape)]) if keepdims else out

@@ -1,0 +1,91 @@
+"""Models on a device: layers, optimizers, a GPT that trains as it does on the CPU."""
+
+import numpy as np
+import pytest
+
+import fastattn as fa
+from fastattn import nn
+from fastattn.models import GPT, GPTConfig
+
+LAYERS = {
+    "linear": (lambda: nn.Linear(6, 4), (3, 6)),
+    "layer_norm": (lambda: nn.LayerNorm(8), (3, 8)),
+    "rms_norm": (lambda: nn.RMSNorm(8), (3, 8)),
+    "mlp": (lambda: nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 2)), (3, 6)),
+    "attention": (lambda: _SelfAttention(8, 2), (2, 5, 8)),
+}
+
+
+class _SelfAttention(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.inner = nn.MultiheadAttention(width, heads, batch_first=True)
+
+    def forward(self, x):
+        return self.inner(x, x, x, need_weights=False)[0]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers(name, here):
+    """The same outputs and gradients as on the CPU, from the same state."""
+    make, shape = LAYERS[name]
+    fa.manual_seed(0)
+    host, there = make(), make()
+    there.load_state_dict(host.state_dict())
+    there.to("cuda")
+    assert {p.device for p in there.parameters()} == {"cuda:0"}
+    x, x_there = here(*shape)
+    for module, value in ((host, x), (there, x_there)):
+        (module(value) ** 2).sum().backward()
+    pairs = [(x.grad, x_there.grad), *((a.grad, b.grad) for a, b in zip(host.parameters(), there.parameters(), strict=True))]
+    for a, b in pairs:
+        assert b.device == "cuda:0"
+        scale = max(1.0, float(np.abs(a.numpy()).max()))
+        np.testing.assert_allclose(b.cpu().numpy(), a.numpy(), rtol=0, atol=64 * np.finfo(np.float32).eps * scale)
+    there.cpu()
+    assert {p.device for p in there.parameters()} == {"cpu"}
+
+
+@pytest.mark.parametrize("make", [
+    lambda p: fa.optim.SGD(p, 0.1, momentum=0.9), lambda p: fa.optim.Adam(p, 0.1),
+    lambda p: fa.optim.AdamW(p, 0.1, amsgrad=True),
+], ids=["sgd", "adam", "adamw"])  # fmt: skip
+def test_optimizers(make, here):
+    x, x_there = here(7, 3)
+    for p in (x, x_there):
+        optimizer = make([p])
+        for _ in range(3):
+            (p * p).sum().backward()
+            fa.nn.utils.clip_grad_norm_([p], 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+    np.testing.assert_allclose(x_there.detach().cpu().numpy(), x.detach().numpy(), rtol=0, atol=1e-6)
+
+
+def losses(device, steps=20):
+    """Of a small GPT over random tokens."""
+    fa.manual_seed(0)
+    model = GPT(GPTConfig(vocab_size=24, n_positions=8, n_embd=16, n_layer=2, n_head=2, attn_pdrop=0.1)).to(device)
+    optimizer = fa.optim.AdamW(model.parameters(), lr=1e-2)
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(steps):
+        ids = rng.integers(0, 24, (2, 9))
+        loss = model.loss(ids[:, :-1], ids[:, 1:])
+        loss.backward()
+        fa.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        found.append(loss.item())
+    return np.array(found)
+
+
+@pytest.mark.smoke
+def test_gpt_trains_with_the_losses_of_the_cpu():
+    """20 steps. Each op agrees with the CPU's to a few roundings of float32, and a step's changes by Adam are at most lr
+    in size whatever the gradient: what a rounding grows to in 20 steps is bounded by 20 steps of 20 roundings each,
+    times the model's conditioning, taken as 10: 20 * 20 * 10 eps of a loss near 3."""
+    expected, found = losses("cpu"), losses("cuda")
+    assert expected[-1] < expected[0] + 0.5
+    limit = 20 * 20 * 10 * np.finfo(np.float32).eps * np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=limit)
