@@ -16,6 +16,10 @@ fa_status layer_norm_fwd(const fa_layer_norm_fwd_params& p, fa_launch& launch);
 fa_status layer_norm_bwd(const fa_layer_norm_bwd_params& p, fa_launch& launch);
 fa_status rms_norm_fwd(const fa_rms_norm_fwd_params& p, fa_launch& launch);
 fa_status rms_norm_bwd(const fa_rms_norm_bwd_params& p, fa_launch& launch);
+fa_status adam_step(const fa_adam_step_params& p, fa_launch& launch);
+fa_status sgd_step(const fa_sgd_step_params& p, fa_launch& launch);
+fa_status grad_norm(const fa_grad_norm_params& p, fa_launch& launch);
+fa_status grad_scale(const fa_grad_scale_params& p, fa_launch& launch);
 fa_status rope(const fa_rope_params& p, fa_launch& launch);
 
 }  // namespace fastattn::cuda
@@ -23,7 +27,6 @@ fa_status rope(const fa_rope_params& p, fa_launch& launch);
 // X(name, reason): an entry without a kernel, and what its caller is told. Each entry is declared above or is here, or
 // the table does not compile.
 #define FA_CUDA_MISSING(X)                                \
-  X(adam_step, "not written for CUDA yet")                \
   X(attention_fwd, "not written for CUDA yet")            \
   X(attention_bwd, "not written for CUDA yet")            \
   X(binary, "not written for CUDA yet")                   \
@@ -33,12 +36,9 @@ fa_status rope(const fa_rope_params& p, fa_launch& launch);
   X(dropout, "not written for CUDA yet")                  \
   X(embedding_fwd, "not written for CUDA yet")            \
   X(embedding_bwd, "not written for CUDA yet")            \
-  X(grad_norm, "not written for CUDA yet")                \
-  X(grad_scale, "not written for CUDA yet")               \
   X(linear_cross_entropy, "not written for CUDA yet")     \
   X(linear_cross_entropy_bwd, "not written for CUDA yet") \
   X(matmul, "not written for CUDA yet")                   \
   X(random_fill, "not written for CUDA yet")              \
-  X(sgd_step, "not written for CUDA yet")                 \
   X(sum, "not written for CUDA yet")                      \
   X(unary, "not written for CUDA yet")

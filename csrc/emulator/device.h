@@ -16,6 +16,7 @@
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
+#define __grid_constant__
 
 #ifdef FASTATTN_EMULATOR_HOOKED  // of kernel sources alone
 // Copies that the compiler leaves to the C library, which carry no hook of their own, go to hooks.cpp.
