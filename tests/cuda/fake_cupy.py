@@ -12,14 +12,15 @@ import types
 import numpy as np
 
 # Functions of NumPy that CuPy has under the same name and with the arguments that are used here.
-ALLOWED = """
+FUNCTIONS = """
 abs add all amax amin any arange argmax argmin argsort array_equal ascontiguousarray broadcast_to ceil clip concatenate
 copyto cos cumsum diag divide empty_like equal erf exp expand_dims floor floor_divide greater greater_equal isfinite isinf
 isnan less less_equal log log1p logical_and logical_not logical_or matmul maximum mean minimum moveaxis multiply negative
 not_equal ones_like permute_dims positive power prod remainder repeat reshape rint rsqrt sign sin sort split sqrt square
 squeeze stack std subtract sum swapaxes take take_along_axis tanh tile transpose tril triu true_divide trunc unique var
 where zeros_like
-""".split()
+"""
+ALLOWED = FUNCTIONS.split()
 
 
 class Device:
@@ -80,7 +81,13 @@ class ndarray:
         raise TypeError(msg)
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
-        if method != "__call__" or ufunc.__name__ not in {*ALLOWED, "invert", "bitwise_and", "bitwise_or", "bitwise_xor"}:
+        if method != "__call__" or ufunc.__name__ not in {
+            *ALLOWED,
+            "invert",
+            "bitwise_and",
+            "bitwise_or",
+            "bitwise_xor",
+        }:
             return NotImplemented
         given = () if out is None else out
         result = ufunc(*_inner(inputs), **kwargs, **({"out": _inner(given)} if out is not None else {}))
@@ -177,8 +184,11 @@ def _in_place(name):
     return call
 
 
-for _name in ["all", "any", "argmax", "argmin", "argsort", "astype", "copy", "cumsum", "max", "mean", "min", "prod", "ravel",
-              "repeat", "reshape", "sum", "swapaxes", "take", "transpose", "var", "view", "squeeze", "clip", "std"]:  # fmt: skip
+METHODS = """
+all any argmax argmin argsort astype clip copy cumsum max mean min prod ravel repeat reshape squeeze std sum swapaxes take
+transpose var view
+"""
+for _name in METHODS.split():
     setattr(ndarray, _name, _method(_name))
 for _name in ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor"]:
     setattr(ndarray, f"__{_name}__", _method(f"__{_name}__"))

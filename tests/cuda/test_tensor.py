@@ -94,7 +94,9 @@ def test_nothing_mixes(randn, cuda):
             mix()
     with pytest.raises(TypeError):
         host + there
-    with pytest.raises(TypeError, match=r"^adam_step: params\[0\] is on cuda:0 and grads\[0\] on cpu; move one of them"):
+    with pytest.raises(
+        TypeError, match=r"^adam_step: params\[0\] is on cuda:0 and grads\[0\] on cpu; move one of them"
+    ):
         fa.adam_step([there], [host], [there], [there], step=1, lr=0.1)
     with pytest.raises(TypeError, match="Implicit conversion"):
         np.asarray(cuda.zeros((2,)))

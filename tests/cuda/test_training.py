@@ -37,7 +37,10 @@ def test_layers(name, here):
     x, x_there = here(*shape)
     for module, value in ((host, x), (there, x_there)):
         (module(value) ** 2).sum().backward()
-    pairs = [(x.grad, x_there.grad), *((a.grad, b.grad) for a, b in zip(host.parameters(), there.parameters(), strict=True))]
+    pairs = [
+        (x.grad, x_there.grad),
+        *((a.grad, b.grad) for a, b in zip(host.parameters(), there.parameters(), strict=True)),
+    ]
     for a, b in pairs:
         assert b.device == "cuda:0"
         scale = max(1.0, float(np.abs(a.numpy()).max()))
