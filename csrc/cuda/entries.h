@@ -17,6 +17,10 @@ fa_status layer_norm_bwd(const fa_layer_norm_bwd_params& p, fa_launch& launch);
 fa_status rms_norm_fwd(const fa_rms_norm_fwd_params& p, fa_launch& launch);
 fa_status rms_norm_bwd(const fa_rms_norm_bwd_params& p, fa_launch& launch);
 fa_status rope(const fa_rope_params& p, fa_launch& launch);
+fa_status binary(const fa_binary_params& p, fa_launch& launch);
+fa_status unary(const fa_unary_params& p, fa_launch& launch);
+fa_status cast(const fa_cast_params& p, fa_launch& launch);
+fa_status sum(const fa_sum_params& p, fa_launch& launch);
 
 }  // namespace fastattn::cuda
 
@@ -26,8 +30,6 @@ fa_status rope(const fa_rope_params& p, fa_launch& launch);
   X(adam_step, "not written for CUDA yet")                \
   X(attention_fwd, "not written for CUDA yet")            \
   X(attention_bwd, "not written for CUDA yet")            \
-  X(binary, "not written for CUDA yet")                   \
-  X(cast, "not written for CUDA yet")                     \
   X(cross_entropy_fwd, "not written for CUDA yet")        \
   X(cross_entropy_bwd, "not written for CUDA yet")        \
   X(dropout, "not written for CUDA yet")                  \
@@ -39,6 +41,4 @@ fa_status rope(const fa_rope_params& p, fa_launch& launch);
   X(linear_cross_entropy_bwd, "not written for CUDA yet") \
   X(matmul, "not written for CUDA yet")                   \
   X(random_fill, "not written for CUDA yet")              \
-  X(sgd_step, "not written for CUDA yet")                 \
-  X(sum, "not written for CUDA yet")                      \
-  X(unary, "not written for CUDA yet")
+  X(sgd_step, "not written for CUDA yet")

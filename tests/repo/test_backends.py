@@ -8,8 +8,6 @@ ONLY_CPU = {
     "adam_step": YET,
     "attention_bwd": YET,
     "attention_fwd": YET,
-    "binary": YET,
-    "cast": YET,
     "cross_entropy_bwd": YET,
     "cross_entropy_fwd": YET,
     "dropout": YET,
@@ -22,8 +20,6 @@ ONLY_CPU = {
     "matmul": YET,
     "random_fill": YET,
     "sgd_step": YET,
-    "sum": YET,
-    "unary": YET,
 }
 
 
