@@ -21,24 +21,24 @@ fa_status sgd_step(const fa_sgd_step_params& p, fa_launch& launch);
 fa_status grad_norm(const fa_grad_norm_params& p, fa_launch& launch);
 fa_status grad_scale(const fa_grad_scale_params& p, fa_launch& launch);
 fa_status rope(const fa_rope_params& p, fa_launch& launch);
+fa_status binary(const fa_binary_params& p, fa_launch& launch);
+fa_status unary(const fa_unary_params& p, fa_launch& launch);
+fa_status cast(const fa_cast_params& p, fa_launch& launch);
+fa_status sum(const fa_sum_params& p, fa_launch& launch);
 
 }  // namespace fastattn::cuda
 
 // X(name, reason): an entry without a kernel, and what its caller is told. Each entry is declared above or is here, or
 // the table does not compile.
 #define FA_CUDA_MISSING(X)                                \
-  X(attention_fwd, "not written for CUDA yet")            \
   X(attention_bwd, "not written for CUDA yet")            \
-  X(binary, "not written for CUDA yet")                   \
-  X(cast, "not written for CUDA yet")                     \
-  X(cross_entropy_fwd, "not written for CUDA yet")        \
+  X(attention_fwd, "not written for CUDA yet")            \
   X(cross_entropy_bwd, "not written for CUDA yet")        \
+  X(cross_entropy_fwd, "not written for CUDA yet")        \
   X(dropout, "not written for CUDA yet")                  \
-  X(embedding_fwd, "not written for CUDA yet")            \
   X(embedding_bwd, "not written for CUDA yet")            \
+  X(embedding_fwd, "not written for CUDA yet")            \
   X(linear_cross_entropy, "not written for CUDA yet")     \
   X(linear_cross_entropy_bwd, "not written for CUDA yet") \
   X(matmul, "not written for CUDA yet")                   \
-  X(random_fill, "not written for CUDA yet")              \
-  X(sum, "not written for CUDA yet")                      \
-  X(unary, "not written for CUDA yet")
+  X(random_fill, "not written for CUDA yet")

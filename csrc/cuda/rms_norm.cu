@@ -13,17 +13,10 @@
 namespace fastattn::cuda {
 namespace {
 
-template <class T, int kConfig>
-constexpr KernelName kForwardName{"rms_norm_fwd", kTypeName<T>, kNormConfigs[kConfig].name};
-template <class T, int kConfig>
-constexpr KernelName kBackwardName{"rms_norm_bwd", kTypeName<T>, kNormConfigs[kConfig].name};
-static_assert(kNumNormConfigs == 6);
 template <class T>
-constexpr NormNames kForwardNames{{kForwardName<T, 0>.text, kForwardName<T, 1>.text, kForwardName<T, 2>.text,
-                                   kForwardName<T, 3>.text, kForwardName<T, 4>.text, kForwardName<T, 5>.text}};
+constexpr NormNames kForwardNames{"rms_norm_fwd", kTypeName<T>};
 template <class T>
-constexpr NormNames kBackwardNames{{kBackwardName<T, 0>.text, kBackwardName<T, 1>.text, kBackwardName<T, 2>.text,
-                                    kBackwardName<T, 3>.text, kBackwardName<T, 4>.text, kBackwardName<T, 5>.text}};
+constexpr NormNames kBackwardNames{"rms_norm_bwd", kTypeName<T>};
 
 }  // namespace
 

@@ -15,6 +15,7 @@ from fastattn.testing import (
     assert_same_bits,
     assert_same_for_any_threads,
     check,
+    is_kernel,
     reference,
     unchanged,
 )
@@ -167,4 +168,5 @@ def test_errors(call, error, text):
 
 def test_explain(isa):
     (what,) = fa.explain(run, np.ones((4, 25), np.float32), (0,))
-    assert (what.kernel, what.unsupported, what.flops, what.bytes) == (f"sum_f32_{isa}", "", 100, 400)
+    assert is_kernel(what.kernel, "sum", "float32", isa)
+    assert (what.unsupported, what.flops, what.bytes) == ("", 100, 400)

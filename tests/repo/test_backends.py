@@ -7,8 +7,6 @@ YET = "not written for CUDA yet"
 ONLY_CPU = {
     "attention_bwd": YET,
     "attention_fwd": YET,
-    "binary": YET,
-    "cast": YET,
     "cross_entropy_bwd": YET,
     "cross_entropy_fwd": YET,
     "dropout": YET,
@@ -18,8 +16,6 @@ ONLY_CPU = {
     "linear_cross_entropy_bwd": YET,
     "matmul": YET,
     "random_fill": YET,
-    "sum": YET,
-    "unary": YET,
 }
 
 

@@ -5,9 +5,12 @@
 
 namespace fastattn::cuda {
 
-// A norm's names, by its configuration.
+// The names of a norm's kernels, by configuration.
 struct NormNames {
-  const char* name[kNumNormConfigs];
+  KernelName name[kNumNormConfigs];
+  constexpr NormNames(const char* op, const char* dtype) {
+    for (int i = 0; i < kNumNormConfigs; ++i) name[i] = KernelName(op, dtype, kNormConfigs[i].name);
+  }
 };
 
 inline bool is_dense(const fa_tensor& t) { return t.data == nullptr || t.strides[0] == 1 || t.shape[0] <= 1; }
@@ -58,7 +61,7 @@ fa_status norm_forward(const fa_layer_norm_fwd_params& p, const NormNames& names
                        reinterpret_cast<uintptr_t>(p.weight.data) % 16 == 0 &&
                        reinterpret_cast<uintptr_t>(p.bias.data) % 16 == 0;
   return visit_norm_config(C, aligned, [&]<int kConfig>() {
-    launch.kernel = names.name[kConfig];
+    launch.kernel = names.name[kConfig].text;
     if (launch.query || R == 0) return FA_OK;
     constexpr RowConfig kThis = kNormConfigs[kConfig];
     constexpr int kVec = 16 / sizeof(T), kUnaligned = kThis.single ? 1 : kVec;
@@ -129,7 +132,7 @@ fa_status norm_backward(const fa_layer_norm_bwd_params& p, const NormNames& name
   const bool aligned = is_aligned<T>(p.x, problem.x_rows) && is_aligned<T>(p.dout, problem.dout_rows) &&
                        is_aligned<T>(dx, problem.dx_rows) && reinterpret_cast<uintptr_t>(p.weight.data) % 16 == 0;
   return visit_norm_config(C, aligned, [&]<int kConfig>() {
-    launch.kernel = names.name[kConfig];
+    launch.kernel = names.name[kConfig].text;
     if (launch.query || C == 0) return FA_OK;
     const char* error = sums ? add() : nullptr;
     if (error == nullptr && p.dx.data != nullptr && R > 0) {

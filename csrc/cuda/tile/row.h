@@ -69,6 +69,7 @@ bool rows_aligned(const void* data, const int64_t* strides, int ndim) {
 // OP_DTYPE_CONFIG_sm80, or OP_DTYPE_sm80 where there is one configuration.
 struct KernelName {
   char text[64] = {};
+  constexpr KernelName() = default;
   constexpr KernelName(const char* op, const char* dtype, const char* config = "") {
     int n = 0;
     const char* const parts[] = {op, "_", dtype, *config ? "_" : "", config, "_sm80"};
