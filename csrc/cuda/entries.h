@@ -17,6 +17,7 @@ fa_status layer_norm_bwd(const fa_layer_norm_bwd_params& p, fa_launch& launch);
 fa_status rms_norm_fwd(const fa_rms_norm_fwd_params& p, fa_launch& launch);
 fa_status rms_norm_bwd(const fa_rms_norm_bwd_params& p, fa_launch& launch);
 fa_status rope(const fa_rope_params& p, fa_launch& launch);
+fa_status matmul(const fa_matmul_params& p, fa_launch& launch);
 
 }  // namespace fastattn::cuda
 
@@ -37,7 +38,6 @@ fa_status rope(const fa_rope_params& p, fa_launch& launch);
   X(grad_scale, "not written for CUDA yet")               \
   X(linear_cross_entropy, "not written for CUDA yet")     \
   X(linear_cross_entropy_bwd, "not written for CUDA yet") \
-  X(matmul, "not written for CUDA yet")                   \
   X(random_fill, "not written for CUDA yet")              \
   X(sgd_step, "not written for CUDA yet")                 \
   X(sum, "not written for CUDA yet")                      \

@@ -19,7 +19,6 @@ ONLY_CPU = {
     "grad_scale": YET,
     "linear_cross_entropy": YET,
     "linear_cross_entropy_bwd": YET,
-    "matmul": YET,
     "random_fill": YET,
     "sgd_step": YET,
     "sum": YET,
