@@ -109,7 +109,7 @@ MatmulProblem<T> make_matmul_problem(const fa_matmul_params& p) {
        p.out.data, p.bias.data == nullptr ? 0 : p.bias.strides[0], row(p.out), row(p.residual), row(p.preact),
        p.activation, p.accumulate != 0, p.out.dtype != p.a.dtype, true}};
   q.chunks = q.sums.size * q.parts;
-  fold_batch_into_rows(q);
+  if (q.batch.size > 0) fold_batch_into_rows(q);
   if (q.M == 1) q.a_m = 0;
 
   MatmulEpilogue<T>& e = q.epilogue;
