@@ -18,27 +18,27 @@ fa_status rms_norm_fwd(const fa_rms_norm_fwd_params& p, fa_launch& launch);
 fa_status rms_norm_bwd(const fa_rms_norm_bwd_params& p, fa_launch& launch);
 fa_status rope(const fa_rope_params& p, fa_launch& launch);
 fa_status matmul(const fa_matmul_params& p, fa_launch& launch);
+fa_status linear_cross_entropy(const fa_linear_cross_entropy_params& p, fa_launch& launch);
+fa_status linear_cross_entropy_bwd(const fa_linear_cross_entropy_bwd_params& p, fa_launch& launch);
 
 }  // namespace fastattn::cuda
 
 // X(name, reason): an entry without a kernel, and what its caller is told. Each entry is declared above or is here, or
 // the table does not compile.
-#define FA_CUDA_MISSING(X)                                \
-  X(adam_step, "not written for CUDA yet")                \
-  X(attention_fwd, "not written for CUDA yet")            \
-  X(attention_bwd, "not written for CUDA yet")            \
-  X(binary, "not written for CUDA yet")                   \
-  X(cast, "not written for CUDA yet")                     \
-  X(cross_entropy_fwd, "not written for CUDA yet")        \
-  X(cross_entropy_bwd, "not written for CUDA yet")        \
-  X(dropout, "not written for CUDA yet")                  \
-  X(embedding_fwd, "not written for CUDA yet")            \
-  X(embedding_bwd, "not written for CUDA yet")            \
-  X(grad_norm, "not written for CUDA yet")                \
-  X(grad_scale, "not written for CUDA yet")               \
-  X(linear_cross_entropy, "not written for CUDA yet")     \
-  X(linear_cross_entropy_bwd, "not written for CUDA yet") \
-  X(random_fill, "not written for CUDA yet")              \
-  X(sgd_step, "not written for CUDA yet")                 \
-  X(sum, "not written for CUDA yet")                      \
+#define FA_CUDA_MISSING(X)                         \
+  X(adam_step, "not written for CUDA yet")         \
+  X(attention_fwd, "not written for CUDA yet")     \
+  X(attention_bwd, "not written for CUDA yet")     \
+  X(binary, "not written for CUDA yet")            \
+  X(cast, "not written for CUDA yet")              \
+  X(cross_entropy_fwd, "not written for CUDA yet") \
+  X(cross_entropy_bwd, "not written for CUDA yet") \
+  X(dropout, "not written for CUDA yet")           \
+  X(embedding_fwd, "not written for CUDA yet")     \
+  X(embedding_bwd, "not written for CUDA yet")     \
+  X(grad_norm, "not written for CUDA yet")         \
+  X(grad_scale, "not written for CUDA yet")        \
+  X(random_fill, "not written for CUDA yet")       \
+  X(sgd_step, "not written for CUDA yet")          \
+  X(sum, "not written for CUDA yet")               \
   X(unary, "not written for CUDA yet")
