@@ -30,6 +30,7 @@ namespace {
 // Logits of a vocabulary of 50 thousand: a thousand rows, so that what passes by once a chunk is hidden.
 constexpr int64_t kChunkBytes = int64_t{256} << 20;
 constexpr int kThreads = 256, kSumThreads = 1024;
+constexpr int64_t kWarpColumns = 256;  // up to here a row is a warp's: more threads would have nothing to add up
 
 template <class T>
 constexpr int32_t kDtypeOf = sizeof(T) == 4       ? FA_F32
@@ -83,8 +84,8 @@ __global__ void __launch_bounds__(kThreads) gather_kernel(Chunk<T> c) {
 }
 
 // A block to a row: its loss, and its gradient in the place of its logits.
-template <class T>
-__global__ void __launch_bounds__(kThreads) loss_rows_kernel(Chunk<T> c) {
+template <class T, int kRowThreads>
+__global__ void __launch_bounds__(kRowThreads) loss_rows_kernel(Chunk<T> c) {
   SHARED_ARRAY(float, sMax, 16, 32);
   SHARED_ARRAY(float, sSum, 16, 32);
   SHARED_ARRAY(float, sSoft, 16, 32);
@@ -94,20 +95,20 @@ __global__ void __launch_bounds__(kThreads) loss_rows_kernel(Chunk<T> c) {
   T* dlogits = c.dlogits == nullptr ? nullptr : c.dlogits + row * c.line;
   if (id == c.targets.ignore_index || !c.targets.in_range(id)) {
     if (thread == 0) c.losses[c.begin + row] = id == c.targets.ignore_index ? 0.0f : __builtin_nanf("");
-    for (int64_t i = thread; dlogits != nullptr && i < c.V; i += kThreads) dlogits[i] = T{};
+    for (int64_t i = thread; dlogits != nullptr && i < c.V; i += kRowThreads) dlogits[i] = T{};
     return;
   }
   const float first = logits[0], reference = fabsf(first) < kInf ? first : 0.0f, of_id = logits[id];
   SoftmaxState state = SoftmaxState::init();
   float soft = 0.0f;  // sum of reference - x: relative to a logit of the row, so that large ones cost no digits
-  for (int64_t i = thread; i < c.V; i += kThreads) {
+  for (int64_t i = thread; i < c.V; i += kRowThreads) {
     const float x[] = {logits[i]};
     state.update(x);
     soft += reference - x[0];
   }
-  state.rescale_to(reduce_threads<kThreads>(state.row_max, MaxOp(), sMax));
-  state.row_sum = reduce_threads<kThreads>(state.row_sum, SumOp(), sSum);
-  if (c.everywhere != 0.0f) soft = reduce_threads<kThreads>(soft, SumOp(), sSoft);
+  state.rescale_to(reduce_threads<kRowThreads>(state.row_max, MaxOp(), sMax));
+  state.row_sum = reduce_threads<kRowThreads>(state.row_sum, SumOp(), sSum);
+  if (c.everywhere != 0.0f) soft = reduce_threads<kRowThreads>(soft, SumOp(), sSoft);
 
   // The large base cancels before the logarithm is added.
   const float base = state.base(), log_sum = logf(state.row_sum);
@@ -125,7 +126,7 @@ __global__ void __launch_bounds__(kThreads) loss_rows_kernel(Chunk<T> c) {
   }
   __syncthreads();  // the first logit and that of the id have been read by all: dlogits may be logits
   const float lse = base + log_sum, total = c.everywhere == 0.0f ? 0.0f : c.smoothing;
-  for (int64_t i = thread; i < c.V; i += kThreads) {
+  for (int64_t i = thread; i < c.V; i += kRowThreads) {
     const float weight = expf(logits[i] - lse);
     const float of_label = i == id ? c.at_id * (weight - 1.0f) : c.at_id * weight;
     dlogits[i] = from_float<T>(g * (of_label + (total * weight - c.everywhere)));
@@ -347,8 +348,9 @@ struct LinearCrossEntropy {
       if (error) return fail(launch, FA_UNSUPPORTED, error);
       logits_product(multiply);
       if (status != FA_OK) return status;
-      error =
-          cuda::launch(loss_rows_kernel<T>, {dim3(static_cast<unsigned>(c.m)), dim3(kThreads), 0, launch.stream}, c);
+      const bool few = c.V <= kWarpColumns;
+      error = cuda::launch(few ? loss_rows_kernel<T, 32> : loss_rows_kernel<T, kThreads>,
+                           {dim3(static_cast<unsigned>(c.m)), dim3(few ? 32 : kThreads), 0, launch.stream}, c);
       if (error) return fail(launch, FA_UNSUPPORTED, error);
     }
     if (gradients) gradient_products(multiply);
