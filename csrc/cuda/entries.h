@@ -25,20 +25,20 @@ fa_status binary(const fa_binary_params& p, fa_launch& launch);
 fa_status unary(const fa_unary_params& p, fa_launch& launch);
 fa_status cast(const fa_cast_params& p, fa_launch& launch);
 fa_status sum(const fa_sum_params& p, fa_launch& launch);
+fa_status matmul(const fa_matmul_params& p, fa_launch& launch);
+fa_status linear_cross_entropy(const fa_linear_cross_entropy_params& p, fa_launch& launch);
+fa_status linear_cross_entropy_bwd(const fa_linear_cross_entropy_bwd_params& p, fa_launch& launch);
 
 }  // namespace fastattn::cuda
 
 // X(name, reason): an entry without a kernel, and what its caller is told. Each entry is declared above or is here, or
 // the table does not compile.
-#define FA_CUDA_MISSING(X)                                \
-  X(attention_bwd, "not written for CUDA yet")            \
-  X(attention_fwd, "not written for CUDA yet")            \
-  X(cross_entropy_bwd, "not written for CUDA yet")        \
-  X(cross_entropy_fwd, "not written for CUDA yet")        \
-  X(dropout, "not written for CUDA yet")                  \
-  X(embedding_bwd, "not written for CUDA yet")            \
-  X(embedding_fwd, "not written for CUDA yet")            \
-  X(linear_cross_entropy, "not written for CUDA yet")     \
-  X(linear_cross_entropy_bwd, "not written for CUDA yet") \
-  X(matmul, "not written for CUDA yet")                   \
+#define FA_CUDA_MISSING(X)                         \
+  X(attention_bwd, "not written for CUDA yet")     \
+  X(attention_fwd, "not written for CUDA yet")     \
+  X(cross_entropy_bwd, "not written for CUDA yet") \
+  X(cross_entropy_fwd, "not written for CUDA yet") \
+  X(dropout, "not written for CUDA yet")           \
+  X(embedding_bwd, "not written for CUDA yet")     \
+  X(embedding_fwd, "not written for CUDA yet")     \
   X(random_fill, "not written for CUDA yet")

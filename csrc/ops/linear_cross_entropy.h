@@ -4,12 +4,13 @@
  *
  * loss as in cross_entropy.h, of the logits input @ weight^T + bias, without class weights. Where dinput, dweight or
  * dbias are given they receive, in the same pass, the gradients of sum_i dloss_i loss_i, and where dloss is absent
- * those of the reduced loss (none: of the sum). Rows that are ignored are not read, and cost nothing.
+ * those of the reduced loss (none: of the sum). Rows that are ignored are not read, and on the CPU cost nothing.
  *
- * The largest piece of logits is bounded (32 MB, or one row); nothing of size N x V is held.
+ * The largest piece of logits is bounded (32 MB, of CUDA 256 MB, or one row); nothing of size N x V is held.
  * dtypes: input, weight and bias of one floating dtype, loss, dloss and the gradients of its accumulator's; target i32
  * or i64. Logits are in the accumulator's dtype; their gradients are rounded to that of input. Any strides, but for the
  * gradients, which are contiguous. A target out of range is FA_INVALID, before anything is written.
+ * CUDA, whose host does not see targets, gives such a row a loss of NaN and no gradient; a mean counts it.
  *
  * linear_cross_entropy_bwd: out = dloss * grad, rounded to the dtype of out: what a gradient made in the forward is
  * worth once dloss () is known. dloss absent: 1. Both contiguous, of one shape; grad of the accumulator's dtype of out.

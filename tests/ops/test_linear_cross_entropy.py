@@ -1,5 +1,6 @@
 """linear_cross_entropy: the loss of a dense layer's logits and its gradients, by chunks of rows."""
 
+import os
 import re
 
 import numpy as np
@@ -19,6 +20,10 @@ from fastattn.testing import (
 
 REDUCTIONS = ["none", "sum", "mean"]
 CHUNK = 32 << 20  # bytes of a chunk's logits and rows
+
+
+def not_on_cuda(reason):
+    return pytest.mark.skipif(bool(os.environ.get("FASTATTN_TEST_BACKEND")), reason=f"on CUDA {reason}")
 
 
 @pytest.fixture(params=REDUCTIONS)
@@ -126,6 +131,7 @@ def test_strides_do_not_change_bits(isa, dtype, case, randn, reduction, layout):
     assert_same_bits(found.reshape(expected[0].shape), expected[0])
 
 
+@not_on_cuda("a row is summed by other threads than cross_entropy's")
 def test_one_chunk_is_the_composition(isa, case, reduction):
     """To the bit, in float32 and float64."""
     for dtype in (np.float32, np.float64):
@@ -142,6 +148,7 @@ def test_one_chunk_is_the_composition(isa, case, reduction):
                 np.testing.assert_allclose(f, e, rtol=0, atol=4 * np.finfo(dtype).eps * np.abs(e).max())
 
 
+@not_on_cuda("a chunk is 256 MB, hours of the emulator; tests/emulator has small ones")
 @pytest.mark.parametrize("ignored", [0, 40])
 def test_several_chunks(dtype, case, randn, reduction, ignored):
     """Vocabularies of which a chunk holds a few rows, the last of a different number."""
@@ -164,6 +171,7 @@ def test_same_bits_for_any_threads(isa, dtype, case, randn, reduction):
     assert_same_for_any_threads(lambda: gradients(dout, *args, reduction=reduction))
 
 
+@not_on_cuda("a chunk is 256 MB, hours of the emulator; there are no threads")
 def test_chunks_have_the_same_bits_for_any_threads(dtype, case):
     args = case(45, 3, CHUNK // 4 // 20, dtype)
     args[2][5:9] = -100
@@ -203,6 +211,7 @@ def test_walking_twice_adds_twice(isa, case):
     assert_same_bits(w.grad._data, 2 * once)
 
 
+@not_on_cuda("the composition in float64 has no kernel, and 3000 rows take the emulator a minute")
 def test_small_gradients_of_float16_survive_a_scaled_loss(isa, randn):
     """A mean over many rows has gradients below float16's smallest number; the scale of the loss lifts them."""
     x, weight = randn(3000, 8, dtype=np.float16), (1e-3 * randn(50, 8)).astype(np.float16)
@@ -214,6 +223,7 @@ def test_small_gradients_of_float16_survive_a_scaled_loss(isa, randn):
     np.testing.assert_allclose(dx.astype(np.float64), wide[1], rtol=0, atol=4e-3 * np.abs(wide[1]).max())
 
 
+@not_on_cuda("a chunk is 256 MB, and the emulator takes hours for it")
 def test_memory():
     """No logits: what is allocated beyond the arrays and their gradients stays near a chunk."""
     import tracemalloc  # counts NumPy's small arrays; the large ones come from our allocator
@@ -284,6 +294,7 @@ def test_errors(call, error, text):
         call()
 
 
+@not_on_cuda("such a row has a loss of NaN: the host does not see targets")
 @pytest.mark.parametrize("bad", [5, -1, 2**31, -(2**40)])
 def test_a_target_out_of_range_changes_nothing(isa, dtype, bad):
     from fastattn import _C

@@ -12,9 +12,6 @@ ONLY_CPU = {
     "dropout": YET,
     "embedding_bwd": YET,
     "embedding_fwd": YET,
-    "linear_cross_entropy": YET,
-    "linear_cross_entropy_bwd": YET,
-    "matmul": YET,
     "random_fill": YET,
 }
 

@@ -1,0 +1,110 @@
+// The host's side: which kernel, how K is shared out, and the launches.
+#pragma once
+
+#include "cuda/launch.h"
+#include "cuda/matmul/kernel.h"
+#include "cuda/matmul/matmul.h"
+
+namespace fastattn::cuda {
+
+template <class T, int kTile>
+constexpr KernelName kMatmulName{"matmul", kTypeName<T>, kMatmulConfigs<T>[kTile].name};
+
+inline int64_t count_tiles(int64_t M, int64_t N, int64_t batch, const MatmulConfig& c) {
+  return batch * ((M + c.block_m - 1) / c.block_m) * ((N + c.block_n - 1) / c.block_n);
+}
+
+// What a call does, by its shape alone.
+struct MatmulPlan {
+  int tile;
+  bool split;
+  int64_t pieces, rounds;  // chunks at a time, and how often
+  size_t workspace;
+};
+
+template <class T>
+MatmulPlan make_matmul_plan(const MatmulProblem<T>& q, const MatmulChoice& choice) {
+  const auto& large = kMatmulConfigs<T>[kLargeTile].config;
+  const auto& small = kMatmulConfigs<T>[kSmallTile].config;
+  const int64_t batch = q.batch.size, tiles = count_tiles(q.M, q.N, batch, small);
+  MatmulPlan plan{count_tiles(q.M, q.N, batch, large) >= kMinLargeTiles ? kLargeTile : kSmallTile, false, 1, 1, 0};
+  if (choice.tile >= 0) plan.tile = choice.tile;
+  plan.split = q.chunks > 1 && tiles > 0 && tiles < kMaxSplitTiles;
+  if (choice.split >= 0) plan.split = choice.split && q.chunks > 0;
+  if (!plan.split) return plan;
+  const int64_t most = tiles < kSplitBlocks ? kSplitBlocks / tiles : 1;
+  plan.pieces = q.chunks < most ? q.chunks : most;
+  if (choice.pieces > 0) plan.pieces = choice.pieces;
+  plan.rounds = (q.chunks + plan.pieces - 1) / plan.pieces;
+  const int64_t arrays = plan.pieces + (plan.rounds > 1 ? 1 : 0);
+  plan.workspace = static_cast<size_t>(arrays * batch * q.M * q.N) * sizeof(float);
+  return plan;
+}
+
+template <class T, int kTile, Load kA, Load kB>
+const char* launch_matmul(const MatmulProblem<T>& q, void* stream) {
+  constexpr MatmulConfig kConfig = kMatmulConfigs<T>[kTile].config;
+  const int64_t blocks = count_tiles(q.M, q.N, q.batch.size, kConfig) * q.pieces;
+  if (blocks > INT32_MAX) return "more tiles than a grid has blocks";
+  return cuda::launch(matmul_kernel<T, kTile, kA, kB>,
+                      {dim3(static_cast<unsigned>(blocks)), dim3(kConfig.threads(sizeof(T))),
+                       matmul_shared_bytes<T, kConfig>(), stream},
+                      q);
+}
+
+// f<kA, kB>(). Of 16 bits, where one operand has to be read by elements the other is as well: so much is lost already.
+// Of float, whose elements cp.async can copy too, along K is by elements.
+template <class T, class F>
+auto visit_loads(Load a, Load b, F&& f) {
+  constexpr Load kRows = Load::kAlongRows, kK = sizeof(T) == 4 ? Load::kElements : Load::kAlongK;
+  constexpr bool kFloat = sizeof(T) == 4;
+  if (!kFloat && (a == Load::kElements || b == Load::kElements)) {
+    return f.template operator()<Load::kElements, Load::kElements>();
+  }
+  if (a == kRows) return b == kRows ? f.template operator()<kRows, kRows>() : f.template operator()<kRows, kK>();
+  return b == kRows ? f.template operator()<kK, kRows>() : f.template operator()<kK, kK>();
+}
+
+template <class T>
+fa_status run_matmul(const fa_matmul_params& params, fa_launch& launch, const MatmulChoice& choice) {
+  MatmulProblem<T> q = make_matmul_problem<T>(params);
+  const bool empty = q.batch.size == 0 || q.M == 0 || q.N == 0;
+  const MatmulPlan plan = make_matmul_plan(q, choice);
+  launch.kernel = plan.tile == kLargeTile ? kMatmulName<T, kLargeTile>.text : kMatmulName<T, kSmallTile>.text;
+  if (launch.query) {
+    const double m = static_cast<double>(q.M), n = static_cast<double>(q.N), k = static_cast<double>(q.K);
+    const double batch = static_cast<double>(q.batch.size * q.sums.size);
+    const double outs = 1 + (params.residual.data != nullptr) + (params.preact.data != nullptr) + q.epilogue.accumulate;
+    launch.workspace_bytes = plan.workspace;
+    launch.flops = empty ? 0 : 2 * batch * m * n * k;
+    launch.bytes = sizeof(T) * batch * (m * k + k * n + outs * m * n);
+    return FA_OK;
+  }
+  if (empty) return FA_OK;
+  const Load a = load_of(q, kMatA), b = load_of(q, kMatB);
+  auto multiply = [&]() -> const char* {
+    return visit_loads<T>(a, b, [&]<Load kA, Load kB>() {
+      return plan.tile == kLargeTile ? launch_matmul<T, kLargeTile, kA, kB>(q, launch.stream)
+                                     : launch_matmul<T, kSmallTile, kA, kB>(q, launch.stream);
+    });
+  };
+  if (!plan.split) {
+    const char* error = multiply();
+    return error ? fail(launch, FA_UNSUPPORTED, error) : FA_OK;
+  }
+  const int64_t packs = q.batch.size * q.M * ((q.N + 3) / 4);
+  q.partial = static_cast<float*>(launch.workspace);
+  float* total = q.partial + plan.pieces * q.batch.size * q.M * q.N;
+  const LaunchConfig grid{dim3(static_cast<unsigned>((packs + kAddThreads - 1) / kAddThreads)), dim3(kAddThreads), 0,
+                          launch.stream};
+  for (q.first_chunk = 0; q.first_chunk < q.chunks; q.first_chunk += plan.pieces) {
+    const int64_t left = q.chunks - q.first_chunk;
+    q.pieces = left < plan.pieces ? left : plan.pieces;
+    const char* error = multiply();
+    if (error == nullptr) error = cuda::launch(matmul_add_kernel<T>, grid, q, total, left == q.pieces);
+    if (error) return fail(launch, FA_UNSUPPORTED, error);
+  }
+  return FA_OK;
+}
+
+}  // namespace fastattn::cuda
