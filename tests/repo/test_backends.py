@@ -7,7 +7,6 @@ YET = "not written for CUDA yet"
 ONLY_CPU = {
     "adam_step": YET,
     "attention_bwd": YET,
-    "attention_fwd": YET,
     "binary": YET,
     "cast": YET,
     "cross_entropy_bwd": YET,
