@@ -1,4 +1,4 @@
-// attention, forward: out = softmax(cap(scale * Q K^T) + mask + alibi) V, lse = log(sum(exp(scores)))
+// attention, forward: out = dropout(softmax(cap(scale * Q K^T) + mask + alibi)) V, lse = log(sum(exp(scores)))
 //
 //   query (B, H, T, D)   key (B, Hkv, S, D)   value (B, Hkv, S, Dv)   out (B, H, T, Dv)   lse (B, H, T)
 //
@@ -24,14 +24,14 @@ namespace {
 
 using namespace attention;
 
-// Tiles of Q, K and V stay under 99 KB, what a block may have on any device from sm_80 on.
+// Tiles of Q, K and V stay under 99 KB, what a block may have on any device from sm_80 on. Where a row of O would take
+// too many registers, kSlices warps have the same queries (and compute the same S), each kOut columns of O.
 template <class T, int kDim>
 struct Tiles {
-  static constexpr int kWarps = 4, kBlockM = 16 * kWarps, kThreads = 32 * kWarps;
-  static constexpr int kBlockN = 64 / (kDim == 64                      ? 1
-                                       : kDim == 128 && sizeof(T) == 2 ? 1
-                                       : kDim == 256 && sizeof(T) == 4 ? 4
-                                                                       : 2);
+  static constexpr bool kFloat = sizeof(T) == 4;
+  static constexpr int kBlockM = 64, kBlockN = kDim == 64 ? 64 : kDim == 128 ? (kFloat ? 32 : 64) : (kFloat ? 16 : 32);
+  static constexpr int kOut = kDim == 64 || (kDim == 128 && kFloat) ? 64 : 128, kSlices = kDim / kOut;
+  static constexpr int kThreads = kBlockM / 16 * 32 * kSlices;
   static constexpr int kBytes = (kBlockM + 2 * kBlockN) * kDim * static_cast<int>(sizeof(T));
   static_assert(kBytes <= 99 << 10);
 };
@@ -48,11 +48,13 @@ struct Problem {
 template <class T, int kDim, bool kGeneral>
 __global__ void __launch_bounds__(Tiles<T, kDim>::kThreads) attention_kernel(Problem<T> p) {
   using Tile = Tiles<T, kDim>;
-  constexpr int kBlockM = Tile::kBlockM, kBlockN = Tile::kBlockN, kThreads = Tile::kThreads;
+  constexpr int kBlockM = Tile::kBlockM, kBlockN = Tile::kBlockN, kThreads = Tile::kThreads, kOut = Tile::kOut;
   SHARED_DYN(T, sQ);
   T* const sK = sQ + kBlockM * kDim;
   T* const sV = sK + kBlockN * kDim;
-  const int warp_idx = static_cast<int>(threadIdx.x) / 32, lane_idx = static_cast<int>(threadIdx.x) % 32;
+  const int warp_idx = static_cast<int>(threadIdx.x) / 32 % (kBlockM / 16),
+            lane_idx = static_cast<int>(threadIdx.x) % 32;
+  const int column0 = static_cast<int>(threadIdx.x) / (2 * kBlockM) * kOut;
   const Options& o = p.options;
   // The last block of queries, which sees most when causal, first.
   const int q0 = (p.m_blocks - 1 - static_cast<int>(blockIdx.x) % p.m_blocks) * kBlockM;
@@ -64,9 +66,9 @@ __global__ void __launch_bounds__(Tiles<T, kDim>::kThreads) attention_kernel(Pro
   const int last = (q0 + kBlockM < o.seqlen_q ? q0 + kBlockM : o.seqlen_q) - 1;
   const int first_key = o.first_key(q0) / kBlockN * kBlockN, end_key = o.end_key(last);
 
-  float rO[kDim / 8][4];
+  float rO[kOut / 8][4];
 #pragma unroll
-  for (int d = 0; d < kDim / 8; ++d) {
+  for (int d = 0; d < kOut / 8; ++d) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) rO[d][i] = 0.0f;
   }
@@ -104,7 +106,7 @@ __global__ void __launch_bounds__(Tiles<T, kDim>::kThreads) attention_kernel(Pro
       const float factor = old_max == -kInf ? 1.0f : exp_score(old_max - new_max);
       state[half].rescale_to(new_max);
 #pragma unroll
-      for (int d = 0; d < kDim / 8; ++d) {
+      for (int d = 0; d < kOut / 8; ++d) {
         rO[d][half * 2] *= factor;
         rO[d][half * 2 + 1] *= factor;
       }
@@ -118,6 +120,17 @@ __global__ void __launch_bounds__(Tiles<T, kDim>::kThreads) attention_kernel(Pro
       }
     }
 
+    if constexpr (kGeneral) {  // of what meets V, not of row_sum
+      if (o.drops) {
+#pragma unroll
+        for (int n = 0; n < kBlockN / 8; ++n) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            rS[n][i] *= view.kept(row0 + lane_idx / 4 + i / 2 * 8, k0 + n * 8 + lane_idx % 4 * 2 + i % 2);
+          }
+        }
+      }
+    }
     ptx::cp_async_wait<0>();
     bool nonfinite = false;
     if (inside && !view.hides()) {
@@ -127,8 +140,8 @@ __global__ void __launch_bounds__(Tiles<T, kDim>::kThreads) attention_kernel(Pro
     }
     if (k0 + kBlockN < end_key) load_tile<kBlockN, kDim, kThreads>(sK, key, k0 + kBlockN);
     ptx::cp_async_commit();
-    if (nonfinite) take_nonfinite<kBlockN, kDim, kDim, kThreads>(rO, rS, sV, 0);
-    accumulate<kBlockN, kDim, kDim>(rO, rS, sV, 0);
+    if (nonfinite) take_nonfinite<kBlockN, kDim, kOut, kThreads>(rO, rS, sV, column0);
+    accumulate<kBlockN, kDim, kOut>(rO, rS, sV, column0);
   }
   ptx::cp_async_wait<0>();
 
@@ -148,12 +161,12 @@ __global__ void __launch_bounds__(Tiles<T, kDim>::kThreads) attention_kernel(Pro
     }
     factor[half] *= s.inverse_sum();
     const int row = row0 + lane_idx / 4 + half * 8;
-    if (p.lse != nullptr && lane_idx % 4 == 0 && row < o.seqlen_q) {
+    if (p.lse != nullptr && lane_idx % 4 == 0 && column0 == 0 && row < o.seqlen_q) {
       p.lse[batch * p.lse_strides[0] + head * p.lse_strides[1] + row * p.lse_strides[2]] = s.lse();
     }
   }
-  store_rows<kDim>(p.out.data + batch * p.out.batch + head * p.out.head, p.out.row, o.seqlen_q, p.out.columns, row0, 0,
-                   rO, factor);
+  store_rows<kOut>(p.out.data + batch * p.out.batch + head * p.out.head, p.out.row, o.seqlen_q, p.out.columns, row0,
+                   column0, rO, factor);
 }
 
 template <class T, int kDim>

@@ -17,6 +17,7 @@ fa_status layer_norm_bwd(const fa_layer_norm_bwd_params& p, fa_launch& launch);
 fa_status rms_norm_fwd(const fa_rms_norm_fwd_params& p, fa_launch& launch);
 fa_status rms_norm_bwd(const fa_rms_norm_bwd_params& p, fa_launch& launch);
 fa_status attention_fwd(const fa_attention_fwd_params& p, fa_launch& launch);
+fa_status attention_bwd(const fa_attention_bwd_params& p, fa_launch& launch);
 fa_status rope(const fa_rope_params& p, fa_launch& launch);
 
 }  // namespace fastattn::cuda
@@ -25,7 +26,6 @@ fa_status rope(const fa_rope_params& p, fa_launch& launch);
 // the table does not compile.
 #define FA_CUDA_MISSING(X)                                \
   X(adam_step, "not written for CUDA yet")                \
-  X(attention_bwd, "not written for CUDA yet")            \
   X(binary, "not written for CUDA yet")                   \
   X(cast, "not written for CUDA yet")                     \
   X(cross_entropy_fwd, "not written for CUDA yet")        \

@@ -6,7 +6,6 @@ import re
 YET = "not written for CUDA yet"
 ONLY_CPU = {
     "adam_step": YET,
-    "attention_bwd": YET,
     "binary": YET,
     "cast": YET,
     "cross_entropy_bwd": YET,

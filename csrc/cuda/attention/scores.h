@@ -6,6 +6,7 @@
 // [i + first_shift, i + end_shift) that there are and that the mask keeps.
 #pragma once
 
+#include "common/philox.h"
 #include "cuda/attention/tile.h"
 #include "cuda/host.h"
 #include "cuda/tile/softmax_state.h"
@@ -39,6 +40,11 @@ struct Options {
   int position_shift;      // of a query's position against its index
   bool keeps, adds, slopes_used, sinks_used;
   fa_tensor mask, slopes, sinks;
+  bool drops;
+  uint32_t keep_from;  // a weight whose word's fraction is no less is kept,
+  float keep_factor;   // times this
+  uint64_t seed, offset;
+  int num_heads;
 
   explicit Options(const fa_attention_fwd_params& p) {
     const int64_t T = p.query.shape[2], S = p.key.shape[2], far = T + S;
@@ -61,8 +67,14 @@ struct Options {
     adds = mask.data != nullptr && !keeps;
     slopes_used = slopes.data != nullptr;
     sinks_used = sinks.data != nullptr;
+    drops = p.dropout_p > 0;
+    keep_from = philox_threshold(p.dropout_p);
+    keep_factor = p.dropout_p < 1 ? static_cast<float>(1 / (1 - p.dropout_p)) : 0.0f;
+    seed = p.seed;
+    offset = p.offset;
+    num_heads = static_cast<int>(p.query.shape[1]);
   }
-  bool general() const { return cap != 0 || keeps || adds || slopes_used || sinks_used; }
+  bool general() const { return drops || cap != 0 || keeps || adds || slopes_used || sinks_used; }
 
   __host__ __device__ int clamped(int key) const { return key < 0 ? 0 : key > seqlen_k ? seqlen_k : key; }
   __host__ __device__ int first_key(int query) const { return clamped(query + first_shift); }
@@ -85,8 +97,10 @@ struct Head {
   const Options& o;
   const void* mask;
   float slope;
+  int64_t first_row;  // of its weights, for dropout
 
-  __device__ Head(const Options& options, int batch, int head) : o(options), mask(nullptr), slope(0) {
+  __device__ Head(const Options& options, int batch, int head)
+      : o(options), mask(nullptr), slope(0), first_row((int64_t{batch} * o.num_heads + head) * o.seqlen_q) {
     if constexpr (kGeneral) {
       const int64_t at = batch * o.mask.strides[0] + head * o.mask.strides[1];
       if (o.keeps) mask = static_cast<const uint8_t*>(o.mask.data) + at;
@@ -95,12 +109,25 @@ struct Head {
     }
   }
 
-  // Whether every pair of a tile within the bounds is seen.
-  __device__ bool hides() const { return kGeneral && (o.keeps || o.adds); }
+  // Whether a pair within the bounds may have no weight.
+  __device__ bool hides() const { return kGeneral && (o.keeps || o.adds || o.drops); }
 
   __device__ float distance(int i, int j) const {
     const int d = i + o.position_shift - j;
     return static_cast<float>(d < 0 ? -d : d);
+  }
+
+  // Dropout's factor for the weight of a pair: that of element ((b H + h) T + i) S + j of the Philox stream.
+  __device__ float kept(int i, int j) const {
+    if constexpr (kGeneral) {
+      if (o.drops) {
+        const uint64_t at = static_cast<uint64_t>((first_row + i) * o.seqlen_k + j);
+        const PhiloxBlock block = philox(o.seed, o.offset, at / 4);
+        const uint32_t low = at % 2 ? block.word[1] : block.word[0], high = at % 2 ? block.word[3] : block.word[2];
+        return philox_fraction(at % 4 < 2 ? low : high) >= o.keep_from ? o.keep_factor : 0.0f;
+      }
+    }
+    return 1.0f;
   }
 
   // derivative: of the cap there.
@@ -192,7 +219,6 @@ fa_status visit_dim(int64_t D, int64_t Dv, F&& f) {
 inline const char* missing(const fa_attention_fwd_params& p) {
   if (p.weights.data != nullptr) return "attention on CUDA does not return weights yet";
   if (p.query.shape[2] > INT32_MAX / 4 || p.key.shape[2] > INT32_MAX / 4) return "attention on CUDA: sequence too long";
-  if (p.dropout_p > 0) return "attention on CUDA has no dropout yet";
   return nullptr;
 }
 

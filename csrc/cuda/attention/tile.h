@@ -89,7 +89,7 @@ __device__ inline void products(float (&acc)[kN / 8][4], const T* sA, const T* s
     for (int i = 0; i < 4; ++i) acc[n][i] = 0.0f;
   }
   if constexpr (sizeof(T) == 2) {
-#pragma unroll 4
+#pragma unroll 2
     for (int k = 0; k < kDim; k += 16) {
       uint32_t rA[4];
       ptx::ldmatrix(rA, shared_address(sA + place<kDim, T>(lane_idx % 16, k / 8 + lane_idx / 16)));
