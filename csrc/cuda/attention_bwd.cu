@@ -25,9 +25,9 @@ namespace {
 using namespace attention;
 
 template <class T, int kDim>
-constexpr KernelName kPlainName{"attention_bwd", kTypeName<T>, kDimName<kDim>};
+constexpr KernelName kPlainName{"attention_bwd", kTypeName<T>, kDimName<kDim, false>};
 template <class T, int kDim>
-constexpr KernelName kGeneralName{"attention_bwd_general", kTypeName<T>, kDimName<kDim>};
+constexpr KernelName kGeneralName{"attention_bwd", kTypeName<T>, kDimName<kDim, true>};
 
 template <class T>
 void set_gradient(const fa_tensor& t, T*& data, int64_t (&strides)[3]) {

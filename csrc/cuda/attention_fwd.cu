@@ -29,7 +29,7 @@ using namespace attention;
 template <class T, int kDim>
 struct Tiles {
   static constexpr bool kFloat = sizeof(T) == 4;
-  static constexpr int kBlockM = 64, kBlockN = kDim == 64 ? 64 : kDim == 128 ? (kFloat ? 32 : 64) : (kFloat ? 16 : 32);
+  static constexpr int kBlockM = 64, kBlockN = kDim == 64 ? 64 : kDim == 256 && kFloat ? 16 : 32;
   static constexpr int kOut = kDim == 64 || (kDim == 128 && kFloat) ? 64 : 128, kSlices = kDim / kOut;
   static constexpr int kThreads = kBlockM / 16 * 32 * kSlices;
   static constexpr int kBytes = (kBlockM + 2 * kBlockN) * kDim * static_cast<int>(sizeof(T));
@@ -170,9 +170,9 @@ __global__ void __launch_bounds__(Tiles<T, kDim>::kThreads) attention_kernel(Pro
 }
 
 template <class T, int kDim>
-constexpr KernelName kPlainName{"attention_fwd", kTypeName<T>, kDimName<kDim>};
+constexpr KernelName kPlainName{"attention_fwd", kTypeName<T>, kDimName<kDim, false>};
 template <class T, int kDim>
-constexpr KernelName kGeneralName{"attention_fwd_general", kTypeName<T>, kDimName<kDim>};
+constexpr KernelName kGeneralName{"attention_fwd", kTypeName<T>, kDimName<kDim, true>};
 
 }  // namespace
 

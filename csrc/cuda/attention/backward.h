@@ -18,7 +18,7 @@ template <class T, int kDim>
 struct BackwardTiles {
   static constexpr bool kFloat = sizeof(T) == 4;
   static constexpr int kBlockM = kFloat && kDim == 256 ? 32 : 64;
-  static constexpr int kBlockN = kDim == 64 ? 32 : kFloat ? (kDim == 128 ? 32 : 16) : 32;
+  static constexpr int kBlockN = kDim == 256 ? 16 : 32;
   static constexpr int kOut = kDim == 256 && !kFloat ? 128 : 64, kSlices = kDim / kOut;
   static constexpr int kThreads = kBlockM / 16 * 32 * kSlices;
   static constexpr int kBytes = (2 * kBlockM + 2 * kBlockN) * kDim * static_cast<int>(sizeof(T));

@@ -8,7 +8,7 @@
 namespace fastattn::cuda::attention {
 
 template <class T, int kDim, bool kGeneral>
-__global__ void __launch_bounds__(BackwardTiles<T, kDim>::kThreads) dkey_kernel(BackwardProblem<T> p) {
+__global__ void __launch_bounds__(BackwardTiles<T, kDim>::kThreads, 1) dkey_kernel(BackwardProblem<T> p) {
   using Tile = BackwardTiles<T, kDim>;
   constexpr int kBlockM = Tile::kBlockM, kBlockN = Tile::kBlockN, kThreads = Tile::kThreads, kOut = Tile::kOut;
   SHARED_DYN(T, sK);

@@ -14,7 +14,7 @@ struct MaskTiles : BackwardTiles<T, kDim> {
 // A block owns a tile of dmask, one of queries and one of keys, or all of an axis that is summed; it makes dS of every
 // tile that adds to it again, and sums in registers.
 template <class T, int kDim>
-__global__ void __launch_bounds__(MaskTiles<T, kDim>::kThreads) dmask_kernel(BackwardProblem<T> p) {
+__global__ void __launch_bounds__(MaskTiles<T, kDim>::kThreads, 1) dmask_kernel(BackwardProblem<T> p) {
   using Tile = MaskTiles<T, kDim>;
   constexpr int kBlockM = Tile::kBlockM, kBlockN = Tile::kBlockN, kThreads = Tile::kThreads;
   SHARED_DYN(T, sQ);
@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(MaskTiles<T, kDim>::kThreads) dmask_kernel(Bac
 }
 
 // A thread to a gradient: parts in the order of batches, heads and blocks.
-__global__ inline void dslopes_kernel(fa_tensor gradient, int num_batches, int num_heads, int m_blocks,
+static __global__ void dslopes_kernel(fa_tensor gradient, int num_batches, int num_heads, int m_blocks,
                                       const float* parts) {
   const bool all_batches = gradient.strides[0] == 0, all_heads = gradient.strides[1] == 0;
   const int heads = all_heads ? 1 : num_heads, n = (all_batches ? 1 : num_batches) * heads;
@@ -133,7 +133,7 @@ __global__ inline void dslopes_kernel(fa_tensor gradient, int num_batches, int n
 inline constexpr int kSinkThreads = 256;
 
 // A block to a head. A sink that is broadcast over heads (stride 0) has one block, which goes over all of them.
-__global__ inline void __launch_bounds__(kSinkThreads)
+static __global__ void __launch_bounds__(kSinkThreads)
     dsinks_kernel(fa_tensor gradient, fa_tensor sinks, int num_batches, int num_heads, int seqlen_q, RowTerms terms) {
   SHARED_ARRAY(float, sSums, 16, 32);
   const bool all = gradient.strides[0] == 0;

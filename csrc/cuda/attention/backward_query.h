@@ -32,7 +32,7 @@ __device__ inline void begin_rows(const BackwardProblem<T>& p, int batch, int he
 }
 
 template <class T, int kDim, bool kGeneral>
-__global__ void __launch_bounds__(BackwardTiles<T, kDim>::kThreads) dquery_kernel(BackwardProblem<T> p) {
+__global__ void __launch_bounds__(BackwardTiles<T, kDim>::kThreads, 1) dquery_kernel(BackwardProblem<T> p) {
   using Tile = BackwardTiles<T, kDim>;
   constexpr int kBlockM = Tile::kBlockM, kBlockN = Tile::kBlockN, kThreads = Tile::kThreads, kOut = Tile::kOut;
   SHARED_DYN(T, sQ);

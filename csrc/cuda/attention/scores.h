@@ -222,10 +222,11 @@ inline const char* missing(const fa_attention_fwd_params& p) {
   return nullptr;
 }
 
-template <int kDim>
-inline constexpr const char* kDimName = kDim == 64    ? "d64"
-                                        : kDim == 128 ? "d128"
-                                                      : "d256";
+// The part of a kernel's name that tells it from those of other widths.
+template <int kDim, bool kGeneral>
+inline constexpr const char* kDimName = kDim == 64    ? (kGeneral ? "general_d64" : "d64")
+                                        : kDim == 128 ? (kGeneral ? "general_d128" : "d128")
+                                                      : (kGeneral ? "general_d256" : "d256");
 
 // Pairs that the bounds let through, for one head.
 inline double visible_pairs(const Options& o) {
