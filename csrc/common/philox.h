@@ -13,7 +13,15 @@
 
 #include <cstdint>
 
+// Compiled once for each instruction set, in its namespace, and for CUDA in that one.
+#ifdef FASTATTN_ISA
+#define FASTATTN_PHILOX inline __attribute__((always_inline))
 namespace fastattn::cpu::FASTATTN_ISA {
+#else
+#include "cuda/platform.h"
+#define FASTATTN_PHILOX __host__ __device__ inline
+namespace fastattn::cuda {
+#endif
 
 inline constexpr uint32_t kPhiloxMul0 = 0xD2511F53, kPhiloxMul1 = 0xCD9E8D57;    // the paper's multipliers
 inline constexpr uint32_t kPhiloxWeyl0 = 0x9E3779B9, kPhiloxWeyl1 = 0xBB67AE85;  // golden ratio, sqrt(3) - 1
@@ -23,7 +31,7 @@ struct PhiloxBlock {
   uint32_t word[4];
 };
 
-inline __attribute__((always_inline)) PhiloxBlock philox(uint64_t seed, uint64_t offset, uint64_t block) {
+FASTATTN_PHILOX PhiloxBlock philox(uint64_t seed, uint64_t offset, uint64_t block) {
   uint32_t c0 = static_cast<uint32_t>(offset), c1 = static_cast<uint32_t>(offset >> 32);
   uint32_t c2 = static_cast<uint32_t>(block), c3 = static_cast<uint32_t>(block >> 32);
   uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
@@ -42,11 +50,13 @@ inline __attribute__((always_inline)) PhiloxBlock philox(uint64_t seed, uint64_t
 
 // A word as a 24-bit fraction in [0, 1), times 2^24. keep iff uniform >= p is, exactly,
 // philox_fraction(word) >= philox_threshold(p).
-inline __attribute__((always_inline)) uint32_t philox_fraction(uint32_t word) { return word >> 8; }
-inline __attribute__((always_inline)) uint32_t philox_threshold(double p) {
+FASTATTN_PHILOX uint32_t philox_fraction(uint32_t word) { return word >> 8; }
+FASTATTN_PHILOX uint32_t philox_threshold(double p) {
   const double scaled = p * 16777216.0;  // exact: a power of two
   const uint32_t below = static_cast<uint32_t>(scaled);
   return below + (static_cast<double>(below) < scaled ? 1 : 0);
 }
 
-}  // namespace fastattn::cpu::FASTATTN_ISA
+}  // namespace
+
+#undef FASTATTN_PHILOX

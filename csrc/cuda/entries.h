@@ -20,6 +20,8 @@ fa_status adam_step(const fa_adam_step_params& p, fa_launch& launch);
 fa_status sgd_step(const fa_sgd_step_params& p, fa_launch& launch);
 fa_status grad_norm(const fa_grad_norm_params& p, fa_launch& launch);
 fa_status grad_scale(const fa_grad_scale_params& p, fa_launch& launch);
+fa_status attention_fwd(const fa_attention_fwd_params& p, fa_launch& launch);
+fa_status attention_bwd(const fa_attention_bwd_params& p, fa_launch& launch);
 fa_status rope(const fa_rope_params& p, fa_launch& launch);
 fa_status binary(const fa_binary_params& p, fa_launch& launch);
 fa_status unary(const fa_unary_params& p, fa_launch& launch);
@@ -34,8 +36,6 @@ fa_status linear_cross_entropy_bwd(const fa_linear_cross_entropy_bwd_params& p, 
 // X(name, reason): an entry without a kernel, and what its caller is told. Each entry is declared above or is here, or
 // the table does not compile.
 #define FA_CUDA_MISSING(X)                         \
-  X(attention_bwd, "not written for CUDA yet")     \
-  X(attention_fwd, "not written for CUDA yet")     \
   X(cross_entropy_bwd, "not written for CUDA yet") \
   X(cross_entropy_fwd, "not written for CUDA yet") \
   X(dropout, "not written for CUDA yet")           \

@@ -1,0 +1,66 @@
+// What the kernels of attention's backward share: their arguments, tiles, and the two gradients of a tile.
+//
+//   P = exp(scores - lse)   delta = rowsum(dO * O) - dlse   dS = P * (Z * dO V^T - delta)   dC = dS * cap'(score)
+//
+// lse of float has an ulp of 1e-3 at 1e4, and of the most negative number, which masks are made of, none at all: where
+// it is large, P is exp(scores - lse - rest) with rest = log(sum(exp(scores - lse))), summed once more.
+#pragma once
+
+#include "cuda/attention/scores.h"
+
+namespace fastattn::cuda::attention {
+
+inline constexpr float kLargeLse = 32;
+
+// kBlockM rows of what a block owns (queries for dQ, keys for dK and dV), kBlockN of what it goes over; kSlices warps
+// have the same rows, and kOut columns of each gradient. Four tiles stay under 99 KB.
+template <class T, int kDim>
+struct BackwardTiles {
+  static constexpr bool kFloat = sizeof(T) == 4;
+  static constexpr int kBlockM = kFloat && kDim == 256 ? 32 : 64;
+  static constexpr int kBlockN = kDim == 256 ? 16 : 32;
+  static constexpr int kOut = kDim == 256 && !kFloat ? 128 : 64, kSlices = kDim / kOut;
+  static constexpr int kThreads = kBlockM / 16 * 32 * kSlices;
+  static constexpr int kBytes = (2 * kBlockM + 2 * kBlockN) * kDim * static_cast<int>(sizeof(T));
+  static_assert(kBytes <= 99 << 10);
+};
+
+// Per row (B, H, T) in the workspace, for the kernels after that of dQ.
+struct RowTerms {
+  float *lse, *rest, *delta;
+};
+
+template <class T>
+struct BackwardProblem {
+  Heads<T> query, key, value, out, dout;
+  const float *lse, *dlse;  // dlse: or nullptr
+  int64_t lse_strides[3], dlse_strides[3];
+  T *dquery, *dkey, *dvalue;  // or nullptr
+  int64_t dquery_strides[3], dkey_strides[3], dvalue_strides[3];
+  fa_tensor dmask;
+  RowTerms terms;
+  float* slope_parts;  // (B, H, m_blocks), or nullptr
+  int num_batches, num_heads, num_kv_heads, group, m_blocks, n_blocks;
+  Options options;
+};
+
+struct Terms {
+  float lse, rest, delta;
+};
+
+// From product = query . key and dp = dO . V of a pair to the weight that meets dO (by dropout's factor) and dC, which
+// meets K and Q. Returns dS.
+template <class T, bool kGeneral>
+__device__ inline float gradient(const Head<T, kGeneral>& view, int i, int j, bool inside, const Terms& row,
+                                 float product, float dp, float& weight, float& dc) {
+  float derivative = 1.0f;
+  const float s = view.score(i, j, product, inside, &derivative);
+  const float p = exp_score(s - row.lse - row.rest);
+  const float kept = view.kept(i, j);
+  weight = p * kept;
+  const float ds = p == 0.0f ? 0.0f : p * (kept == 0.0f ? -row.delta : fmaf(kept, dp, -row.delta));
+  dc = ds == 0.0f ? 0.0f : ds * derivative;
+  return ds;
+}
+
+}  // namespace fastattn::cuda::attention
