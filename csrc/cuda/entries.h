@@ -21,6 +21,8 @@ fa_status binary(const fa_binary_params& p, fa_launch& launch);
 fa_status unary(const fa_unary_params& p, fa_launch& launch);
 fa_status cast(const fa_cast_params& p, fa_launch& launch);
 fa_status sum(const fa_sum_params& p, fa_launch& launch);
+fa_status cross_entropy_fwd(const fa_cross_entropy_fwd_params& p, fa_launch& launch);
+fa_status cross_entropy_bwd(const fa_cross_entropy_bwd_params& p, fa_launch& launch);
 
 }  // namespace fastattn::cuda
 
@@ -30,8 +32,6 @@ fa_status sum(const fa_sum_params& p, fa_launch& launch);
   X(adam_step, "not written for CUDA yet")                \
   X(attention_fwd, "not written for CUDA yet")            \
   X(attention_bwd, "not written for CUDA yet")            \
-  X(cross_entropy_fwd, "not written for CUDA yet")        \
-  X(cross_entropy_bwd, "not written for CUDA yet")        \
   X(dropout, "not written for CUDA yet")                  \
   X(embedding_fwd, "not written for CUDA yet")            \
   X(embedding_bwd, "not written for CUDA yet")            \

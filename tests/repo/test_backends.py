@@ -8,8 +8,6 @@ ONLY_CPU = {
     "adam_step": YET,
     "attention_bwd": YET,
     "attention_fwd": YET,
-    "cross_entropy_bwd": YET,
-    "cross_entropy_fwd": YET,
     "dropout": YET,
     "embedding_bwd": YET,
     "embedding_fwd": YET,
