@@ -44,14 +44,14 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t packs = D / kVec, step = int64_t{gridDim.x} * kThreads;
   for (int64_t at = int64_t{blockIdx.x} * kThreads + threadIdx.x; at < N * packs; at += step) {
     const int64_t i = at / packs, c = (at - i * packs) * kVec, v = index(i);
-    Packed<T, kVec> pack;
+    float pack[kVec];  // through float and back, which changes no number
     if (v >= 0) {
-      pack = *reinterpret_cast<const Packed<T, kVec>*>(weight + v * weight_step + c);
+      load_pack(pack, weight + v * weight_step + c, 0, kVec);
     } else {
 #pragma unroll
-      for (int k = 0; k < kVec; ++k) pack.at[k] = from_float<T>(__builtin_nanf(""));
+      for (int k = 0; k < kVec; ++k) pack[k] = __builtin_nanf("");
     }
-    *reinterpret_cast<Packed<T, kVec>*>(out + i * out_step + c) = pack;
+    store_pack(out + i * out_step + c, pack, 0, kVec);
   }
 }
 
