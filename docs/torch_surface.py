@@ -48,7 +48,8 @@ from fastattn.data import DataLoader, TensorDataset  # torch.utils.data
 
 What differs:
 
-- Tensors are on the CPU, and dtypes are NumPy's: `x.dtype == torch.float32` holds, `str(x.dtype)` is `float32`.
+- Tensors are on the CPU or, where the CUDA backend is built, on a GPU, as CuPy's arrays there.
+- dtypes are NumPy's: `x.dtype == torch.float32` holds, `str(x.dtype)` is `float32`.
 - `dim` and `keepdim` may also be spelled `axis` and `keepdims`.
 - Views share memory as torch's do, but an op in place on a tensor that has views and needs a gradient is an error.
 - `grad(..., create_graph=True)` is not there: backward passes are not recorded.

@@ -135,6 +135,9 @@ const fa_tensor& Call::read(py::handle object, const char* name, bool written, b
 }
 
 void Call::expect_place(const std::string& name, Place place) {
+  if (!place.on_cpu() && cuda_backend() == nullptr) {
+    type_error(name + " is on " + to_string(place) + ", and this build of fastattn has no CUDA backend");
+  }
   if (placed_by_.empty()) {
     place_ = place;
     placed_by_ = name;
@@ -144,11 +147,7 @@ void Call::expect_place(const std::string& name, Place place) {
   }
 }
 
-const fa_table& Call::backend_of_place() {
-  if (place_.on_cpu()) return backend();
-  if (const fa_table* table = cuda_backend()) return *table;
-  type_error(placed_by_ + " is on " + to_string(place_) + ", and this build of fastattn has no CUDA backend");
-}
+const fa_table& Call::backend_of_place() { return place_.on_cpu() ? backend() : *cuda_backend(); }
 
 Call::Arg& Call::find(const char* name) {
   for (int i = 0; i < num_args_; ++i) {

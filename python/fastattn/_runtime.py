@@ -73,8 +73,9 @@ def build_info() -> dict[str, Any]:
     """What this build is and what it found on this machine.
 
     Returns:
-        A dict: version, python, isas (what this machine runs, best first), isa (in use), threads, cuda (False: this build
-        has no CUDA backend), cache_bytes (memory kept for reuse) and live_bytes (memory handed out).
+        A dict: version, python, isas (what this machine runs, best first), isa (in use), threads, cuda (whether kernels
+        can run on a GPU here; `fa.cuda.unavailable()` says why not), cache_bytes (memory kept for reuse) and live_bytes
+        (memory handed out).
 
     Example:
         >>> import fastattn as fa
@@ -87,7 +88,7 @@ def build_info() -> dict[str, Any]:
         "isas": _C.isa_list().split(","),
         "isa": _C.isa_active(),
         "threads": _C.num_threads(),
-        "cuda": False,
+        "cuda": _C.cuda_unavailable() is None,
         "cache_bytes": _C.cache_bytes(),
         "live_bytes": _C.live_bytes(),
     }

@@ -177,7 +177,7 @@ def test_environment_variables_are_documented(package):
 def test_extras_are_documented():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     text = (ROOT / "docs/install.md").read_text()
-    assert set(re.findall(r"^\| `([a-z]+)` \|", text, re.M)) == set(extras)
+    assert set(re.findall(r"^\| `([a-z0-9]+)` \|", text, re.M)) == set(extras)
 
 
 def test_every_record_is_shown_the_newest_first():
