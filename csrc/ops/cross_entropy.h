@@ -12,11 +12,11 @@
  *   dtarget_ic = g_i (1 - label_smoothing) weight_c (lse_i - logits_ic)
  *
  * A class id outside 0..C-1 that is not ignore_index is FA_INVALID, before anything is written.
- * On CUDA, where nobody waits for the ids, its row's loss is NaN, and so is the reduced loss; its gradients are 0, and it
- * does not count in the divisor.
- * dtypes: logits, weight, probabilities, dlogits and dtarget of one floating dtype; loss, lse and dloss of its
- * accumulator's (f64 for f64, else f32); ids i32 or i64. Any strides; probabilities, dlogits and dtarget contiguous
- * along C. Source: Szegedy et al., "Rethinking the Inception architecture" (2016), section 7, for the smoothing.
+ * On CUDA, where nobody waits for the ids, its row's loss is NaN, and so is the reduced loss; its gradients are 0, and
+ * it does not count in the divisor. dtypes: logits, weight, probabilities, dlogits and dtarget of one floating dtype;
+ * loss, lse and dloss of its accumulator's (f64 for f64, else f32); ids i32 or i64. Any strides; probabilities, dlogits
+ * and dtarget contiguous along C. Source: Szegedy et al., "Rethinking the Inception architecture" (2016), section 7,
+ * for the smoothing.
  */
 #ifndef FASTATTN_OPS_CROSS_ENTROPY_H
 #define FASTATTN_OPS_CROSS_ENTROPY_H
