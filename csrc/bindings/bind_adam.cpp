@@ -1,5 +1,6 @@
 #include <pybind11/stl.h>
 
+#include <cmath>
 #include <optional>
 
 #include "bindings.h"
@@ -9,6 +10,32 @@ namespace fastattn::bindings {
 namespace {
 
 constexpr const char* kOp = "adam_step";
+
+// A number, or an array of one element in the memory of a device, which stays there: the kernel reads it. What is not
+// in such memory is read here; the tensor is then absent.
+struct Number {
+  Number(Call& call, py::handle object, const char* name) : text(name) {
+    if (!PyFloat_Check(object.ptr()) && py::hasattr(object, "__cuda_array_interface__")) {
+      tensor = call.input(object, name);
+      if (!is_float(tensor.dtype) && tensor.dtype != FA_I64) {
+        call.type_error(text + " has dtype " + dtype_name(tensor.dtype) + "; expected floating numbers or int64");
+      }
+      if (num_elements(tensor) != 1) call.value_error(text + " needs one element; " + call.show(name));
+      return;
+    }
+    try {
+      value = py::cast<double>(py::hasattr(object, "item") ? object.attr("item")()
+                                                           : py::reinterpret_borrow<py::object>(object));
+    } catch (const std::exception&) {  // of an array of several elements, or what is no number
+      call.type_error(text + " is a " + Py_TYPE(object.ptr())->tp_name + "; expected a number or an array of one");
+    }
+    text += " is " + std::string(py::str(object));
+  }
+
+  double value = 0;
+  fa_tensor tensor = {};
+  std::string text;  // for an error
+};
 
 // The lists of a step, read and checked once; it keeps the arrays.
 class AdamPlan {
@@ -29,19 +56,26 @@ class AdamPlan {
   }
 
   // The norm of the gradients, where max_norm is given; on a device it goes to `norm_out`, one float64 there.
-  std::optional<double> step(py::handle found_inf, py::handle norm_out, int64_t step, double lr, double beta1,
-                             double beta2, double eps, double weight_decay, double grad_scale,
+  std::optional<double> step(py::handle found_inf, py::handle norm_out, py::handle step_number, py::handle lr_number,
+                             double beta1, double beta2, double eps, double weight_decay, py::handle grad_scale_number,
                              std::optional<double> max_norm, bool decoupled, bool amsgrad, bool maximize) const {
     Call call(kOp);
     lists_.place(call);
     fa_adam_step_params p = p_;
+    const Number step(call, step_number, "step"), lr(call, lr_number, "lr");
+    const Number grad_scale(call, grad_scale_number, "grad_scale");
     if (amsgrad && p.max_exp_avg_sqs == nullptr) call.value_error("amsgrad needs max_exp_avg_sqs");
     const fa_tensor& inf = call.optional(found_inf, "found_inf");
     call.expect_dtype("found_inf", FA_F32);
     if (inf.data != nullptr && num_elements(inf) != 1)
       call.value_error("found_inf needs one element; " + call.show("found_inf"));
     p.found_inf = static_cast<const float*>(inf.data);
-    if (step < 1) call.value_error("step is " + std::to_string(step) + "; the first step is 1");
+    if (step.tensor.data == nullptr) {
+      if (!(step.value >= 1)) call.value_error(step.text + "; the first step is 1");
+      if (!(step.value < 0x1p53) || step.value != std::floor(step.value)) {
+        call.value_error(step.text + "; expected a whole number");
+      }
+    }
     if (!(beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1)) call.value_error("betas are two numbers of [0, 1)");
     if (!(eps >= 0)) call.value_error("eps is " + std::to_string(eps) + "; expected 0 or more");
     if (max_norm && !(*max_norm >= 0)) {
@@ -56,13 +90,16 @@ class AdamPlan {
     }
     p.norm = !max_norm ? nullptr : given.data != nullptr ? static_cast<double*>(given.data) : &norm;
     p.max_norm = max_norm.value_or(0);
-    p.lr = lr;
+    p.lr = lr.value;
+    p.lr_tensor = lr.tensor;
     p.beta1 = beta1;
     p.beta2 = beta2;
     p.eps = eps;
     p.weight_decay = weight_decay;
-    p.grad_scale = grad_scale;
-    p.step = step;
+    p.grad_scale = grad_scale.value;
+    p.grad_scale_tensor = grad_scale.tensor;
+    p.step = static_cast<int64_t>(step.value);
+    p.step_tensor = step.tensor;
     p.decoupled = decoupled;
     p.amsgrad = amsgrad;
     p.maximize = maximize;

@@ -1,101 +1,90 @@
 // adam_step: Adam and AdamW over a list of tensors, in place, in one launch. The formula stands in ops/adam.h; here,
-// per element, with the constants of csrc/cpu/kernels/adam.simd.cpp, computed once in double and rounded once:
+// per element, with constants that one thread of a block computes in double and rounds once:
 //
 //   g = sign * grad_scale * clip * grad       coupled decay: g += weight_decay * p;   decoupled: p *= keep
 //   m = beta1 * m + (1 - beta1) * g           v = beta2 * v + (1 - beta2) * g * g
 //   amsgrad: x = vmax = max(vmax, v)          p -= step_size * m / (sqrt(x) * root_scale + eps)
 //
 // Tiles: tile/tensor_list.h. Traffic: four reads and three writes, 28 bytes an element in f32; DRAM's bandwidth is the
-// roofline. found_inf and norm are read by every block where they are, so the host waits for nothing. 16-bit params:
-// arithmetic and state are in float; with masters the params are only written, as roundings of them.
+// roofline. found_inf, norm, and lr, step and grad_scale where they are tensors, are read by every block where they
+// are, so the host waits for nothing. 16-bit params: arithmetic and state are in float; with masters the params are
+// only written, as roundings of them.
 // Source: ops/adam.h.
-#include <cmath>
-
 #include "cuda/entries.h"
 #include "cuda/tile/grad_norm.h"
 
 namespace fastattn::cuda {
 namespace {
 
-enum Lists { kParams, kGrads, kM, kV, kVmax, kMasters, kNumLists };
+enum Lists { kM = kOptimizerLists, kV, kVmax, kNumLists };
 
 template <class T>
 struct Adam {
   static constexpr int kLists = kNumLists;
   const float* found_inf;
   const double* norm;
-  double max_norm, grad_scale;
-  float weight_decay, keep, beta1, beta2, rest1, rest2, step_size, root_scale, eps;
-  bool amsgrad, zero_grads;
+  Number lr, step, grad_scale;
+  double max_norm, weight_decay, beta1, beta2, eps;
+  bool decoupled, amsgrad, maximize, zero_grads;
+
+  struct Constants {
+    float factor, weight_decay, keep, beta1, beta2, rest1, rest2, step_size, root_scale, eps;
+  };
 
   __device__ bool skips() const {
     return (found_inf != nullptr && *found_inf != 0.0f) || (norm != nullptr && !(fabs(*norm) < __builtin_inf()));
   }
 
-  // The factor of the clip, as the CPU has it: of the product, not of the gradient.
-  __device__ float scale() const {
+  // The clip scales the product, as on the CPU, not the gradient.
+  __device__ Constants constants() const {
+    const double rate = lr.load(), count = step.load(), sign = maximize ? -1 : 1;
     const double clip = norm == nullptr ? 1 : max_norm / (*norm + 1e-6);
-    return static_cast<float>(clip < 1 ? grad_scale * clip : grad_scale);
+    auto f = [](double x) { return static_cast<float>(x); };
+    return {f(sign * grad_scale.load() * (clip < 1 ? clip : 1)),
+            f(decoupled ? 0 : weight_decay),
+            f(decoupled ? 1 - rate * weight_decay : 1),
+            f(beta1),
+            f(beta2),
+            f(1 - beta1),
+            f(1 - beta2),
+            f(rate / (1 - pow(beta1, count))),
+            f(1 / sqrt(1 - pow(beta2, count))),
+            f(eps)};
   }
 
   template <int kVec>
-  __device__ void run(const TensorList<kLists>& list, int t, int64_t i, int64_t end) const {
-    float* masters = list.at<float>(kMasters, t);
-    float p[kVec], g[kVec], m[kVec], v[kVec], top[kVec];
-    if (masters != nullptr) {
-      load_pack(p, masters, i, end);
-    } else {
-      load_pack(p, list.at<T>(kParams, t), i, end);
-    }
-    load_pack(g, list.at<T>(kGrads, t), i, end);
-    load_pack(m, list.at<float>(kM, t), i, end);
-    load_pack(v, list.at<float>(kV, t), i, end);
-    if (amsgrad) load_pack(top, list.at<float>(kVmax, t), i, end);
-    const float factor = scale();
+  __device__ void run(const TensorList<kLists>& list, const Chunk& chunk) const {
+    if (skips()) return;
+    SHARED_ARRAY(Constants, sConstants, 16, 1);
+    if (threadIdx.x == 0) *sConstants = constants();
+    __syncthreads();
+    const Constants c = *sConstants;
+    for_each_pack<kVec>(chunk, [&](int64_t i) {
+      ParamPack<T, kVec> at;
+      at.load(list, chunk, i);
+      float m[kVec], v[kVec], top[kVec];
+      load_pack(m, list.at<float>(kM, chunk.tensor), i, chunk.end);
+      load_pack(v, list.at<float>(kV, chunk.tensor), i, chunk.end);
+      if (amsgrad) load_pack(top, list.at<float>(kVmax, chunk.tensor), i, chunk.end);
 #pragma unroll
-    for (int e = 0; e < kVec; ++e) {
-      g[e] = fmaf(weight_decay, p[e], g[e] * factor);
-      p[e] *= keep;
-      m[e] = fmaf(beta1, m[e], rest1 * g[e]);
-      v[e] = fmaf(beta2, v[e], rest2 * g[e] * g[e]);
-      top[e] = amsgrad ? fmaxf(top[e], v[e]) : v[e];
-      p[e] = fmaf(-step_size, m[e] / fmaf(sqrtf(top[e]), root_scale, eps), p[e]);
-    }
-    store_pack(list.at<float>(kM, t), m, i, end);
-    store_pack(list.at<float>(kV, t), v, i, end);
-    if (amsgrad) store_pack(list.at<float>(kVmax, t), top, i, end);
-    if (masters != nullptr) store_pack(masters, p, i, end);
-    store_pack(list.at<T>(kParams, t), p, i, end);
-    if (zero_grads) {
-      const float zero[kVec] = {};
-      store_pack(list.at<T>(kGrads, t), zero, i, end);
-    }
+      for (int e = 0; e < kVec; ++e) {
+        float g = at.g[e] * c.factor;
+        if (c.weight_decay != 0) g = fmaf(c.weight_decay, at.p[e], g);  // 0 * inf is NaN
+        m[e] = fmaf(c.beta1, m[e], c.rest1 * g);
+        v[e] = fmaf(c.beta2, v[e], c.rest2 * g * g);
+        top[e] = amsgrad && top[e] >= v[e] ? top[e] : v[e];
+        at.p[e] = fmaf(-c.step_size, m[e] / fmaf(sqrtf(top[e]), c.root_scale, c.eps), at.p[e] * c.keep);
+      }
+      store_pack(list.at<float>(kM, chunk.tensor), m, i, chunk.end);
+      store_pack(list.at<float>(kV, chunk.tensor), v, i, chunk.end);
+      if (amsgrad) store_pack(list.at<float>(kVmax, chunk.tensor), top, i, chunk.end);
+      at.store(list, chunk, i, zero_grads);
+    });
   }
 };
 
 template <class T>
 constexpr KernelName kName{"adam_step", kTypeName<T>};
-
-template <class T>
-Adam<T> adam(const fa_adam_step_params& p) {
-  const double step = static_cast<double>(p.step);
-  auto f = [](double x) { return static_cast<float>(x); };
-  return {p.found_inf,
-          p.norm,
-          p.max_norm,
-          p.maximize ? -p.grad_scale : p.grad_scale,
-          f(p.decoupled ? 0 : p.weight_decay),
-          f(p.decoupled ? 1 - p.lr * p.weight_decay : 1),
-          f(p.beta1),
-          f(p.beta2),
-          f(1 - p.beta1),
-          f(1 - p.beta2),
-          f(p.lr / (1 - std::pow(p.beta1, step))),
-          f(1 / std::sqrt(1 - std::pow(p.beta2, step))),
-          f(p.eps),
-          p.amsgrad != 0,
-          p.zero_grads != 0};
-}
 
 }  // namespace
 
@@ -110,13 +99,18 @@ fa_status adam_step(const fa_adam_step_params& p, fa_launch& launch) {
     launch.flops = (clips ? 16 : 14) * n;
     launch.bytes = n * (storage * sizeof(T) + state * sizeof(float));
     if (launch.query) return FA_OK;
+    const Number lr{p.lr, p.lr_tensor}, step{static_cast<double>(p.step), p.step_tensor};
+    const Number grad_scale{p.grad_scale, p.grad_scale_tensor};
     if (clips) {
-      const fa_status status = run_grad_norm<T>(p.grads, p.num_tensors, std::fabs(p.grad_scale), p.norm, launch);
+      const fa_status status = run_grad_norm<T>(p.grads, p.num_tensors, grad_scale, p.norm, launch);
       if (status != FA_OK) return status;
     }
+    const Adam<T> adam{p.found_inf,     p.norm,           lr,      step,  grad_scale,       p.max_norm,
+                       p.weight_decay,  p.beta1,          p.beta2, p.eps, p.decoupled != 0, p.amsgrad != 0,
+                       p.maximize != 0, p.zero_grads != 0};
     return run_list<Adam<T>>(
-        {p.params, p.grads, p.exp_avgs, p.exp_avg_sqs, p.amsgrad ? p.max_exp_avg_sqs : nullptr, p.masters},
-        p.num_tensors, adam<T>(p), launch);
+        {p.params, p.grads, p.masters, p.exp_avgs, p.exp_avg_sqs, p.amsgrad ? p.max_exp_avg_sqs : nullptr},
+        p.num_tensors, adam, launch);
   });
 }
 

@@ -19,13 +19,14 @@ struct Scale {
   static constexpr int kLists = 1;
   float scale;
 
-  __device__ bool skips() const { return false; }
-
   template <int kVec>
-  __device__ void run(const TensorList<1>& list, int t, int64_t i, int64_t end) const {
-    float g[kVec];
-    load_pack(g, list.at<T>(0, t), i, end, 0.0f, scale);
-    store_pack(list.at<T>(0, t), g, i, end);
+  __device__ void run(const TensorList<1>& list, const Chunk& chunk) const {
+    T* grads = list.at<T>(0, chunk.tensor);
+    for_each_pack<kVec>(chunk, [&](int64_t i) {
+      float g[kVec];
+      load_pack(g, grads, i, chunk.end, 0.0f, scale);
+      store_pack(grads, g, i, chunk.end);
+    });
   }
 };
 
@@ -46,7 +47,7 @@ fa_status grad_norm(const fa_grad_norm_params& p, fa_launch& launch) {
     launch.flops = 2 * n;
     launch.bytes = n * sizeof(T);
     if (launch.query) return FA_OK;
-    return run_grad_norm<T>(p.grads, p.num_tensors, 1.0, static_cast<double*>(p.total.data), launch);
+    return run_grad_norm<T>(p.grads, p.num_tensors, {1, {}}, static_cast<double*>(p.total.data), launch);
   });
 }
 

@@ -12,7 +12,7 @@
 namespace fastattn::cuda {
 namespace {
 
-enum Lists { kParams, kGrads, kBuffers, kMasters, kNumLists };
+enum Lists { kBuffers = kOptimizerLists, kNumLists };
 
 template <class T>
 struct Sgd {
@@ -20,35 +20,26 @@ struct Sgd {
   float grad_scale, weight_decay, lr, momentum, rest;
   bool moves, first_step, nesterov, zero_grads;
 
-  __device__ bool skips() const { return false; }
-
   template <int kVec>
-  __device__ void run(const TensorList<kLists>& list, int t, int64_t i, int64_t end) const {
-    float* masters = list.at<float>(kMasters, t);
-    float p[kVec], g[kVec], b[kVec] = {};
-    if (masters != nullptr) {
-      load_pack(p, masters, i, end);
-    } else {
-      load_pack(p, list.at<T>(kParams, t), i, end);
-    }
-    load_pack(g, list.at<T>(kGrads, t), i, end);
-    if (moves && !first_step) load_pack(b, list.at<float>(kBuffers, t), i, end);
+  __device__ void run(const TensorList<kLists>& list, const Chunk& chunk) const {
+    for_each_pack<kVec>(chunk, [&](int64_t i) {
+      ParamPack<T, kVec> at;
+      at.load(list, chunk, i);
+      float b[kVec] = {};
+      if (moves && !first_step) load_pack(b, list.at<float>(kBuffers, chunk.tensor), i, chunk.end);
 #pragma unroll
-    for (int e = 0; e < kVec; ++e) {
-      g[e] = fmaf(weight_decay, p[e], g[e] * grad_scale);
-      if (moves) {
-        b[e] = first_step ? g[e] : fmaf(momentum, b[e], rest * g[e]);
-        g[e] = nesterov ? fmaf(momentum, b[e], g[e]) : b[e];
+      for (int e = 0; e < kVec; ++e) {
+        float g = at.g[e] * grad_scale;
+        if (weight_decay != 0) g = fmaf(weight_decay, at.p[e], g);  // 0 * inf is NaN
+        if (moves) {
+          b[e] = first_step ? g : fmaf(momentum, b[e], rest * g);
+          g = nesterov ? fmaf(momentum, b[e], g) : b[e];
+        }
+        at.p[e] = fmaf(-lr, g, at.p[e]);
       }
-      p[e] = fmaf(-lr, g[e], p[e]);
-    }
-    if (moves) store_pack(list.at<float>(kBuffers, t), b, i, end);
-    if (masters != nullptr) store_pack(masters, p, i, end);
-    store_pack(list.at<T>(kParams, t), p, i, end);
-    if (zero_grads) {
-      const float zero[kVec] = {};
-      store_pack(list.at<T>(kGrads, t), zero, i, end);
-    }
+      if (moves) store_pack(list.at<float>(kBuffers, chunk.tensor), b, i, chunk.end);
+      at.store(list, chunk, i, zero_grads);
+    });
   }
 };
 
@@ -78,7 +69,7 @@ fa_status sgd_step(const fa_sgd_step_params& p, fa_launch& launch) {
                      p.first_step != 0,
                      p.nesterov != 0,
                      p.zero_grads != 0};
-    return run_list<Sgd<T>>({p.params, p.grads, moves ? p.momentum_buffers : nullptr, p.masters}, p.num_tensors, sgd,
+    return run_list<Sgd<T>>({p.params, p.grads, p.masters, moves ? p.momentum_buffers : nullptr}, p.num_tensors, sgd,
                             launch);
   });
 }

@@ -7,6 +7,8 @@
  * params[i], grads[i], exp_avgs[i], exp_avg_sqs[i] (and max_exp_avg_sqs[i]) have one shape, each contiguous, of one
  * dtype, f32 or f64; or params and grads are bf16 or f16 and the rest is f32. masters, for 16-bit params, are f32
  * copies of them, which are updated in their place and rounded into them; NULL: the params themselves are updated.
+ * lr_tensor, step_tensor and grad_scale_tensor, where not absent, are one element each, of any floating dtype or i64,
+ * read in place of the number of that name.
  * zero_grads sets the gradients to 0 in the same pass. found_inf, where not NULL, points to one float: nothing changes
  * where it is not 0. norm, where not NULL, receives the 2-norm of all gradients times grad_scale; they are then scaled
  * on by min(1, max_norm / (norm + 1e-6)) as they are read, and nothing changes where norm is not finite.
@@ -37,6 +39,9 @@ typedef struct fa_adam_step_params {
   double grad_scale; /* 1 = none */
   double max_norm;   /* with norm */
   int64_t step;      /* 1 for the first step */
+  fa_tensor lr_tensor;
+  fa_tensor step_tensor;
+  fa_tensor grad_scale_tensor;
   int32_t decoupled;
   int32_t amsgrad;
   int32_t maximize;

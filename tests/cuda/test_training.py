@@ -65,6 +65,28 @@ def test_optimizers(make, here):
     np.testing.assert_allclose(x_there.detach().cpu().numpy(), x.detach().numpy(), rtol=0, atol=1e-6)
 
 
+def test_adam_reads_its_numbers_on_the_device(here):
+    """lr, step and grad_scale that are written between the steps, as a graph would."""
+    host, there = (x.detach() for x in here(300))
+    g, g_there = here(300)
+    states, states_there = ([fa.zeros(300, device=d) for _ in range(2)] for d in ("cpu", "cuda"))
+    step, lr, scale = fa.tensor(0, device="cuda"), fa.tensor(0.5, device="cuda"), fa.tensor(2.0, device="cuda")
+    plan = fa.AdamPlan([there], [g_there], *([s] for s in states_there))
+    for count in (1, 2, 3):
+        step += 1
+        lr *= 0.5
+        found = fa.adam_step(
+            [host], [g], *([s] for s in states), step=count, lr=0.5 ** (count + 1), grad_scale=2.0, max_norm=1.0
+        )
+        norm = plan.step(step=step, lr=lr, grad_scale=scale, max_norm=1.0)
+        assert float(norm) == pytest.approx(found, rel=1e-6)
+    np.testing.assert_allclose(there.cpu().numpy(), host.numpy(), rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="adam_step: lr needs one element; lr \\(2,\\)"):
+        plan.step(step=step, lr=fa.ones(2, device="cuda"))
+    with pytest.raises(TypeError, match="adam_step: lr has dtype bool; expected floating numbers or int64"):
+        plan.step(step=step, lr=fa.tensor(True, device="cuda"))
+
+
 def losses(device, steps=20):
     """Of a small GPT over random tokens."""
     fa.manual_seed(0)

@@ -112,6 +112,26 @@ def test_nan_gradient_reaches_its_element_only(isa, dtype, lists):
     assert np.flatnonzero(np.isnan(p[0])).tolist() == [7]
 
 
+def test_an_infinite_parameter_stays(isa, dtype, lists):
+    """Without weight decay nothing multiplies the parameter by 0."""
+    p, g, m, v, _ = lists([(33,)], dtype)
+    p[0][7] = np.inf
+    fa.adam_step(p, g, m, v, step=1, lr=0.1)
+    assert p[0][7] == np.inf
+    assert np.isfinite(np.delete(p[0].astype(float), 7)).all()
+
+
+@pytest.mark.parametrize("make", [np.float32, np.array, lambda x: np.full((1, 1), x), fa.tensor])
+def test_numbers_may_be_arrays_of_one(isa, dtype, lists, make):
+    before = lists([(300,)], dtype)
+    p, g, m, v, _ = ([x.copy() for x in values] for values in before)
+    q, h, n, w, _ = ([x.copy() for x in values] for values in before)
+    fa.adam_step(p, g, m, v, step=3, lr=0.125, grad_scale=0.5, weight_decay=0.1, decoupled=True)
+    step = 3 if make is np.float32 else make(3)
+    fa.adam_step(q, h, n, w, step=step, lr=make(0.125), grad_scale=make(0.5), weight_decay=0.1, decoupled=True)
+    assert_same_bits((p, m, v), (q, n, w))
+
+
 def test_same_bits_for_any_threads_and_grouping(isa, dtype, lists):
     before = lists(SHAPES, dtype)
 
@@ -282,6 +302,14 @@ ERRORS = [
     (lambda p: fa.adam_step([1.0], P, M, V, **S), TypeError, "params is a float; expected an array"),
     (lambda p: fa.adam_step(p, P, M, V, amsgrad=True, **S), ValueError, "amsgrad needs max_exp_avg_sqs"),
     (lambda p: fa.adam_step(p, P, M, V, step=0, lr=0.1), ValueError, "step is 0; the first step is 1"),
+    (lambda p: fa.adam_step(p, P, M, V, step=2.5, lr=0.1), ValueError, "step is 2.5; expected a whole number"),
+    (
+        lambda p: fa.adam_step(p, P, M, V, step=1, lr=A(2)),
+        TypeError,
+        "lr is a numpy.ndarray; expected a number or an array of one",
+    ),
+    (lambda p: fa.adam_step(p, P, M, V, step=1, lr="0.1"), TypeError, "lr is a str; expected an array"),
+    (lambda p: fa.adam_step(p, P, M, V, step=[1], lr=1), TypeError, "step is a list; expected an array"),
     (lambda p: fa.adam_step(p, P, M, V, betas=(1.0, 0.9), **S), ValueError, "betas are two numbers of [0, 1)"),
     (lambda p: fa.adam_step(p, P, M, V, betas=(0.9, -0.1), **S), ValueError, "betas are two numbers of [0, 1)"),
     (lambda p: fa.adam_step(p, P, M, V, eps=-1.0, **S), ValueError, "eps is -1.000000; expected 0 or more"),

@@ -229,7 +229,9 @@ def test_every_message_is_asserted():
     if not CSRC.exists():
         pytest.skip("needs the sources")
     tests = "".join(
-        p.read_text() for folder in ("ops", "interop", "core") for p in Path(__file__).parents[1].glob(f"{folder}/*.py")
+        p.read_text()
+        for folder in ("ops", "interop", "core", "cuda")
+        for p in Path(__file__).parents[1].glob(f"{folder}/*.py")
     )
     tests = re.sub(r'"\s*\n\s*"', "", tests).replace("\\", "")
     missing = [f"{name}: {text}" for name, text in messages() if text not in tests]

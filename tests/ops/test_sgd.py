@@ -65,6 +65,15 @@ def test_zero_grads(isa, dtype, lists):
     assert all((x == 0).all() for x in h)
 
 
+def test_an_infinite_parameter_stays(isa, dtype, lists):
+    """Without weight decay nothing multiplies the parameter by 0."""
+    p, g, _ = lists(dtype)
+    p[-1][7] = np.inf
+    fa.sgd_step(p, g, lr=0.1)
+    assert p[-1][7] == np.inf
+    assert np.isfinite(np.delete(p[-1].astype(float), 7)).all()
+
+
 def test_same_bits_for_any_threads(isa, dtype, lists):
     before = lists(dtype)
 

@@ -14,6 +14,7 @@
 // on top of that.
 // 16-bit params: arithmetic and state are in f32; with masters the params are only written, as roundings of them.
 // Source: see ops/adam.h.
+#include "number.h"
 #include "tensor_list.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
@@ -23,17 +24,17 @@ template <class T>
 struct Constants {
   Vec<T> grad_scale, weight_decay, keep, beta1, beta2, rest1, rest2, step_size, root_scale, eps;
 
-  Constants(const fa_adam_step_params& p, double clip) {
+  Constants(const fa_adam_step_params& p, double scale) {
     auto set = [](double x) { return Vec<T>::set(static_cast<T>(x)); };
-    const double step = static_cast<double>(p.step);
-    grad_scale = set((p.maximize ? -p.grad_scale : p.grad_scale) * clip);
+    const double step = number(static_cast<double>(p.step), p.step_tensor), lr = number(p.lr, p.lr_tensor);
+    grad_scale = set(p.maximize ? -scale : scale);
     weight_decay = set(p.weight_decay);
-    keep = set(p.decoupled ? 1 - p.lr * p.weight_decay : 1);
+    keep = set(p.decoupled ? 1 - lr * p.weight_decay : 1);
     beta1 = set(p.beta1);
     beta2 = set(p.beta2);
     rest1 = set(1 - p.beta1);
     rest2 = set(1 - p.beta2);
-    step_size = set(p.lr / (1 - __builtin_pow(p.beta1, step)));
+    step_size = set(lr / (1 - __builtin_pow(p.beta1, step)));
     root_scale = set(1 / __builtin_sqrt(1 - __builtin_pow(p.beta2, step)));
     eps = set(p.eps);
   }
@@ -95,12 +96,12 @@ void update_item(const fa_adam_step_params& p, const Constants<compute_t<T>>& c,
 }
 
 // The factor of the clip; NaN where the norm, which is noted, is not finite. On a query: what that takes.
-double clip_factor(const fa_adam_step_params& p, fa_launch& launch) {
+double clip_factor(const fa_adam_step_params& p, double grad_scale, fa_launch& launch) {
   double norm = 0;
   const fa_tensor total = {&norm, FA_F64, 0, {}, {}};
   grad_norm(fa_grad_norm_params{p.num_tensors, p.grads, total}, launch);
   if (launch.query) return 1;
-  norm *= __builtin_fabs(p.grad_scale);
+  norm *= __builtin_fabs(grad_scale);
   *p.norm = norm;
   if (norm - norm != 0) return kNaN<double>;
   const double factor = p.max_norm / (norm + 1e-6);
@@ -121,7 +122,7 @@ fa_status adam_step(const fa_adam_step_params& p, fa_launch& launch) {
                  .bytes = n * (storage * sizeof(T) + state * sizeof(compute_t<T>))};
     if (launch.query && p.norm != nullptr) {
       fa_launch query = launch;
-      clip_factor(p, query);
+      clip_factor(p, 1, query);
       work.workspace = max_of(work.workspace, query.workspace_bytes);
       work.flops += query.flops;
       work.bytes += query.bytes;
@@ -129,15 +130,16 @@ fa_status adam_step(const fa_adam_step_params& p, fa_launch& launch) {
     describe<"adam_step", T>(launch, work);
     if (launch.query) return FA_OK;
     if (p.found_inf != nullptr && *p.found_inf != 0) return FA_OK;
+    const double grad_scale = number(p.grad_scale, p.grad_scale_tensor);
     double clip = 1;
     if (p.norm != nullptr) {
       fa_launch norm = launch;
-      clip = clip_factor(p, norm);
+      clip = clip_factor(p, grad_scale, norm);
     }
     if (size.elements == 0 || clip != clip) return FA_OK;
     auto* start = static_cast<int64_t*>(launch.workspace);
     list_starts(p.params, p.num_tensors, start);
-    const Constants<compute_t<T>> c(p, clip);
+    const Constants<compute_t<T>> c(p, grad_scale * clip);
     const bool amsgrad = p.amsgrad != 0, coupled = p.decoupled == 0 && p.weight_decay != 0;
     parallel_for(launch, size.num_items, [&](int64_t item, int) {
       if (amsgrad) {

@@ -8,29 +8,10 @@
 #pragma once
 
 #include "attention_pack.h"
+#include "number.h"
 #include "softmax_state.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
-
-// --- numbers in a dtype of their own: slopes and sinks ------------------------------------------------------------
-template <class T>
-inline T load_number(const fa_tensor& t, int64_t at) {
-  switch (t.dtype) {
-    case FA_F64: return static_cast<T>(data<double>(t)[at]);
-    case FA_BF16: return static_cast<T>(widen(data<bf16>(t)[at]));
-    case FA_F16: return static_cast<T>(widen(data<f16>(t)[at]));
-    default: return static_cast<T>(data<float>(t)[at]);
-  }
-}
-template <class T>
-inline void store_number(const fa_tensor& t, int64_t at, T x) {
-  switch (t.dtype) {
-    case FA_F64: data<double>(t)[at] = static_cast<double>(x); break;
-    case FA_BF16: data<bf16>(t)[at] = narrow<bf16>(static_cast<float>(x)); break;
-    case FA_F16: data<f16>(t)[at] = narrow<f16>(static_cast<float>(x)); break;
-    default: data<float>(t)[at] = static_cast<float>(x); break;
-  }
-}
 
 // The logit that takes weight and has no value; -inf, which takes none, where there are no sinks.
 template <class T>

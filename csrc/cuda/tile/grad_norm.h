@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/shared.h"
+#include "cuda/tile/number.h"
 #include "cuda/tile/tensor_list.h"
 
 namespace fastattn::cuda {
@@ -22,31 +23,29 @@ template <class T, int kVec>
 __global__ void __launch_bounds__(kListThreads)
     squares_kernel(const __grid_constant__ TensorList<1> list, double* parts) {
   SHARED_ARRAY(double, sParts, 16, kListThreads);
-  const int block = static_cast<int>(blockIdx.x), t = list.tensor_of(block);
-  const int64_t begin = (block - list.first_block[t]) * kChunk;
-  const int64_t end = begin + kChunk < list.size[t] ? begin + kChunk : list.size[t];
+  const Chunk chunk = list.chunk(static_cast<int>(blockIdx.x));
   double sum[kVec] = {};
-  for (int64_t i = begin + threadIdx.x * kVec; i < end; i += kListThreads * kVec) {
+  for_each_pack<kVec>(chunk, [&](int64_t i) {
     float g[kVec];
-    load_pack(g, list.at<const T>(0, t), i, end);
+    load_pack(g, list.at<const T>(0, chunk.tensor), i, chunk.end);
 #pragma unroll
     for (int v = 0; v < kVec; ++v) sum[v] += double{g[v]} * double{g[v]};
-  }
+  });
 #pragma unroll
   for (int v = 1; v < kVec; ++v) sum[0] += sum[v];
   const double total = sum_block(sum[0], sParts);
-  if (threadIdx.x == 0) parts[block] = total;
+  if (threadIdx.x == 0) parts[blockIdx.x] = total;
 }
 
-// total = scale * sqrt(the sum of the parts), by one block.
+// total = |scale| * sqrt(the sum of the parts), by one block.
 template <int kThreads>
 __global__ void __launch_bounds__(kThreads)
-    norm_kernel(const double* parts, int64_t count, double scale, double* total) {
+    norm_kernel(const double* parts, int64_t count, const __grid_constant__ Number scale, double* total) {
   SHARED_ARRAY(double, sParts, 16, kThreads);
   double sum = 0;
   for (int64_t i = threadIdx.x; i < count; i += kThreads) sum += parts[i];
   sum = sum_block(sum, sParts);
-  if (threadIdx.x == 0) *total = scale * sqrt(sum);
+  if (threadIdx.x == 0) *total = fabs(scale.load()) * sqrt(sum);
 }
 
 inline size_t norm_workspace(const fa_tensor* tensors, int64_t count) {
@@ -54,7 +53,8 @@ inline size_t norm_workspace(const fa_tensor* tensors, int64_t count) {
 }
 
 template <class T>
-fa_status run_grad_norm(const fa_tensor* tensors, int64_t count, double scale, double* total, fa_launch& launch) {
+fa_status run_grad_norm(const fa_tensor* tensors, int64_t count, const Number& scale, double* total,
+                        fa_launch& launch) {
   auto* parts = static_cast<double*>(launch.workspace);
   int64_t blocks = 0;
   const char* error = for_each_list<1>({tensors}, count, [&](const TensorList<1>& list, bool aligned) {

@@ -15,6 +15,12 @@ namespace fastattn::cuda {
 inline constexpr int kListThreads = 256;
 inline constexpr int64_t kChunk = 16 << 10;
 
+// What a block works on.
+struct Chunk {
+  int tensor;
+  int64_t begin, end;
+};
+
 template <int kLists>
 struct TensorList {
   // A launch takes 32764 bytes of arguments from sm_70 and CUDA 12.1 on.
@@ -29,8 +35,8 @@ struct TensorList {
     return static_cast<T*>(data[list][t]);
   }
 
-  // The tensor that a block works on: the last whose first block is not behind it.
-  __device__ int tensor_of(int block) const {
+  // Of the last tensor whose first block is not behind `block`.
+  __device__ Chunk chunk(int block) const {
     int low = 0, high = count - 1;
     while (low < high) {
       const int middle = (low + high + 1) / 2;
@@ -40,19 +46,54 @@ struct TensorList {
         high = middle - 1;
       }
     }
-    return low;
+    const int64_t begin = (block - first_block[low]) * kChunk;
+    return {low, begin, begin + kChunk < size[low] ? begin + kChunk : size[low]};
   }
 };
 
-// f.run<kVec>(list, t, i, end): elements i to i + kVec, those before end, of tensor t.
+// g(i): the packs of this thread.
+template <int kVec, class G>
+__device__ inline void for_each_pack(const Chunk& chunk, G&& g) {
+  for (int64_t i = chunk.begin + threadIdx.x * kVec; i < chunk.end; i += kListThreads * kVec) g(i);
+}
+
+// The lists of an optimizer begin with these.
+enum OptimizerLists { kParams, kGrads, kMasters, kOptimizerLists };
+
+// A pack of parameters and gradients, between being read and being written.
+template <class T, int kVec>
+struct ParamPack {
+  float p[kVec], g[kVec];
+
+  template <int kLists>
+  __device__ void load(const TensorList<kLists>& list, const Chunk& chunk, int64_t i) {
+    const float* masters = list.template at<float>(kMasters, chunk.tensor);
+    if (masters != nullptr) {
+      load_pack(p, masters, i, chunk.end);
+    } else {
+      load_pack(p, list.template at<T>(kParams, chunk.tensor), i, chunk.end);
+    }
+    load_pack(g, list.template at<T>(kGrads, chunk.tensor), i, chunk.end);
+  }
+
+  // The masters get p, the parameters its rounding.
+  template <int kLists>
+  __device__ void store(const TensorList<kLists>& list, const Chunk& chunk, int64_t i, bool zero_grads) const {
+    float* masters = list.template at<float>(kMasters, chunk.tensor);
+    if (masters != nullptr) store_pack(masters, p, i, chunk.end);
+    store_pack(list.template at<T>(kParams, chunk.tensor), p, i, chunk.end);
+    if (zero_grads) {
+      const float zero[kVec] = {};
+      store_pack(list.template at<T>(kGrads, chunk.tensor), zero, i, chunk.end);
+    }
+  }
+};
+
+// f.run<kVec>(list, chunk): what a block does with its chunk.
 template <class F, int kVec>
 __global__ void __launch_bounds__(kListThreads)
     list_kernel(const __grid_constant__ TensorList<F::kLists> list, const __grid_constant__ F f) {
-  const int block = static_cast<int>(blockIdx.x), t = list.tensor_of(block);
-  const int64_t begin = (block - list.first_block[t]) * kChunk;
-  const int64_t end = begin + kChunk < list.size[t] ? begin + kChunk : list.size[t];
-  if (f.skips()) return;
-  for (int64_t i = begin + threadIdx.x * kVec; i < end; i += kListThreads * kVec) f.template run<kVec>(list, t, i, end);
+  f.template run<kVec>(list, list.chunk(static_cast<int>(blockIdx.x)));
 }
 
 inline int64_t list_elements(const fa_tensor& t) {
@@ -104,6 +145,7 @@ const char* for_each_list(const fa_tensor* const (&lists)[kLists], int64_t count
 
 // Runs f over all elements of all tensors.
 template <class F>
+  requires(sizeof(TensorList<F::kLists>) + sizeof(F) <= 32764)
 fa_status run_list(const fa_tensor* const (&lists)[F::kLists], int64_t count, const F& f, fa_launch& launch) {
   const char* error = for_each_list(lists, count, [&](const TensorList<F::kLists>& list, bool aligned) {
     const LaunchConfig config{dim3(static_cast<unsigned>(list.first_block[list.count])), dim3(kListThreads), 0,

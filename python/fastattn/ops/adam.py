@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from fastattn import _C
 
@@ -18,8 +21,8 @@ def adam_step(
     exp_avgs: Sequence[Array],
     exp_avg_sqs: Sequence[Array],
     *,
-    step: int,
-    lr: float,
+    step: int | Array,
+    lr: float | Array,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.0,
@@ -27,7 +30,7 @@ def adam_step(
     amsgrad: bool = False,
     max_exp_avg_sqs: Sequence[Array] | None = None,
     maximize: bool = False,
-    grad_scale: float | None = None,
+    grad_scale: float | Array | None = None,
     found_inf: Array | None = None,
     masters: Sequence[Array] | None = None,
     zero_grads: bool = False,
@@ -43,8 +46,9 @@ def adam_step(
         grads: their gradients, same shapes and dtypes.
         exp_avgs: m, same shapes, changed in place; float32 for 16-bit params, else of their dtype.
         exp_avg_sqs: v, likewise.
-        step: t, 1 for the first step.
-        lr: learning rate.
+        step: t, 1 for the first step; a number, or an array of one. An array on a device is read there by the kernel, with
+            no wait: what a CUDA graph that replays the step finds in it counts.
+        lr: learning rate, likewise.
         betas: (beta1, beta2).
         eps: added to the root of v after the bias correction, as torch does.
         weight_decay: coupled (g += weight_decay * p) or, with `decoupled`, p *= 1 - lr * weight_decay.
@@ -52,7 +56,7 @@ def adam_step(
         amsgrad: divide by the largest v so far, kept in `max_exp_avg_sqs`.
         max_exp_avg_sqs: for `amsgrad`, changed in place.
         maximize: step along the gradient.
-        grad_scale: gradients are multiplied by it first, for example the factor of a clip by norm.
+        grad_scale: gradients are multiplied by it first, for example the inverse of a loss scale; likewise.
         found_inf: an array of one float32; nothing changes where it is not 0.
         masters: for 16-bit params: float32 copies that are updated in their place, and rounded into them.
         zero_grads: set the gradients to 0 in the same pass.
@@ -64,7 +68,7 @@ def adam_step(
 
     Raises:
         ValueError: lists of different lengths, shapes that differ, arrays that are not contiguous; nothing changes.
-        TypeError: dtypes that are not floating, or mixed.
+        TypeError: dtypes that are not floating, or mixed; a number that is none.
 
     Example:
         >>> import numpy as np, fastattn as fa
@@ -83,6 +87,10 @@ def adam_step(
         step=step, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, decoupled=decoupled, amsgrad=amsgrad,
         maximize=maximize, grad_scale=grad_scale, max_norm=max_norm, found_inf=found_inf,
     )  # fmt: skip
+
+
+def _number(name: str, number: float | Array) -> Any:
+    return number if isinstance(number, (int, float, np.generic)) else _kinds.raw(_NAME, name, number)
 
 
 class AdamPlan:
@@ -133,22 +141,23 @@ class AdamPlan:
     def step(
         self,
         *,
-        step: int,
-        lr: float,
+        step: int | Array,
+        lr: float | Array,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         decoupled: bool = False,
         amsgrad: bool = False,
         maximize: bool = False,
-        grad_scale: float | None = None,
+        grad_scale: float | Array | None = None,
         max_norm: float | None = None,
         found_inf: Array | None = None,
     ) -> float | None:
         """One step; the arguments and the result are those of `adam_step`."""
         norm: float | None = self._plan.step(
-            _kinds.raw(_NAME, "found_inf", found_inf), None if max_norm is None else self._norm, step, lr, *betas, eps,
-            weight_decay, 1.0 if grad_scale is None else grad_scale, max_norm, decoupled, amsgrad, maximize,
+            _kinds.raw(_NAME, "found_inf", found_inf), None if max_norm is None else self._norm, _number("step", step),
+            _number("lr", lr), *betas, eps, weight_decay, 1.0 if grad_scale is None else _number("grad_scale", grad_scale),
+            max_norm, decoupled, amsgrad, maximize,
         )  # fmt: skip
         _kinds.mutated(self._written)
         return norm if max_norm is None or self._norm is None else float(self._norm)
