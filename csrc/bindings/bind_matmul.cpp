@@ -99,6 +99,8 @@ void expect_rows(Call& call, const char* name, const fa_tensor& matrix) {
   }
 }
 
+int32_t precision = FA_PRECISION_HIGHEST;  // of every product from now on
+
 void matmul(py::handle a, py::handle b, py::handle bias, py::handle residual, py::handle out, py::handle preact,
             bool transpose_a, bool transpose_b, int activation) {
   Call call("matmul");
@@ -124,6 +126,7 @@ void matmul(py::handle a, py::handle b, py::handle bias, py::handle residual, py
   expect_rows(call, "out", p.out);
   p.activation = activation;
   p.accumulate = 0;
+  p.precision = precision;
   call.may_alias("out", "residual");
   call.run(&fa_table::matmul, p);
 }
@@ -160,6 +163,7 @@ void matmul_bwd(py::handle a, py::handle b, py::handle dout, py::handle da, py::
     p.bias.data = p.residual.data = p.preact.data = nullptr;
     p.activation = FA_ACT_NONE;
     p.accumulate = 0;
+    p.precision = precision;
     call.run(&fa_table::matmul, p);
   };
   if (da_view.data != nullptr) {
@@ -196,6 +200,7 @@ void matmul_bwd(py::handle a, py::handle b, py::handle dout, py::handle da, py::
 void bind_matmul(py::module_& m) {
   m.def("matmul", &matmul);
   m.def("matmul_bwd", &matmul_bwd);
+  m.def("set_matmul_precision", [](int32_t value) { precision = value; });
 }
 
 }  // namespace fastattn::bindings

@@ -27,9 +27,13 @@ fa_status visit_float(int32_t dtype, fa_launch& launch, F&& f) {
 }
 
 template <class T>
-inline constexpr const char* kTypeName = sizeof(T) == 4       ? "f32"
-                                         : __is_same(T, bf16) ? "bf16"
-                                                              : "f16";
+inline constexpr const char* kTypeName = "tf32";
+template <>
+inline constexpr const char* kTypeName<float> = "f32";
+template <>
+inline constexpr const char* kTypeName<f16> = "f16";
+template <>
+inline constexpr const char* kTypeName<bf16> = "bf16";
 
 // The axes of kTensors tensors of one shape but one: where row number i of each begins. Axes that lie one behind the
 // other in all of them are one.

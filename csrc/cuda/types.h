@@ -97,6 +97,16 @@ __device__ inline uint32_t to_tf32(float x) {
 #endif
 }
 
+// A float whose products are of its first 10 bits of mantissa: the type of a kernel that may round so.
+struct tf32 {
+  float value;
+};
+__device__ inline float to_float(tf32 x) { return x.value; }
+template <>
+__device__ inline tf32 from_float<tf32>(float x) {
+  return {x};
+}
+
 // N elements that move as one load or store of up to 16 bytes.
 template <class T, int N>
 struct alignas(sizeof(T) * N) Packed {

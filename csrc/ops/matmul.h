@@ -12,6 +12,9 @@
  * K == 0 gives activation(bias) + residual. accumulate adds the result to what out holds.
  * preact, where given, receives a @ b + bias (what the backward of the activation needs).
  *
+ * precision: float32 products are of float32, or where FA_PRECISION_HIGH allows it of its first 10 bits of mantissa
+ * (tf32), summed in float32. A backend that gains nothing by it, as the CPU's, takes no note.
+ *
  * Same bits for any number of threads and any batch: K is cut into blocks whose length is a constant per dtype and ISA;
  * an element is one FMA chain per block, and blocks are added in order.
  */
@@ -20,6 +23,8 @@
 
 #include "activation.h"
 #include "types.h"
+
+typedef enum fa_precision { FA_PRECISION_HIGHEST = 0, FA_PRECISION_HIGH = 1 } fa_precision;
 
 typedef struct fa_matmul_params {
   fa_tensor a;
@@ -30,6 +35,7 @@ typedef struct fa_matmul_params {
   fa_tensor preact;
   int32_t activation; /* fa_activation */
   int32_t accumulate; /* 1: out += */
+  int32_t precision;  /* fa_precision */
 } fa_matmul_params;
 
 #endif

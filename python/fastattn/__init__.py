@@ -52,8 +52,10 @@ from ._runtime import (
     empty_cache,
     explain,
     force_isa,
+    get_float32_matmul_precision,
     get_num_threads,
     last_kernel,
+    set_float32_matmul_precision,
     set_num_threads,
 )
 from ._version import __version__
@@ -81,6 +83,7 @@ __all__ = [
     "float32",
     "float64",
     "force_isa",
+    "get_float32_matmul_precision",
     "get_num_threads",
     "get_rng_state",
     "half",
@@ -97,6 +100,7 @@ __all__ = [
     "nan",
     "pi",
     "seed",
+    "set_float32_matmul_precision",
     "set_num_threads",
     "set_rng_state",
     "short",

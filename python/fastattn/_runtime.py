@@ -39,6 +39,45 @@ def set_num_threads(n: int) -> None:
     _C.set_num_threads(n)
 
 
+_PRECISIONS = ("highest", "high", "medium")
+_precision = "highest"
+
+
+def get_float32_matmul_precision() -> str:
+    """What products of float32 matrices are computed in: "highest", "high" or "medium"."""
+    return _precision
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    r"""Allows products of float32 matrices on a GPU to round their factors to tf32, for speed.
+
+    .. math:: |x - \mathrm{tf32}(x)| \le 2^{-11} |x|
+
+    Sums stay in float32. What runs on the CPU, and attention, is float32 throughout.
+
+    Args:
+        precision: "highest", the default: float32; "high" or "medium": tf32, on the tensor cores.
+
+    Raises:
+        ValueError: another name; nothing changes.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.set_float32_matmul_precision("high")
+        >>> fa.get_float32_matmul_precision()
+        'high'
+        >>> fa.set_float32_matmul_precision("highest")
+
+    Source: NVIDIA, "PTX ISA", section "Alternate floating point data formats"; torch's function of this name.
+    """
+    global _precision
+    if precision not in _PRECISIONS:
+        msg = f'set_float32_matmul_precision: precision is {precision!r}; expected "highest", "high" or "medium"'
+        raise ValueError(msg)
+    _C.set_matmul_precision(int(precision != "highest"))
+    _precision = precision
+
+
 def force_isa(name: str | None) -> None:
     """Chooses the instruction set of the CPU kernels; FASTATTN_ISA does the same from the environment.
 

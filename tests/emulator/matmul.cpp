@@ -7,6 +7,7 @@
 namespace {
 
 using namespace emulator_test;
+using fastattn::cuda::kFewTile;
 using fastattn::cuda::kLargeTile;
 using fastattn::cuda::kSmallTile;
 using fastattn::cuda::MatmulChoice;
@@ -60,7 +61,8 @@ struct Case {
   MatmulChoice choice = {};
   bool bias = false, residual = false, preact = false, accumulate = false, b_shared = false, summed = false;
   int activation = FA_ACT_NONE;
-  const char* tile = "64x64";
+  const char* tile = "";  // part of the kernel's name
+  int precision = FA_PRECISION_HIGHEST;
 };
 
 double activated(double x, int activation) {
@@ -73,6 +75,9 @@ double activated(double x, int activation) {
     default: return x;
   }
 }
+
+// Two factors that are each off by 2^-11, in units of what a sum of one product is allowed: (K + 2) 2^-24 and more.
+constexpr double kTf32 = 1 << 13;
 
 // Out: what out is of. Returns out's values.
 template <class T, class Out = T>
@@ -96,7 +101,7 @@ std::vector<float> check(Test& t, const Case& c) {
           for (int64_t k = 0; k < c.K; ++k) {
             const double product = double{value(a.at(s, m, k))} * value(b.at(c.b_shared ? 0 : s, k, n));
             x += product;
-            size += std::abs(product);
+            size += std::abs(product) * (c.precision == FA_PRECISION_HIGHEST ? 1 : kTf32);
           }
         }
         double error = static_cast<double>(c.K * (c.summed ? c.batch : 1) + 2) * 0x1p-24 * size;
@@ -122,6 +127,7 @@ std::vector<float> check(Test& t, const Case& c) {
   if (c.preact) p.preact = preact.view(c.summed, c.batch);
   p.activation = c.activation;
   p.accumulate = c.accumulate;
+  p.precision = c.precision;
   const std::string what = std::to_string(c.batch) + "x" + std::to_string(c.M) + "x" + std::to_string(c.N) + "x" +
                            std::to_string(c.K) + " lies " + std::to_string(static_cast<int>(c.a)) +
                            std::to_string(static_cast<int>(c.b));
@@ -152,7 +158,7 @@ template <class T>
 void lies(Test& t) {
   for (const Lie a : {Lie::kRows, Lie::kColumns, Lie::kOddRows, Lie::kStrided}) {
     for (const Lie b : {Lie::kRows, Lie::kColumns, Lie::kOddColumns}) {
-      check<T>(t, {.batch = 1, .M = 67, .N = 35, .K = 41, .a = a, .b = b});
+      check<T>(t, {.batch = 1, .M = 67, .N = 35, .K = 41, .a = a, .b = b, .tile = "64x64"});
     }
   }
 }
@@ -218,6 +224,48 @@ EMULATOR_TEST(matmul_large_tile) {
   }
 }
 
+EMULATOR_TEST(matmul_few_rows) {
+  const bool odd = fastattn::emulator::options().seed % 2;
+  for (const Lie a : {Lie::kRows, Lie::kOddRows}) {
+    for (const Lie b : {Lie::kRows, Lie::kColumns, Lie::kStrided}) {
+      Case c = {.batch = 1, .M = a == Lie::kRows ? 16 : 3, .N = 131, .K = 73, .a = a, .b = b, .bias = true};
+      c.tile = "16x128";
+      if (odd) check<float>(t, c);
+      c.tile = "16x64";
+      odd ? check<f16>(t, c) : check<bf16>(t, c);
+    }
+  }
+  check<float>(t, {.batch = 1, .M = 7, .N = 9, .K = 20, .a = Lie::kColumns, .tile = "16x128"});
+  check<bf16>(t, {.batch = 1, .M = 8, .N = 9, .K = 20, .a = Lie::kColumns, .tile = "64x64"});
+}
+
+EMULATOR_TEST(matmul_tf32) {
+  for (const Lie a : {Lie::kRows, Lie::kColumns, Lie::kStrided}) {
+    for (const Lie b : {Lie::kRows, Lie::kColumns}) {
+      Case c = {.batch = 1, .M = 35, .N = 37, .K = 43, .a = a, .b = b, .bias = true, .residual = true};
+      c.precision = FA_PRECISION_HIGH;
+      c.tile = "tf32_64x64";
+      check<float>(t, c);
+    }
+  }
+  Case c = {.batch = 1, .M = 6, .N = 70, .K = 1100, .precision = FA_PRECISION_HIGH};
+  c.tile = "tf32_16x64";
+  const std::vector<float> expected = check<float>(t, c);
+  c.tile = "tf32_128x128";
+  c.choice.tile = kLargeTile;
+  t.expect(check<float>(t, c) == expected, "the large tile: the same bits");
+  // What it rounds away: 1 + 2^-12 becomes 1.
+  Matrices<float> one(1, 1, 1), out(1, 1, 1);
+  one.at(0, 0, 0) = 1 + 0x1p-12f;
+  fa_matmul_params p = {};
+  p.a = p.b = one.view();
+  p.out = out.view();
+  p.precision = FA_PRECISION_HIGH;
+  fa_launch launch = {};
+  launch.size = sizeof launch;
+  t.expect(fastattn::cuda::matmul(p, launch, {}) == FA_OK && out.at(0, 0, 0) == 1.0f, "tf32's rounding");
+}
+
 EMULATOR_TEST(matmul_bits) {
   auto same = [&]<class T>(T) {
     Case c = {.batch = 1, .M = 6, .N = 9, .K = 2100, .bias = true, .activation = FA_ACT_GELU};
@@ -227,6 +275,8 @@ EMULATOR_TEST(matmul_bits) {
       c.choice = choice;
       t.expect(check<T>(t, c) == expected, "K shared out: the same bits");
     }
+    c.choice = {.tile = kFewTile, .split = 0};
+    t.expect(check<T>(t, c) == expected, "the tile of few rows: the same bits");
     c.choice = {.tile = kLargeTile, .split = 0};
     c.tile = "128x128";
     t.expect(check<T>(t, c) == expected, "the large tile: the same bits");

@@ -59,12 +59,12 @@ constexpr size_t matmul_shared_bytes() {
   return kStages > kSums ? kStages : kSums;
 }
 
-// kTile: a configuration by its number, since nvcc 13 takes no struct as a kernel's template argument.
+// kTile: a configuration by its number, since nvcc 13 takes no struct as a kernel's template argument. One block a
+// multiprocessor is enough: otherwise ptxas spills a few registers to fit more of them.
 template <class T, int kTile, Load kA, Load kB>
-__global__ void __launch_bounds__(kMatmulConfigs<T>[kTile].config.threads(sizeof(T)))
-    matmul_kernel(MatmulProblem<T> p) {
+__global__ void __launch_bounds__(kMatmulConfigs<T>[kTile].config.threads(), 1) matmul_kernel(MatmulProblem<T> p) {
   constexpr MatmulConfig kConfig = kMatmulConfigs<T>[kTile].config;
-  constexpr int kThreads = kConfig.threads(sizeof(T)), kStages = kConfig.stages;
+  constexpr int kThreads = kConfig.threads(), kStages = kConfig.stages;
   SHARED_DYN(unsigned char, sMemory);
   T* const sStages = reinterpret_cast<T*>(sMemory);
 

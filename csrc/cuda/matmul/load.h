@@ -1,7 +1,8 @@
 // A stage's tile of an operand, from global to shared memory; what lies outside of the operand becomes 0.
 //
 //   16 bits   kAlongK, kElements: [row][k]   kAlongRows: [k][row]     in chunks of 8 elements, swizzled
-//   float     [k][row], rows 4 floats further apart than the tile is wide
+//   float     [k][row], rows further apart than the tile is wide: by 4 floats, with which packs of neighbouring rows
+//             are stored without a conflict; by 8 for tf32, whose fragments are 4 rows of k by 8 of the tile
 #pragma once
 
 #include "cuda/matmul/config.h"
@@ -33,7 +34,7 @@ __device__ inline int swizzled(int line, int chunk) {
 
 template <MatmulConfig kConfig, int kRows, Load kLoad, class T>
 __device__ inline void load_half_tile(T* sTile, const OperandTile<T>& x) {
-  constexpr int kThreads = kConfig.threads(sizeof(T)), kK = kConfig.block_k;
+  constexpr int kThreads = kConfig.threads(), kK = kConfig.block_k;
   static_assert(kRows * kK / 8 % kThreads == 0);
   const int thread = static_cast<int>(threadIdx.x);
   if constexpr (kLoad == Load::kElements) {
@@ -59,9 +60,15 @@ __device__ inline void load_half_tile(T* sTile, const OperandTile<T>& x) {
   }
 }
 
-template <MatmulConfig kConfig, int kRows, Load kLoad>
-__device__ inline void load_float_tile(float* sTile, const OperandTile<float>& x) {
-  constexpr int kThreads = kConfig.threads(4), kK = kConfig.block_k, kLine = kRows + 4;
+// Elements from one k to the next in a float tile of kRows rows.
+template <class T>
+constexpr int float_line(int rows) {
+  return rows + (std::is_same_v<T, tf32> ? 8 : 4);
+}
+
+template <MatmulConfig kConfig, int kRows, Load kLoad, class T>
+__device__ inline void load_float_tile(T* sTile, const OperandTile<T>& x) {
+  constexpr int kThreads = kConfig.threads(), kK = kConfig.block_k, kLine = float_line<T>(kRows);
   static_assert(kRows * kK / 4 % kThreads == 0);
   const int thread = static_cast<int>(threadIdx.x);
   if constexpr (kLoad == Load::kAlongRows) {
@@ -70,17 +77,17 @@ __device__ inline void load_float_tile(float* sTile, const OperandTile<float>& x
     for (int j = 0; j < kK * kPacks / kThreads; ++j) {
       const int i = j * kThreads + thread, k = i / kPacks, r = i % kPacks * 4;
       const int elements = k < x.k ? clamp_count(x.rows - r, 4) : 0;
-      const float* from = elements > 0 ? x.from + k * x.k_stride + r : x.from;
+      const T* from = elements > 0 ? x.from + k * x.k_stride + r : x.from;
       ptx::cp_async<16>(shared_address(sTile + k * kLine + r), from, elements * 4);
     }
   } else {
     const bool k_first = x.k_stride == 1 || x.row_stride != 1;
-#pragma unroll
+#pragma unroll 4
     for (int j = 0; j < kRows * kK / kThreads; ++j) {
       const int i = j * kThreads + thread;
       const int r = k_first ? i / kK : i % kRows, k = k_first ? i % kK : i / kRows;
       const bool inside = r < x.rows && k < x.k;
-      const float* from = inside ? x.from + r * x.row_stride + k * x.k_stride : x.from;
+      const T* from = inside ? x.from + r * x.row_stride + k * x.k_stride : x.from;
       ptx::cp_async<4>(shared_address(sTile + k * kLine + r), from, inside ? 4 : 0);
     }
   }
@@ -89,7 +96,7 @@ __device__ inline void load_float_tile(float* sTile, const OperandTile<float>& x
 // Elements of a stage's tile of kRows rows.
 template <class T, MatmulConfig kConfig>
 constexpr int tile_elements(int rows) {
-  return kConfig.block_k * (sizeof(T) == 4 ? rows + 4 : rows);
+  return kConfig.block_k * (sizeof(T) == 4 ? float_line<T>(rows) : rows);
 }
 
 template <MatmulConfig kConfig, int kRows, Load kLoad, class T>

@@ -15,6 +15,7 @@ struct MatmulChoice {
 
 fa_status matmul(const fa_matmul_params& p, fa_launch& launch, const MatmulChoice& choice);
 fa_status matmul_bf16(const fa_matmul_params& p, fa_launch& launch, const MatmulChoice& choice);
+fa_status matmul_tf32(const fa_matmul_params& p, fa_launch& launch, const MatmulChoice& choice);
 fa_status matmul_f16(const fa_matmul_params& p, fa_launch& launch, const MatmulChoice& choice);
 
 }  // namespace fastattn::cuda

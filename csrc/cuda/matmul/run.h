@@ -28,6 +28,8 @@ MatmulPlan make_matmul_plan(const MatmulProblem<T>& q, const MatmulChoice& choic
   const auto& small = kMatmulConfigs<T>[kSmallTile].config;
   const int64_t batch = q.batch.size, tiles = count_tiles(q.M, q.N, batch, small);
   MatmulPlan plan{count_tiles(q.M, q.N, batch, large) >= kMinLargeTiles ? kLargeTile : kSmallTile, false, 1, 1, 0};
+  // Of 16 bits its lines are along K: there are too few rows for a swizzle.
+  if (q.M <= kFewRows && (sizeof(T) == 4 || load_of(q, kMatA) != Load::kAlongRows)) plan.tile = kFewTile;
   if (choice.tile >= 0) plan.tile = choice.tile;
   plan.split = q.chunks > 1 && tiles > 0 && tiles < kMaxSplitTiles;
   if (choice.split >= 0) plan.split = choice.split && q.chunks > 0;
@@ -46,10 +48,9 @@ const char* launch_matmul(const MatmulProblem<T>& q, void* stream) {
   constexpr MatmulConfig kConfig = kMatmulConfigs<T>[kTile].config;
   const int64_t blocks = count_tiles(q.M, q.N, q.batch.size, kConfig) * q.pieces;
   if (blocks > INT32_MAX) return "more tiles than a grid has blocks";
-  return cuda::launch(matmul_kernel<T, kTile, kA, kB>,
-                      {dim3(static_cast<unsigned>(blocks)), dim3(kConfig.threads(sizeof(T))),
-                       matmul_shared_bytes<T, kConfig>(), stream},
-                      q);
+  return cuda::launch(
+      matmul_kernel<T, kTile, kA, kB>,
+      {dim3(static_cast<unsigned>(blocks)), dim3(kConfig.threads()), matmul_shared_bytes<T, kConfig>(), stream}, q);
 }
 
 // f<kA, kB>(). Of 16 bits, where one operand has to be read by elements the other is as well: so much is lost already.
@@ -70,7 +71,9 @@ fa_status run_matmul(const fa_matmul_params& params, fa_launch& launch, const Ma
   MatmulProblem<T> q = make_matmul_problem<T>(params);
   const bool empty = q.batch.size == 0 || q.M == 0 || q.N == 0;
   const MatmulPlan plan = make_matmul_plan(q, choice);
-  launch.kernel = plan.tile == kLargeTile ? kMatmulName<T, kLargeTile>.text : kMatmulName<T, kSmallTile>.text;
+  constexpr const char* kNames[] = {kMatmulName<T, kLargeTile>.text, kMatmulName<T, kSmallTile>.text,
+                                    kMatmulName<T, kFewTile>.text};
+  launch.kernel = kNames[plan.tile];
   if (launch.query) {
     const double m = static_cast<double>(q.M), n = static_cast<double>(q.N), k = static_cast<double>(q.K);
     const double batch = static_cast<double>(q.batch.size * q.sums.size);
@@ -84,8 +87,11 @@ fa_status run_matmul(const fa_matmul_params& params, fa_launch& launch, const Ma
   const Load a = load_of(q, kMatA), b = load_of(q, kMatB);
   auto multiply = [&]() -> const char* {
     return visit_loads<T>(a, b, [&]<Load kA, Load kB>() {
-      return plan.tile == kLargeTile ? launch_matmul<T, kLargeTile, kA, kB>(q, launch.stream)
-                                     : launch_matmul<T, kSmallTile, kA, kB>(q, launch.stream);
+      if (plan.tile == kLargeTile) return launch_matmul<T, kLargeTile, kA, kB>(q, launch.stream);
+      if constexpr (sizeof(T) == 4 || kA != Load::kAlongRows) {
+        if (plan.tile == kFewTile) return launch_matmul<T, kFewTile, kA, kB>(q, launch.stream);
+      }
+      return launch_matmul<T, kSmallTile, kA, kB>(q, launch.stream);
     });
   };
   if (!plan.split) {

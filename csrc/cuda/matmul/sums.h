@@ -12,38 +12,59 @@ namespace fastattn::cuda {
 template <MatmulConfig kConfig>
 inline constexpr int kSumsLine = kConfig.block_n + 8;
 
-// A warp has a part of the tile, of m16n8 products on tensor cores.
-template <class T, MatmulConfig kConfig, Load kA, Load kB>
-struct Sums {
-  static constexpr int kM = kConfig.block_m / kConfig.units_m, kN = kConfig.block_n / kConfig.units_n;
-  static_assert(kM % 16 == 0 && kN % 16 == 0 && kConfig.block_k % 16 == 0);
-  float r[kM / 16][kN / 8][4];
-
-  __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
-  __device__ static int first_row() { return static_cast<int>(threadIdx.x) / 32 / kConfig.units_n * kM; }
-  __device__ static int first_column() { return static_cast<int>(threadIdx.x) / 32 % kConfig.units_n * kN; }
+// The registers of a thread, and what is done to all of them.
+template <int kRows, int kColumns>
+struct SumRegisters {
+  float r[kRows][kColumns];
 
   __device__ void clear() {
 #pragma unroll
     for (auto& row : r) {
 #pragma unroll
-      for (auto& tile : row) {
-#pragma unroll
-        for (float& x : tile) x = 0.0f;
-      }
+      for (float& x : row) x = 0.0f;
     }
   }
 
-  __device__ void add(const Sums& other) {
+  __device__ void add(const SumRegisters& other) {
+#pragma unroll
+    for (int m = 0; m < kRows; ++m) {
+#pragma unroll
+      for (int n = 0; n < kColumns; ++n) r[m][n] += other.r[m][n];
+    }
+  }
+};
+
+// A warp has a part of the tile, of m16n8 products on tensor cores: registers [m / 16 * kN / 8 + n / 8] are a
+// product's.
+template <MatmulConfig kConfig>
+struct WarpSums : SumRegisters<kConfig.block_m / kConfig.units_m / 16 * (kConfig.block_n / kConfig.units_n / 8), 4> {
+  static constexpr int kM = kConfig.block_m / kConfig.units_m, kN = kConfig.block_n / kConfig.units_n;
+  static_assert(kM % 16 == 0 && kN % 16 == 0 && kConfig.block_k % 16 == 0);
+
+  __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
+  __device__ static int first_row() { return static_cast<int>(threadIdx.x) / 32 / kConfig.units_n * kM; }
+  __device__ static int first_column() { return static_cast<int>(threadIdx.x) / 32 % kConfig.units_n * kN; }
+  __device__ float (&at(int m, int n))[4] { return this->r[m * (kN / 8) + n]; }
+
+  __device__ void store(float* sSums) const {
 #pragma unroll
     for (int m = 0; m < kM / 16; ++m) {
 #pragma unroll
       for (int n = 0; n < kN / 8; ++n) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) r[m][n][i] += other.r[m][n][i];
+        const float(&x)[4] = this->r[m * (kN / 8) + n];
+        const int row = first_row() + m * 16 + lane() / 4, column = first_column() + n * 8 + lane() % 4 * 2;
+        float* to = sSums + row * kSumsLine<kConfig> + column;
+        *reinterpret_cast<Packed<float, 2>*>(to) = {{x[0], x[1]}};
+        *reinterpret_cast<Packed<float, 2>*>(to + 8 * kSumsLine<kConfig>) = {{x[2], x[3]}};
       }
     }
   }
+};
+
+template <class T, MatmulConfig kConfig, Load kA, Load kB>
+struct Sums : WarpSums<kConfig> {
+  using Base = WarpSums<kConfig>;
+  using Base::kM, Base::kN, Base::lane, Base::first_row, Base::first_column;
 
   __device__ static void load_a(uint32_t (&a)[4], const T* sA, int row, int k) {
     if constexpr (kA == Load::kAlongRows) {
@@ -82,20 +103,44 @@ struct Sums {
 #pragma unroll
       for (int m = 0; m < kM / 16; ++m) {
 #pragma unroll
-        for (int n = 0; n < kN / 8; ++n) ptx::mma_m16n8k16<T>(r[m][n], a[m], b[n], r[m][n]);
+        for (int n = 0; n < kN / 8; ++n) ptx::mma_m16n8k16<T>(this->at(m, n), a[m], b[n], this->at(m, n));
       }
     }
   }
+};
 
-  __device__ void store(float* sSums) const {
+// Fragments of tf32 lie in shared memory as float does, and are rounded on their way to registers.
+template <MatmulConfig kConfig, Load kA, Load kB>
+struct Sums<tf32, kConfig, kA, kB> : WarpSums<kConfig> {
+  using Base = WarpSums<kConfig>;
+  using Base::kM, Base::kN, Base::lane, Base::first_row, Base::first_column;
+
+  // Element (row, k) of an operand of kRows rows, from the lane's place in the fragment on.
+  template <int kRows>
+  __device__ static uint32_t load(const tf32* sTile, int row, int k) {
+    return to_tf32(sTile[(k + lane() % 4) * float_line<tf32>(kRows) + row + lane() / 4].value);
+  }
+
+  __device__ void add_product(const tf32* sA, const tf32* sB) {
 #pragma unroll
-    for (int m = 0; m < kM / 16; ++m) {
+    for (int k = 0; k < kConfig.block_k; k += 8) {
+      uint32_t a[kM / 16][4], b[kN / 8][2];
+#pragma unroll
+      for (int m = 0; m < kM / 16; ++m) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          a[m][i] = load<kConfig.block_m>(sA, first_row() + m * 16 + i % 2 * 8, k + i / 2 * 4);
+        }
+      }
 #pragma unroll
       for (int n = 0; n < kN / 8; ++n) {
-        const int row = first_row() + m * 16 + lane() / 4, column = first_column() + n * 8 + lane() % 4 * 2;
-        float* to = sSums + row * kSumsLine<kConfig> + column;
-        *reinterpret_cast<Packed<float, 2>*>(to) = {{r[m][n][0], r[m][n][1]}};
-        *reinterpret_cast<Packed<float, 2>*>(to + 8 * kSumsLine<kConfig>) = {{r[m][n][2], r[m][n][3]}};
+#pragma unroll
+        for (int i = 0; i < 2; ++i) b[n][i] = load<kConfig.block_n>(sB, first_column() + n * 8, k + i * 4);
+      }
+#pragma unroll
+      for (int m = 0; m < kM / 16; ++m) {
+#pragma unroll
+        for (int n = 0; n < kN / 8; ++n) ptx::mma_m16n8k8_tf32(this->at(m, n), a[m], b[n], this->at(m, n));
       }
     }
   }
@@ -103,30 +148,15 @@ struct Sums {
 
 // A thread has 4x4 elements in each quarter (or all) of the tile: four at a time a pack from shared memory.
 template <MatmulConfig kConfig, Load kA, Load kB>
-struct Sums<float, kConfig, kA, kB> {
+struct Sums<float, kConfig, kA, kB>
+    : SumRegisters<kConfig.block_m / kConfig.units_m, kConfig.block_n / kConfig.units_n> {
   static constexpr int kStepM = kConfig.units_m * 4, kStepN = kConfig.units_n * 4;
   static constexpr int kM = kConfig.block_m / kConfig.units_m, kN = kConfig.block_n / kConfig.units_n;
   static_assert(kM % 4 == 0 && kN % 4 == 0);
-  float r[kM][kN];
+  using SumRegisters<kM, kN>::r;
 
   __device__ static int first_row() { return static_cast<int>(threadIdx.x) / kConfig.units_n * 4; }
   __device__ static int first_column() { return static_cast<int>(threadIdx.x) % kConfig.units_n * 4; }
-
-  __device__ void clear() {
-#pragma unroll
-    for (auto& row : r) {
-#pragma unroll
-      for (float& x : row) x = 0.0f;
-    }
-  }
-
-  __device__ void add(const Sums& other) {
-#pragma unroll
-    for (int m = 0; m < kM; ++m) {
-#pragma unroll
-      for (int n = 0; n < kN; ++n) r[m][n] += other.r[m][n];
-    }
-  }
 
   template <int n>
   __device__ static void load(float (&x)[n], const float* from, int step) {
@@ -142,8 +172,8 @@ struct Sums<float, kConfig, kA, kB> {
 #pragma unroll
     for (int k = 0; k < kConfig.block_k; ++k) {
       float a[kM], b[kN];
-      load(a, sA + k * (kConfig.block_m + 4) + first_row(), kStepM);
-      load(b, sB + k * (kConfig.block_n + 4) + first_column(), kStepN);
+      load(a, sA + k * float_line<float>(kConfig.block_m) + first_row(), kStepM);
+      load(b, sB + k * float_line<float>(kConfig.block_n) + first_column(), kStepN);
 #pragma unroll
       for (int m = 0; m < kM; ++m) {
 #pragma unroll
