@@ -401,7 +401,8 @@ class Transformer(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        sizes: Any = (
+        made: dict[str, Any] = {"bias": bias, "device": device, "dtype": dtype}
+        layer: list[Any] = [
             d_model,
             nhead,
             dim_feedforward,
@@ -410,17 +411,16 @@ class Transformer(Module):
             layer_norm_eps,
             batch_first,
             norm_first,
-            bias,
-        )
+        ]
 
         def norm() -> LayerNorm:
-            return LayerNorm(d_model, layer_norm_eps, bias=bias, device=device, dtype=dtype)
+            return LayerNorm(d_model, layer_norm_eps, **made)
 
         self.encoder: Module = custom_encoder or TransformerEncoder(
-            TransformerEncoderLayer(*sizes, device=device, dtype=dtype), num_encoder_layers, norm()
+            TransformerEncoderLayer(*layer, **made), num_encoder_layers, norm()
         )
         self.decoder: Module = custom_decoder or TransformerDecoder(
-            TransformerDecoderLayer(*sizes, device=device, dtype=dtype), num_decoder_layers, norm()
+            TransformerDecoderLayer(*layer, **made), num_decoder_layers, norm()
         )
         self._reset_parameters()
         self.d_model = d_model
