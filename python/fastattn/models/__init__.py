@@ -1,5 +1,27 @@
 """Whole models."""
 
+from .bert import BERT, BERTConfig
+from .bert_heads import BERTForMaskedLM, BERTForQuestionAnswering, BERTForSequenceClassification
+from .encoder import EncoderOutput
 from .gpt import GPT, GPTConfig
+from .pretrained import PretrainedModel
 
-__all__ = ["GPT", "GPTConfig"]
+__all__ = [
+    "BERT",
+    "GPT",
+    "BERTConfig",
+    "BERTForMaskedLM",
+    "BERTForQuestionAnswering",
+    "BERTForSequenceClassification",
+    "EncoderOutput",
+    "GPTConfig",
+]
+
+# What fastattn.io.from_pretrained opens; the first of a kind is the one whose head, or lack of it, needs no name.
+PRETRAINED: list[type[PretrainedModel]] = [
+    GPT,
+    BERT,
+    BERTForMaskedLM,
+    BERTForQuestionAnswering,
+    BERTForSequenceClassification,
+]
