@@ -5,6 +5,7 @@ from .bert_heads import BERTForMaskedLM, BERTForQuestionAnswering, BERTForSequen
 from .encoder import EncoderOutput
 from .gpt import GPT, GPTConfig
 from .pretrained import PretrainedModel
+from .vit import ViT, ViTConfig, ViTForImageClassification
 
 __all__ = [
     "BERT",
@@ -15,6 +16,9 @@ __all__ = [
     "BERTForSequenceClassification",
     "EncoderOutput",
     "GPTConfig",
+    "ViT",
+    "ViTConfig",
+    "ViTForImageClassification",
 ]
 
 # What fastattn.io.from_pretrained opens; the first of a kind is the one whose head, or lack of it, needs no name.
@@ -24,4 +28,6 @@ PRETRAINED: list[type[PretrainedModel]] = [
     BERTForMaskedLM,
     BERTForQuestionAnswering,
     BERTForSequenceClassification,
+    ViT,
+    ViTForImageClassification,
 ]

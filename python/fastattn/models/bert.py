@@ -110,12 +110,6 @@ class PretrainedBERT(PretrainedModel):
     ignored = r"(^|\.)embeddings\.(position_ids|token_type_ids)$"
     renamed = ((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias"))
 
-    def config_json(self) -> dict[str, Any]:
-        """What config.json says besides names and dtype."""
-        fields = self.config.to_dict()
-        del fields["num_labels"]
-        return fields | self.config.names_of_labels()
-
 
 class BERT(PretrainedBERT):
     r"""An encoder of text: post-norm layers over embeddings of tokens, segments and positions.

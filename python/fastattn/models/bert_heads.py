@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from fastattn import ops
 from fastattn.autograd.tensor import Tensor
 from fastattn.nn import Dropout, LayerNorm, Linear, Module, init
@@ -15,8 +13,8 @@ from fastattn.nn.layers import new_parameter
 from fastattn.nn.parameter import Parameter
 
 from .bert import BERT, BERTConfig, PretrainedBERT
-from .config import as_tensor
 from .encoder import ACTIVATIONS
+from .labels import classification_loss, fitting
 from .pretrained import init_weights
 
 IGNORE_INDEX = -100
@@ -136,7 +134,7 @@ class BERTForMaskedLM(PretrainedBERT):
         return loss
 
     def _labels(self, labels: Any, hidden: Tensor) -> Tensor:
-        return _fitting("BERTForMaskedLM", "labels", labels, hidden.shape[:2], hidden.device)
+        return fitting("BERTForMaskedLM", "labels", labels, hidden.shape[:2], hidden.device)
 
 
 class BERTForSequenceClassification(PretrainedBERT):
@@ -191,16 +189,7 @@ class BERTForSequenceClassification(PretrainedBERT):
         logits = self.classifier(self.dropout(pooled))
         if labels is None:
             return logits
-        name, device = type(self).__name__, logits.device
-        target = as_tensor(name, "labels", labels, device, "labels")
-        if self.config.num_labels == 1:
-            return logits, F.mse_loss(
-                logits.view(-1), _fitting(name, "labels", target.view(-1), logits.shape[:1], device)
-            )
-        if np.dtype(target.dtype).kind in "iu":
-            return logits, F.cross_entropy(logits, _fitting(name, "labels", target, logits.shape[:1], device))
-        target = _fitting(name, "labels", target, logits.shape, device)
-        return logits, F.binary_cross_entropy_with_logits(logits, target)
+        return logits, classification_loss(type(self).__name__, logits, labels)
 
 
 class BERTForQuestionAnswering(PretrainedBERT):
@@ -262,15 +251,6 @@ class BERTForQuestionAnswering(PretrainedBERT):
             ("start_positions", start, start_positions),
             ("end_positions", end, end_positions),
         ):
-            at = _fitting("BERTForQuestionAnswering", name, wanted, logits.shape[:1], logits.device)
+            at = fitting("BERTForQuestionAnswering", name, wanted, logits.shape[:1], logits.device)
             losses.append(F.cross_entropy(logits, at.clamp(0, length), ignore_index=length))
         return start, end, (losses[0] + losses[1]) / 2
-
-
-def _fitting(model: str, name: str, value: Any, shape: tuple[int, ...], device: Any) -> Tensor:
-    """Labels as a tensor of the shape that they must have."""
-    target = as_tensor(model, name, value, device, "labels")
-    if target.shape != shape:
-        msg = f"{model}: {name} has shape {target.shape}; expected {tuple(shape)}"
-        raise ValueError(msg)
-    return target

@@ -23,6 +23,10 @@ class ModelConfig:
         """The fields as a dict."""
         return asdict(self)
 
+    def to_json(self) -> dict[str, Any]:
+        """The fields as config.json has them."""
+        return self.to_dict()
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """A config of a dict such as a config.json holds; fields that this class lacks are ignored."""
@@ -81,10 +85,13 @@ class ClassifierConfig(ModelConfig):
         if self.id2label is not None and sorted(self.id2label) != [*range(self.num_labels)]:
             self._refuse("id2label", f"names of the classes 0 to {self.num_labels - 1}")
 
-    def names_of_labels(self) -> dict[str, Any]:
-        """What config.json says of the labels."""
+    def to_json(self) -> dict[str, Any]:
+        """The fields as config.json has them: the labels by their names, which transformers counts."""
         names = self.id2label or {i: f"LABEL_{i}" for i in range(self.num_labels)}
-        return {"id2label": {str(i): name for i, name in names.items()}, "label2id": {n: i for i, n in names.items()}}
+        fields = super().to_json()
+        del fields["num_labels"]
+        labels = {"id2label": {str(i): name for i, name in names.items()}}
+        return fields | labels | {"label2id": {name: i for i, name in names.items()}}
 
 
 def as_tensor(model: str, name: str, value: Any, device: Any, what: str = "token ids") -> Tensor:

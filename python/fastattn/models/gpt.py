@@ -332,4 +332,4 @@ class GPT(GenerationMixin, PretrainedModel):
     def config_json(self) -> dict[str, Any]:
         """What config.json says besides names and dtype."""
         # GPT-2's own ids lie outside a small vocabulary, and transformers warns.
-        return {"bos_token_id": None, "eos_token_id": None, **self.config.to_dict()}
+        return {"bos_token_id": None, "eos_token_id": None, **super().config_json()}

@@ -52,7 +52,7 @@ class PretrainedModel(Module):
 
     def config_json(self) -> dict[str, Any]:
         """What config.json says besides names and dtype."""
-        return self.config.to_dict()
+        return self.config.to_json()
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Writes model.safetensors and config.json; see `fastattn.io.save_pretrained`."""
