@@ -183,6 +183,8 @@ def test_another_head_starts_anew(tmp_path):
     other.save_pretrained(tmp_path)
     bare = ViT.from_pretrained(tmp_path)
     assert (bare.layernorm.weight == other.vit.layernorm.weight).all()
+    missing, unexpected = other.load_state_dict(bare.state_dict(), strict=False)
+    assert (missing, unexpected) == (["classifier.weight", "classifier.bias"], [])
 
 
 # By itself -------------------------------------------------------------------------------------------------------------
@@ -215,7 +217,7 @@ def test_it_learns():
     optimizer = fa.optim.AdamW(model.parameters(), lr=5e-3)
     rng = np.random.default_rng(0)
     losses = []
-    for _ in range(120):
+    for _ in range(250):
         labels = rng.integers(0, 9, 16)
         images = rng.standard_normal((16, 1, 3, 4, 3, 4)) * 0.1
         images[np.arange(16), 0, labels // 3, :, labels % 3] += 1
