@@ -24,7 +24,7 @@ OPTIONS = [
     {"num_beams": 4, "length_penalty": 2.0},
     {"num_beams": 4, "length_penalty": -1.0},
     {"num_beams": 4, "early_stopping": True},
-    {"num_beams": 4, "early_stopping": True, "length_penalty": 0.0, "eos_token_id": [5, 7, 11]},
+    {"num_beams": 4, "early_stopping": True, "length_penalty": 2.0, "eos_token_id": [5, 7, 11]},
     {"num_beams": 3, "eos_token_id": [5, 7, 11]},
     {"num_beams": 4, "eos_token_id": None},
 ]

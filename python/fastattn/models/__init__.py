@@ -3,17 +3,22 @@
 from .bert import BERT, BERTConfig
 from .bert_heads import BERTForMaskedLM, BERTForQuestionAnswering, BERTForSequenceClassification
 from .encoder import EncoderOutput
+from .encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from .gpt import GPT, GPTConfig
+from .mlp import MLP
 from .pretrained import PretrainedModel
 from .vit import ViT, ViTConfig, ViTForImageClassification
 
 __all__ = [
     "BERT",
     "GPT",
+    "MLP",
     "BERTConfig",
     "BERTForMaskedLM",
     "BERTForQuestionAnswering",
     "BERTForSequenceClassification",
+    "EncoderDecoder",
+    "EncoderDecoderConfig",
     "EncoderOutput",
     "GPTConfig",
     "ViT",
