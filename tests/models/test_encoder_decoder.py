@@ -187,6 +187,18 @@ def test_padding_is_not_seen(sources, batch):
     assert [row.tolist() for row in model.generate(fa.Tensor(padded(sources, 11)), max_new_tokens=9)] == tokens
 
 
+def test_padding_of_the_target_is_not_seen(sources):
+    """Before its tokens too: what stands for padding changes nothing behind it."""
+    model = model_of(tie_word_embeddings=False).eval()
+    tgt = np.array([[0, 0, 1, 4, 5], [0, 1, 6, 7, 8]])
+    seen = tgt != 0
+    before = model(padded(sources[:2]), tgt).detach().numpy()[seen]
+    model.tgt_embedding.weight.data[0] = 3.0
+    after = model(padded(sources[:2]), tgt).detach().numpy()
+    np.testing.assert_array_equal(after[seen], before)
+    assert np.isfinite(after).all()
+
+
 def score(model, source, tokens):
     total = 0.0
     for i, token in enumerate(tokens):
