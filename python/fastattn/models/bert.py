@@ -202,7 +202,7 @@ class BERT(PretrainedBERT):
 
         Source: Reimers and Gurevych, "Sentence-BERT" (2019), section 3.
         """
-        hidden = self.encoder_states(input_ids, attention_mask, token_type_ids)
+        hidden: Tensor = self(input_ids, attention_mask, token_type_ids).last_hidden_state
         if attention_mask is None:
             mean = hidden.mean(1)
         else:
@@ -211,10 +211,6 @@ class BERT(PretrainedBERT):
             total = (mask.unsqueeze(1) @ hidden).squeeze(1)
             mean = total / mask.sum(1, keepdim=True).clamp(min=1e-9)
         return F.normalize(mean, dim=1) if normalize else mean
-
-    def encoder_states(self, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Tensor:
-        """The hidden states alone (B, T, C)."""
-        return self.forward(input_ids, attention_mask, token_type_ids).last_hidden_state
 
     def _input(self, name: str, value: Any) -> Tensor:
         return as_tensor("BERT", name, value, self.embeddings.word_embeddings.weight.device)
