@@ -112,6 +112,43 @@ def test_the_whole_is_torchs(options, batch_first):
 
 
 @pytest.mark.parity
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("options", [{}, {"norm_first": True, "activation": "gelu"}], ids=str)
+def test_float32_is_as_near_as_torchs(options, seed):
+    """torch's float64 is the oracle, its float32 the naive evaluation: twice its error, and a few roundings.
+
+    The largest error of one number after a hundred ops in a row is chance, and so is a small tensor's: errors are root mean
+    squares, and those of the parameters' gradients are taken together.
+    """
+    torch = pytest.importorskip("torch")
+    ours, theirs = pair(torch, "Transformer", 32, 4, 2, 2, 48, batch_first=True, **options)
+    found = {}
+    inputs = [np.random.default_rng(seed).standard_normal((B, n, 32)).astype(np.float32) for n in (40, 33)]
+    for p in theirs.parameters():  # so that all three have the same weights
+        p.data = p.data.float().double()
+    ours.load_state_dict(theirs.state_dict())
+    for name, module, make, dtype in (
+        ("oracle", theirs, torch.tensor, np.float64),
+        ("naive", copy.deepcopy(theirs).float(), torch.tensor, np.float32),
+        ("ours", ours.float(), fa.tensor, np.float32),
+    ):
+        given = [make(x.astype(dtype), requires_grad=True) for x in inputs]
+        y = module(*given, tgt_mask=make(np.where(causal(33), -np.inf, 0).astype(dtype)))
+        (y * make(np.random.default_rng(9).standard_normal(y.shape).astype(dtype))).sum().backward()
+        grads = {key: p.grad.numpy() for key, p in module.named_parameters()}
+        found[name] = {"out": y.detach().numpy(), "src": given[0].grad.numpy(), "tgt": given[1].grad.numpy(), **grads}
+    ratios = []
+    for key, oracle in found["oracle"].items():
+        error, naive = (np.sqrt(np.mean((found[one][key] - oracle) ** 2)) for one in ("ours", "naive"))
+        allowed = 2 * naive + 4 * np.finfo(np.float32).eps * np.sqrt(np.mean(oracle**2))
+        if key in ("out", "src", "tgt"):
+            assert error <= allowed, key
+        else:
+            ratios.append(error / allowed)
+    assert np.exp(np.mean(np.log(ratios))) < 1
+
+
+@pytest.mark.parity
 def test_functions_and_layers_as_activation():
     torch = pytest.importorskip("torch")
     for name in ("silu", "tanh"):
