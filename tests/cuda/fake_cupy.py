@@ -13,12 +13,12 @@ import numpy as np
 
 # Functions of NumPy that CuPy has under the same name and with the arguments that are used here.
 FUNCTIONS = """
-abs add all amax amin any arange argmax argmin argsort array_equal ascontiguousarray broadcast_to ceil clip concatenate
-copyto cos cumsum diag divide empty_like equal erf exp expand_dims floor floor_divide greater greater_equal isfinite isinf
-isnan less less_equal log log1p logical_and logical_not logical_or matmul maximum mean minimum moveaxis multiply negative
-not_equal ones_like permute_dims positive power prod remainder repeat reshape rint rsqrt sign sin sort split sqrt square
-squeeze stack std subtract sum swapaxes take take_along_axis tanh tile transpose tril triu true_divide trunc unique var
-where zeros_like
+abs add all amax amin any arange argmax argmin argsort array_equal ascontiguousarray bitwise_and bitwise_or
+bitwise_xor broadcast_to ceil clip concatenate copyto cos cumsum diag divide empty_like equal erf exp expand_dims
+floor floor_divide greater greater_equal isfinite isinf isnan less less_equal log log1p logical_and logical_not
+logical_or matmul maximum mean minimum moveaxis multiply negative not_equal ones_like permute_dims positive power prod
+remainder repeat reshape rint rsqrt sign sin sort split sqrt square squeeze stack std subtract sum swapaxes take
+take_along_axis tanh tile transpose tril triu true_divide trunc unique var where zeros_like
 """
 ALLOWED = FUNCTIONS.split()
 

@@ -22,6 +22,9 @@ BAD = [
     ({"eos_token_id": [1, -1]}, "eos_token_id is [1, -1]; expected token ids"),
     ({"pad_token_id": -1}, "pad_token_id is -1; expected a token id"),
     ({"stop_strings": ["a", ""]}, "stop_strings is ['a', '']; expected texts that are not empty"),
+    ({"num_beams": 0}, "num_beams is 0; expected an integer of at least 1"),
+    ({"num_beams": 1.5}, "num_beams is 1.5; expected an integer of at least 1"),
+    ({"length_penalty": float("inf")}, "length_penalty is inf; expected a finite number"),
     ({"stop_strings": [1]}, "stop_strings is [1]; expected texts that are not empty"),
 ]
 
@@ -37,6 +40,21 @@ def test_bad_values(options, message):
 def test_settings_that_would_do_nothing(name):
     with pytest.raises(ValueError, match=f"^GenerationConfig: {name} has no effect without do_sample=True"):
         GenerationConfig(**{name: 0.5 if name in ("temperature", "top_p") else 1})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"length_penalty": 2.0}, "length_penalty has no effect without num_beams over 1"),
+        ({"early_stopping": True, "length_penalty": 0.0}, "length_penalty and early_stopping have no effect"),
+        ({"num_beams": 2, "do_sample": True}, "do_sample has no meaning with num_beams over 1"),
+        ({"num_beams": 2, "repetition_penalty": 1.5}, "repetition_penalty has no meaning with num_beams over 1"),
+        ({"num_beams": 2, "stop_strings": "a"}, "stop_strings has no meaning with num_beams over 1"),
+    ],
+)
+def test_beams(options, message):
+    with pytest.raises(ValueError, match=f"^GenerationConfig: {message}"):
+        GenerationConfig(**options)
 
 
 def test_replace():

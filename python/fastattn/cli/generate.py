@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastattn.data import CharVocabulary, Tokenizer, load_tokenizer
 from fastattn.generation import GenerationConfig
-from fastattn.io import from_pretrained
+from fastattn.models import GPT
 
 from . import UsageError
 
@@ -38,7 +38,7 @@ def run(arguments: GenerateArguments) -> None:
             msg += f"; finish the run with: fastattn train --resume {folder}"
         raise FileNotFoundError(msg)
     tokenizer = load_tokenizer(folder)
-    model = from_pretrained(folder)
+    model = GPT.from_pretrained(folder)
     eos = end_of_text(folder)
     config = config_of(arguments, eos)
     prompt = encode(tokenizer, read_prompt(arguments.prompt), eos)

@@ -22,6 +22,11 @@ class GenerationConfig:
         eos_token_id: a token, or several, that ends its row; the row keeps it.
         pad_token_id: fills rows that end early; default the first of `eos_token_id`, or 0.
         stop_strings: a text, or several, that ends its row when it has been generated; needs `tokenizer`.
+        num_beams: how many candidates of a row are kept at every step; 1 keeps the one that is chosen. More of them find the
+            likeliest sequence (beam search), with greedy settings and without `stop_strings`.
+        length_penalty: of beams: the sum of logarithms is divided by the number of new tokens to this power; over 0 favours
+            long sequences.
+        early_stopping: of beams: a row is done when `num_beams` sequences have ended, though a better one might follow.
         seed: row r draws from the stream of seed + r, so its tokens do not depend on the other rows; default the next of
             the global stream (`fa.manual_seed`).
 
@@ -34,7 +39,7 @@ class GenerationConfig:
         ()
 
     Source: transformers, GenerationConfig; Holtzman et al., "The curious case of neural text degeneration" (2020),
-    section 3.1 (top-p); Keskar et al., "CTRL" (2019), section 4.1 (repetition_penalty).
+    section 3.1 (top-p); Graves (2012), algorithm 1 (beams); Keskar et al., "CTRL" (2019), section 4.1 (repetition_penalty).
     """
 
     max_new_tokens: int = 20
@@ -47,6 +52,9 @@ class GenerationConfig:
     pad_token_id: int | None = None
     stop_strings: str | Sequence[str] | None = None
     seed: int | None = None
+    num_beams: int = 1
+    length_penalty: float = 1.0
+    early_stopping: bool = False
 
     def __post_init__(self) -> None:
         for name in ("max_new_tokens", "top_k"):
@@ -67,12 +75,29 @@ class GenerationConfig:
             self._refuse("pad_token_id", "a token id")
         if not all(isinstance(text, str) and text for text in self.stops):
             self._refuse("stop_strings", "texts that are not empty")
+        if not _is_integer(self.num_beams) or self.num_beams < 1:
+            self._refuse("num_beams", "an integer of at least 1")
+        if not math.isfinite(self.length_penalty):
+            self._refuse("length_penalty", "a finite number")
+        self._check_beams()
         if not self.do_sample:
             unused = [name for name in ("temperature", "top_k", "top_p", "seed") if not self._is_default(name)]
             if unused:
                 verb = "has" if len(unused) == 1 else "have"
                 msg = f"GenerationConfig: {' and '.join(unused)} {verb} no effect without do_sample=True"
                 raise ValueError(msg)
+
+    def _check_beams(self) -> None:
+        if self.num_beams == 1:
+            unused = [name for name in ("length_penalty", "early_stopping") if not self._is_default(name)]
+            reason = "no effect without num_beams over 1"
+        else:
+            unused = [n for n in ("do_sample", "repetition_penalty", "stop_strings") if not self._is_default(n)]
+            reason = "no meaning with num_beams over 1"
+        if unused:
+            verb = "has" if len(unused) == 1 else "have"
+            msg = f"GenerationConfig: {' and '.join(unused)} {verb} {reason}"
+            raise ValueError(msg)
 
     def _is_default(self, name: str) -> bool:
         return bool(getattr(self, name) == type(self).__dataclass_fields__[name].default)

@@ -102,7 +102,7 @@ class _Batch:
             return self._from_cache(self.live)
         beyond = self.live[~fits]
         window = self.lengths[beyond, None] + np.arange(-self.limit, 0)
-        far = _logits(self.model.next_logits(self.ids[beyond[:, None], window]))
+        far = as_logits(self.model.next_logits(self.ids[beyond[:, None], window]))
         if len(beyond) == len(fits):
             return far
         near = self._from_cache(self.live[fits])
@@ -118,7 +118,7 @@ class _Batch:
                 kept = np.flatnonzero(np.isin(self.cached, rows))
                 for layer in self.cache:
                     layer.reorder(kept)
-            logits = _logits(self.model.next_logits(self.ids[rows, self.lengths[rows] - 1][:, None], self.cache))
+            logits = as_logits(self.model.next_logits(self.ids[rows, self.lengths[rows] - 1][:, None], self.cache))
         self.cached = rows
         return logits
 
@@ -128,13 +128,13 @@ class _Batch:
         parts, caches = [], []
         for group in np.split(rows, np.flatnonzero(np.diff(lengths)) + 1):
             cache = self.model.new_cache(self.room)
-            parts.append(_logits(self.model.next_logits(self.ids[group, : self.lengths[group[0]]], cache)))
+            parts.append(as_logits(self.model.next_logits(self.ids[group, : self.lengths[group[0]]], cache)))
             caches.append(cache)
         self.cache = caches[0] if len(caches) == 1 else [KVCache.cat(layers) for layers in zip(*caches, strict=True)]
         return np.concatenate(parts)
 
 
-def _logits(tensor: Any) -> Logits:
+def as_logits(tensor: Any) -> Logits:
     """As NumPy computes with them: 16-bit floats as float32, which is exact."""
     logits: Logits = tensor.numpy()
     return logits if logits.itemsize > 2 else logits.astype(np.float32)

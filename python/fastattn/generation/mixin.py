@@ -10,6 +10,7 @@ import numpy as np
 from fastattn.autograd.node import Base, wrap
 from fastattn.ops import KVCache
 
+from .beam import beam_search
 from .config import GenerationConfig
 from .decoding import Ids, Token, decode
 from .text import Decoder
@@ -79,8 +80,11 @@ class GenerationMixin:
         """
         config = (generation_config or GenerationConfig()).replace(**options)
         new: list[list[int]] = [[] for _ in range(len(input_ids))]
-        for token in self.stream(input_ids, config, attention_mask=attention_mask, tokenizer=tokenizer):
-            new[token.row].append(token.id)
+        if config.num_beams > 1:
+            new = beam_search(self, _prompts(input_ids, attention_mask), config)
+        else:
+            for token in self.stream(input_ids, config, attention_mask=attention_mask, tokenizer=tokenizer):
+                new[token.row].append(token.id)
         if isinstance(input_ids, (list, tuple)):
             return [
                 np.append(row, np.array(more, row.dtype)) for row, more in zip(map(_row, input_ids), new, strict=True)
@@ -111,6 +115,9 @@ class GenerationMixin:
             last token of a row, else None.
         """
         config = (generation_config or GenerationConfig()).replace(**options)
+        if config.num_beams > 1:
+            msg = f"stream: num_beams is {config.num_beams}; the tokens of beams are known at the end: use generate"
+            raise ValueError(msg)
         if config.stops and tokenizer is None:
             msg = "generate: stop_strings are looked for in text; pass tokenizer="
             raise ValueError(msg)

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, overload
+from dataclasses import dataclass
+from typing import Any, ClassVar, overload
 
 import numpy as np
 
 from fastattn import ops
-from fastattn._device import move
 from fastattn.autograd import creation
-from fastattn.autograd.node import Base, wrap
+from fastattn.autograd.node import wrap
 from fastattn.autograd.tensor import Tensor
 from fastattn.generation import GenerationMixin
 from fastattn.nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, Parameter, init
 from fastattn.nn import functional as F
 from fastattn.nn.layers import new_parameter
-from fastattn.nn.module import IncompatibleKeys
 from fastattn.ops import KVCache
+
+from .config import ModelConfig, as_tensor
+from .pretrained import PretrainedModel
 
 # Hugging Face's names of activations, and what they are in matmul's epilogue.
 ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
@@ -27,7 +27,7 @@ IGNORE_INDEX = -100
 
 
 @dataclass
-class GPTConfig:
+class GPTConfig(ModelConfig):
     """The sizes of a GPT, with Hugging Face's names and GPT-2's defaults.
 
     Args:
@@ -56,6 +56,13 @@ class GPTConfig:
     Source: transformers, GPT2Config.
     """
 
+    model_type: ClassVar[str] = "gpt2"
+    fixed: ClassVar[dict[str, Any]] = {
+        "scale_attn_weights": True,
+        "scale_attn_by_inverse_layer_idx": False,
+        "add_cross_attention": False,
+    }
+
     vocab_size: int = 50257
     n_positions: int = 1024
     n_embd: int = 768
@@ -71,26 +78,9 @@ class GPTConfig:
     tie_word_embeddings: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head"):
-            if getattr(self, name) <= 0:
-                msg = f"GPTConfig: {name} is {getattr(self, name)}; expected a positive number"
-                raise ValueError(msg)
-        if self.n_embd % self.n_head:
-            msg = f"GPTConfig: n_embd {self.n_embd} is not a multiple of n_head {self.n_head}"
-            raise ValueError(msg)
-        if self.activation_function not in ACTIVATIONS:
-            msg = f"GPTConfig: activation_function is {self.activation_function!r}; expected {' or '.join(ACTIVATIONS)}"
-            raise ValueError(msg)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as a dict."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> GPTConfig:
-        """A config of a dict such as a GPT-2 config.json holds; fields that this class lacks are ignored."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{key: value for key, value in values.items() if key in known})
+        self._require_positive("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
+        self._require_multiple("n_embd", "n_head")
+        self._require_one_of("activation_function", ACTIVATIONS)
 
 
 class Conv1D(Module):
@@ -208,7 +198,7 @@ class Transformer(Module):
         return self.wpe.weight[held.length : held.length + length]  # a view: without a gradient it does for a look-up
 
 
-class GPT(GenerationMixin, Module):
+class GPT(GenerationMixin, PretrainedModel):
     r"""A causal language model: GPT-2's blocks, and Hugging Face's keys, so its checkpoints load as they are.
 
     .. math:: x = \mathrm{wte}_{ids} + \mathrm{wpe}, \quad x = x + \mathrm{attn}(\mathrm{ln_1}(x)), \quad
@@ -226,6 +216,12 @@ class GPT(GenerationMixin, Module):
     Source: Radford et al., "Language models are unsupervised multitask learners" (2019), section 2.3; transformers,
     GPT2LMHeadModel.
     """
+
+    config: GPTConfig
+    config_class = GPTConfig
+    architecture = "GPT2LMHeadModel"
+    base = "transformer"
+    ignored = r"(^|\.)attn\.(masked_)?bias$"  # the causal mask that older files carry as a buffer
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -315,12 +311,9 @@ class GPT(GenerationMixin, Module):
 
     def _ids(self, name: str, value: Any) -> Tensor:
         """Ids as a tensor; those of an array go where the model is."""
-        if isinstance(value, Base) or value is None:
+        if value is None:
             return value  # type: ignore[return-value]
-        if not hasattr(value, "__array_namespace__"):
-            msg = f"GPT: {name} is a {type(value).__name__}; expected a Tensor or an array of token ids"
-            raise TypeError(msg)
-        return wrap(move(value, self.transformer.wte.weight.device))
+        return as_tensor("GPT", name, value, self.transformer.wte.weight.device)
 
     def _check_ids(self, ids: Tensor, cache: list[KVCache] | None) -> None:
         limit = self.config.n_positions
@@ -336,20 +329,7 @@ class GPT(GenerationMixin, Module):
             msg = f"GPT: input_ids adds {ids.shape[1]} tokens to the {cache[0].length} of the cache; expected at most {limit}"
             raise ValueError(msg)
 
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> IncompatibleKeys:
-        """Copies a state into the model; see `nn.Module`.
-
-        Keys may lack the prefix "transformer."; the causal masks of older files (attn.bias, attn.masked_bias) are
-        ignored; a tied lm_head.weight may be absent.
-        """
-        ignored = (".attn.bias", ".attn.masked_bias")
-        state = {name: tensor for name, tensor in state_dict.items() if not name.endswith(ignored)}
-        if not any(name.startswith("transformer.") for name in state):
-            state = {name if name.startswith("lm_head.") else f"transformer.{name}": t for name, t in state.items()}
-        return super().load_state_dict(state, strict, assign)
-
-    def num_parameters(self) -> int:
-        """How many numbers are trained; tied weights count once."""
-        return sum(p.numel() for p in self.parameters())
+    def config_json(self) -> dict[str, Any]:
+        """What config.json says besides names and dtype."""
+        # GPT-2's own ids lie outside a small vocabulary, and transformers warns.
+        return {"bos_token_id": None, "eos_token_id": None, **super().config_json()}

@@ -26,6 +26,14 @@ from .loss import *  # noqa: F403
 from .module import Module
 from .normalization import LayerNorm, RMSNorm
 from .parameter import Buffer, Parameter
+from .position import LearnedPositionalEmbedding, RotaryEmbedding, SinusoidalPositionalEncoding
+from .transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     *_activation.__all__,
@@ -41,6 +49,7 @@ __all__ = [
     "Flatten",
     "Identity",
     "LayerNorm",
+    "LearnedPositionalEmbedding",
     "Linear",
     "Module",
     "ModuleDict",
@@ -51,7 +60,14 @@ __all__ = [
     "ParameterDict",
     "ParameterList",
     "RMSNorm",
+    "RotaryEmbedding",
     "Sequential",
+    "SinusoidalPositionalEncoding",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Unflatten",
     "functional",
     "init",

@@ -158,7 +158,7 @@ class MultiheadAttention(Module):
         q, k, v = self._project(query, key, value, batched)  # (B, T, H, D)
         mask = self._mask(attn_mask, key_padding_mask, q.shape, k.shape)
         if self.bias_k is not None or self.add_zero_attn:
-            k, v, mask = self._append(k, v, _causal(mask, q.shape[1], k.shape[1]) if is_causal else mask)
+            k, v, mask = self._append(k, v, _causal(mask, q, k.shape[1]) if is_causal else mask)
             is_causal = False
         p = self.dropout if self.training else 0.0
         weights = None
@@ -237,12 +237,12 @@ class MultiheadAttention(Module):
             v = cat([v, self.bias_v.reshape(*heads).expand(*one)], 1)
             count += 1
         if self.add_zero_attn:
-            zero = creation.zeros(one, dtype=k.dtype)
+            zero = creation.zeros(one, dtype=k.dtype, device=k.device)
             k, v = cat([k, zero], 1), cat([v, zero], 1)
             count += 1
         if mask is not None:
             seen = creation.ones if mask.dtype == np.bool_ else creation.zeros
-            mask = cat([mask, seen((*mask.shape[:-1], count), dtype=mask.dtype)], -1)
+            mask = cat([mask, seen((*mask.shape[:-1], count), dtype=mask.dtype, device=mask.device)], -1)
         return k, v, mask
 
     def _weighed(
@@ -263,9 +263,9 @@ class MultiheadAttention(Module):
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}"
 
 
-def _causal(mask: Tensor | None, t: int, s: int) -> Tensor:
-    """`mask`, and no key later than the query, as one mask."""
-    sees = creation.ones(t, s, dtype=np.bool_).tril()
+def _causal(mask: Tensor | None, q: Tensor, s: int) -> Tensor:
+    """`mask`, and no key later than the query, as one mask of queries (B, T, H, D) and `s` keys."""
+    sees = creation.ones(q.shape[1], s, dtype=np.bool_, device=q.device).tril()
     if mask is None:
         return sees
     return mask & sees if mask.dtype == np.bool_ else mask + _additive(~sees, mask.dtype)
@@ -275,4 +275,4 @@ def _additive(hidden: Tensor, dtype: Any) -> Tensor:
     """A mask as floats to add: -inf where a bool one hides."""
     if hidden.dtype != np.bool_:
         return hidden.to(dtype)
-    return creation.zeros(hidden.shape, dtype=dtype).masked_fill(hidden, -math.inf)
+    return creation.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill(hidden, -math.inf)
