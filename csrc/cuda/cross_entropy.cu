@@ -125,59 +125,55 @@ struct Backward {
 template <class T>
 constexpr int kVec = 16 / sizeof(T);
 
-// What a thread has of its row; all but `number` only of a row that there is.
-template <class T, bool kPacks, int kConfig>
-struct Row {
-  static constexpr int kThreads = kConfigs[kConfig].row_threads;
-  int thread;
-  int64_t number, C, id = -1, step;
+// Where a thread starts; of a row that there is not, its number alone.
+template <class T, int kConfig>
+struct Start {
+  int thread;  // of those of the row
+  int64_t row, id;
   const T* x;
   Id kind;
 
   template <class Problem>
-  __device__ explicit Row(const Problem& p)
-      : thread(static_cast<int>(threadIdx.x) % kThreads),
-        number(int64_t{blockIdx.x} * kConfigs[kConfig].rows() + threadIdx.x / kThreads) {
-    if (number >= p.N) return;
-    C = p.labels.C;
-    step = p.step;
-    x = p.logits + p.logits_rows(number);
-    kind = p.labels.kind(number, id);
-  }
-  // Calls f(class, pack) for every pack of the thread, with its logits where `reads`, past the end -inf.
-  template <class F>
-  __device__ void for_packs(bool reads, F&& f) const {
-    for (int64_t c = int64_t{thread} * kVec<T>; c < C; c += kThreads * kVec<T>) {
-      float pack[kVec<T>];
-      if (reads) load_pack<kPacks>(pack, x, c, C, -kInf, 1.0f, step);
-      f(c, pack);
-    }
+  __device__ explicit Start(const Problem& p)
+      : thread(static_cast<int>(threadIdx.x) % kConfigs[kConfig].row_threads),
+        row(int64_t{blockIdx.x} * kConfigs[kConfig].rows() + threadIdx.x / kConfigs[kConfig].row_threads) {
+    if (row >= p.N) return;
+    x = p.logits + p.logits_rows(row);
+    kind = p.labels.kind(row, id);
   }
 };
 
 template <class T, bool kPacks, int kConfig>
 __global__ void __launch_bounds__(kConfigs[kConfig].threads) forward_kernel(Forward<T> p) {
-  constexpr int kRowThreads = kConfigs[kConfig].row_threads;
+  constexpr int kRowThreads = kConfigs[kConfig].row_threads, kStep = kRowThreads * kVec<T>;
   SHARED_ARRAY(float, sMax, 16, 32);
   SHARED_ARRAY(float, sSum, 16, 32);
   SHARED_ARRAY(float, sTotal, 16, 32);
   SHARED_ARRAY(float, sDot, 16, 32);
-  const Row<T, kPacks, kConfig> row(p);
-  if (row.number >= p.N) return;  // a whole warp: rows that share a block have one each
+  const Start<T, kConfig> at(p);
+  if (at.row >= p.N) return;  // a whole warp: rows that share a block have one each
+  const int64_t C = p.labels.C;
+  auto for_row = [&](auto&& f) {
+    for (int64_t c = int64_t{at.thread} * kVec<T>; c < C; c += kStep) {
+      float pack[kVec<T>];
+      load_pack<kPacks>(pack, at.x, c, C, -kInf, 1.0f, p.step);
+      f(c, pack);
+    }
+  };
 
   SoftmaxState state = SoftmaxState::init();
-  row.for_packs(true, [&](int64_t, const float(&pack)[kVec<T>]) { state.update(pack); });
+  for_row([&](int64_t, const float(&pack)[kVec<T>]) { state.update(pack); });
   state.rescale_to(reduce_threads<kRowThreads>(state.row_max, MaxOp(), sMax));
   state.row_sum = reduce_threads<kRowThreads>(state.row_sum, SumOp(), sSum);
   const float base = state.base(), log_sum = logf(state.row_sum);
 
   float total = 0.0f, dot = 0.0f;  // sums of the soft part, and of it times base - x
   if (p.labels.soft()) {
-    const T* y = p.labels.row(row.number);
-    row.for_packs(true, [&](int64_t c, const float(&pack)[kVec<T>]) {
+    const T* y = p.labels.row(at.row);
+    for_row([&](int64_t c, const float(&pack)[kVec<T>]) {
 #pragma unroll
       for (int v = 0; v < kVec<T>; ++v) {
-        const float q = c + v < row.C ? p.labels.soft_at(y, c + v) : 0.0f;
+        const float q = c + v < C ? p.labels.soft_at(y, c + v) : 0.0f;
         total += q;
         dot = q == 0.0f ? dot : fmaf(q, base - pack[v], dot);
       }
@@ -185,48 +181,53 @@ __global__ void __launch_bounds__(kConfigs[kConfig].threads) forward_kernel(Forw
     total = reduce_threads<kRowThreads>(total, SumOp(), sTotal);
     dot = reduce_threads<kRowThreads>(dot, SumOp(), sDot);
   }
-  if (row.thread != 0) return;
-  if (p.lse != nullptr) p.lse[p.lse_rows(row.number)] = base + log_sum;
+  if (at.thread != 0) return;
+  if (p.lse != nullptr) p.lse[p.lse_rows(at.row)] = base + log_sum;
   float loss = 0.0f;
-  const float q = p.labels.at_id(row.kind, row.id);
-  if (q != 0.0f) loss = q * ((base - to_float(row.x[row.id * p.step])) + log_sum);
+  const float q = p.labels.at_id(at.kind, at.id);
+  if (q != 0.0f) loss = q * ((base - to_float(at.x[at.id * p.step])) + log_sum);
   if (p.labels.soft() && total != 0.0f) loss += total * log_sum + dot;
-  if (row.kind == Id::kIgnored) loss = 0.0f;
-  if (row.kind == Id::kOutside) loss = __builtin_nanf("");
-  p.loss[p.loss_rows(row.number)] = loss;
+  if (at.kind == Id::kIgnored) loss = 0.0f;
+  if (at.kind == Id::kOutside) loss = __builtin_nanf("");
+  p.loss[p.loss_rows(at.row)] = loss;
 }
 
 template <class T, bool kPacks, int kConfig>
 __global__ void __launch_bounds__(kConfigs[kConfig].threads) backward_kernel(Backward<T> p) {
-  constexpr int kRowThreads = kConfigs[kConfig].row_threads;
+  constexpr int kRowThreads = kConfigs[kConfig].row_threads, kStep = kRowThreads * kVec<T>;
   SHARED_ARRAY(float, sTotal, 16, 32);
-  const Row<T, kPacks, kConfig> row(p);
-  if (row.number >= p.N) return;  // a whole warp: rows that share a block have one each
-  const bool counts = row.kind == Id::kClass || row.kind == Id::kProbabilities, soft = p.labels.soft();
-  const T* y = p.labels.row(row.number);
-  float g = p.dloss[p.dloss_rows(row.number)];
+  const Start<T, kConfig> at(p);
+  if (at.row >= p.N) return;  // a whole warp: rows that share a block have one each
+  const int64_t C = p.labels.C;
+  const bool counts = at.kind == Id::kClass || at.kind == Id::kProbabilities, soft = p.labels.soft();
+  const T* y = p.labels.row(at.row);
+  float g = p.dloss[p.dloss_rows(at.row)];
   if (p.divisor != nullptr) g /= *p.divisor;
-  const float lse = p.lse[p.lse_rows(row.number)];
+  const float lse = p.lse[p.lse_rows(at.row)];
 
   if (p.dtarget != nullptr) {
-    T* dtarget = p.dtarget + p.dtarget_rows(row.number);
-    row.for_packs(true, [&](int64_t c, float(&pack)[kVec<T>]) {
+    T* dtarget = p.dtarget + p.dtarget_rows(at.row);
+    for (int64_t c = int64_t{at.thread} * kVec<T>; c < C; c += kStep) {
+      float pack[kVec<T>];
+      load_pack<kPacks>(pack, at.x, c, C, -kInf, 1.0f, p.step);
 #pragma unroll
       for (int v = 0; v < kVec<T>; ++v) {
-        if (c + v < row.C) pack[v] = g * p.labels.on_target * (lse - pack[v]) * p.labels.weight_of(c + v);
+        if (c + v < C) pack[v] = g * p.labels.on_target * (lse - pack[v]) * p.labels.weight_of(c + v);
       }
-      store_pack<kPacks>(dtarget, pack, c, row.C);
-    });
+      store_pack<kPacks>(dtarget, pack, c, C);
+    }
   }
   if (p.dlogits == nullptr) return;
   float total = 0.0f;
   if (soft) {
-    for (int64_t c = row.thread; c < row.C; c += kRowThreads) total += p.labels.soft_at(y, c);
+    for (int64_t c = at.thread; c < C; c += kRowThreads) total += p.labels.soft_at(y, c);
     total = reduce_threads<kRowThreads>(total, SumOp(), sTotal);
   }
-  const float at_id = p.labels.at_id(row.kind, row.id);
-  T* dlogits = p.dlogits + p.dlogits_rows(row.number);
-  row.for_packs(counts, [&](int64_t c, float(&pack)[kVec<T>]) {
+  const float at_id = p.labels.at_id(at.kind, at.id);
+  T* dlogits = p.dlogits + p.dlogits_rows(at.row);
+  for (int64_t c = int64_t{at.thread} * kVec<T>; c < C; c += kStep) {
+    float pack[kVec<T>];
+    if (counts) load_pack<kPacks>(pack, at.x, c, C, -kInf, 1.0f, p.step);
 #pragma unroll
     for (int v = 0; v < kVec<T>; ++v) {
       if (!counts) {
@@ -234,11 +235,11 @@ __global__ void __launch_bounds__(kConfigs[kConfig].threads) backward_kernel(Bac
         continue;
       }
       const float weight = exp_score(pack[v] - lse);
-      const float hard = at_id * (c + v == row.id ? weight - 1.0f : weight);
-      pack[v] = g * (soft && c + v < row.C ? hard + (total * weight - p.labels.soft_at(y, c + v)) : hard);
+      const float hard = at_id * (c + v == at.id ? weight - 1.0f : weight);
+      pack[v] = g * (soft && c + v < C ? hard + (total * weight - p.labels.soft_at(y, c + v)) : hard);
     }
-    store_pack<kPacks>(dlogits, pack, c, row.C);
-  });
+    store_pack<kPacks>(dlogits, pack, c, C);
+  }
 }
 
 // result = [sum of losses] [/ divisor], or the divisor alone where there are no losses. One block, so that the order is
