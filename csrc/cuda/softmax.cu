@@ -123,9 +123,9 @@ __device__ inline Scores<T, kPacks> begin_row(const Problem<T>& p, int64_t row, 
   return {x, mask, p.mask_kind, p.x_step, p.mask_step, p.scale};
 }
 
-template <class T>
-__device__ inline void store_lse(T* out, const SoftmaxState& state) {
-  *out = from_float<T>(state.row_max == kInf ? kInf : state.lse());
+// The logsumexp of a row with inf is inf, or NaN where it has one: its scores are taken as they are.
+__device__ inline bool as_they_are(const SoftmaxState& state, int form) {
+  return form == FA_LOGSUMEXP && state.row_max == kInf;
 }
 
 template <class T, bool kPacks, int kConfig>
@@ -168,6 +168,10 @@ __global__ void __launch_bounds__(kConfigs[kConfig].threads) softmax_kernel(Prob
       for (const float x : pack) state.row_max = fmaxf(state.row_max, x);
     });
     state.row_max = reduce_threads<kRowThreads>(state.row_max, MaxOp(), sMax);
+  }
+  const bool again = as_they_are(state, p.form);
+  if (again) state = {0.0f, 0.0f};
+  if (kThis.elements > 0 || again) {
     const float base = state.base();
     for_row([&](int64_t, const auto& pack) {
       for (const float x : pack) state.row_sum += exp_score(x - base);
@@ -176,7 +180,7 @@ __global__ void __launch_bounds__(kConfigs[kConfig].threads) softmax_kernel(Prob
   state.row_sum = reduce_threads<kRowThreads>(state.row_sum, SumOp(), sSum);
 
   if (p.form == FA_LOGSUMEXP) {
-    if (thread == 0) store_lse(out, state);
+    if (thread == 0) *out = from_float<T>(state.lse());
     return;
   }
   for_row([&](auto i, auto& pack) {
@@ -205,6 +209,10 @@ __global__ void __launch_bounds__(kColumnThreads<T>)
     state.row_max = fmaxf(state.row_max, s[0]);
   }
   state.row_max = reduce_column<kColumns<T>>(state.row_max, MaxOp(), sPart);
+  if (as_they_are(state, p.form)) {
+    state.row_max = 0.0f;
+    online = false;
+  }
   const float base = state.base();
   auto part = [&](int thread) {
     SoftmaxState of_thread = SoftmaxState::init();
@@ -224,7 +232,7 @@ __global__ void __launch_bounds__(kColumnThreads<T>)
   state.row_sum = sum_column<kColumns<T>>(row_threads, part, sPart);
 
   if (p.form == FA_LOGSUMEXP) {
-    if (inside && lane == 0) store_lse(out, state);
+    if (inside && lane == 0) *out = from_float<T>(state.lse());
     return;
   }
   for (int64_t i = lane; i < C; i += 32) {

@@ -237,3 +237,24 @@ EMULATOR_TEST(softmax_edges) {
   t.expect(fastattn::cuda::softmax_fwd(p, launch) == FA_UNSUPPORTED && std::strstr(launch.reason, "float32"),
            "float64");
 }
+
+// Row 0 has inf, row 1 inf and NaN; each way of reading a row.
+EMULATOR_TEST(logsumexp_infinities) {
+  for (const int64_t C : {3, 300, 33000}) {
+    for (const bool across : {false, true}) {
+      std::vector<float> x(static_cast<size_t>(2 * C), 1.0f), out(2, 5.0f);
+      const int64_t row = across ? 1 : C, step = across ? 2 : 1;
+      x[0] = x[static_cast<size_t>(row)] = HUGE_VALF;
+      x[static_cast<size_t>(row + 2 * step)] = std::nanf("");
+      fa_softmax_fwd_params p = {};
+      p.x = {x.data(), FA_F32, 2, {2, C}, {row, step}};
+      p.out = {out.data(), FA_F32, 2, {2, 1}, {1, 1}};
+      p.scale = 1;
+      p.axis = 1;
+      p.form = FA_LOGSUMEXP;
+      fa_launch launch = {};
+      t.expect(fastattn::cuda::softmax_fwd(p, launch) == FA_OK, launch.reason);
+      t.expect(out[0] == HUGE_VALF && std::isnan(out[1]), launch.kernel);
+    }
+  }
+}
