@@ -30,8 +30,8 @@ namespace {
 
 // clang-format off
 constexpr RowConfig kConfigs[] = {
-    {"warp", 128, 32, 0, true},
-    {"block256", 256, 256, 0, true},
+    {"warp", 128, 32, 0},
+    {"block256", 256, 256, 0},
 };
 // clang-format on
 constexpr int64_t kWarpClasses = 1024;
@@ -125,47 +125,38 @@ struct Backward {
 template <class T>
 constexpr int kVec = 16 / sizeof(T);
 
-// kVec logits from class c on, past the end -inf. A thread has the same classes with packs and without.
-template <bool kPacks, class T>
-__device__ inline void load_logits(float (&x)[kVec<T>], const T* row, int64_t step, int64_t c, int64_t C) {
-  if constexpr (kPacks) {
-    load_pack(x, row, c, C, -kInf);
-  } else {
-#pragma unroll
-    for (int v = 0; v < kVec<T>; ++v) x[v] = c + v < C ? to_float(row[(c + v) * step]) : -kInf;
+// Where a thread starts; of a row that there is not, its number alone.
+template <class T, int kConfig>
+struct Start {
+  int thread;  // of those of the row
+  int64_t row, id;
+  const T* x;
+  Id kind;
+
+  template <class Problem>
+  __device__ explicit Start(const Problem& p)
+      : thread(static_cast<int>(threadIdx.x) % kConfigs[kConfig].row_threads),
+        row(int64_t{blockIdx.x} * kConfigs[kConfig].rows() + threadIdx.x / kConfigs[kConfig].row_threads) {
+    if (row >= p.N) return;
+    x = p.logits + p.logits_rows(row);
+    kind = p.labels.kind(row, id);
   }
-}
-template <bool kPacks, class T>
-__device__ inline void store_gradients(T* row, const float (&x)[kVec<T>], int64_t c, int64_t C) {
-  if constexpr (kPacks) {
-    store_pack(row, x, c, C);
-  } else {
-#pragma unroll
-    for (int v = 0; v < kVec<T>; ++v) {
-      if (c + v < C) row[c + v] = from_float<T>(x[v]);
-    }
-  }
-}
+};
 
 template <class T, bool kPacks, int kConfig>
 __global__ void __launch_bounds__(kConfigs[kConfig].threads) forward_kernel(Forward<T> p) {
-  constexpr RowConfig kThis = kConfigs[kConfig];
-  constexpr int kRowThreads = kThis.row_threads, kStep = kRowThreads * kVec<T>;
+  constexpr int kRowThreads = kConfigs[kConfig].row_threads, kStep = kRowThreads * kVec<T>;
   SHARED_ARRAY(float, sMax, 16, 32);
   SHARED_ARRAY(float, sSum, 16, 32);
   SHARED_ARRAY(float, sTotal, 16, 32);
   SHARED_ARRAY(float, sDot, 16, 32);
-  const int thread = static_cast<int>(threadIdx.x) % kRowThreads;
-  const int64_t row = int64_t{blockIdx.x} * kThis.rows() + threadIdx.x / kRowThreads;
-  if (row >= p.N) return;  // a whole warp: rows that share a block have one each
+  const Start<T, kConfig> at(p);
+  if (at.row >= p.N) return;  // a whole warp: rows that share a block have one each
   const int64_t C = p.labels.C;
-  const T* x = p.logits + p.logits_rows(row);
-  int64_t id;
-  const Id kind = p.labels.kind(row, id);
   auto for_row = [&](auto&& f) {
-    for (int64_t c = int64_t{thread} * kVec<T>; c < C; c += kStep) {
+    for (int64_t c = int64_t{at.thread} * kVec<T>; c < C; c += kStep) {
       float pack[kVec<T>];
-      load_logits<kPacks>(pack, x, p.step, c, C);
+      load_pack<kPacks>(pack, at.x, c, C, -kInf, 1.0f, p.step);
       f(c, pack);
     }
   };
@@ -178,70 +169,65 @@ __global__ void __launch_bounds__(kConfigs[kConfig].threads) forward_kernel(Forw
 
   float total = 0.0f, dot = 0.0f;  // sums of the soft part, and of it times base - x
   if (p.labels.soft()) {
-    const T* y = p.labels.row(row);
+    const T* y = p.labels.row(at.row);
     for_row([&](int64_t c, const float(&pack)[kVec<T>]) {
 #pragma unroll
       for (int v = 0; v < kVec<T>; ++v) {
         const float q = c + v < C ? p.labels.soft_at(y, c + v) : 0.0f;
         total += q;
-        dot += q == 0.0f ? 0.0f : q * (base - pack[v]);
+        dot = q == 0.0f ? dot : fmaf(q, base - pack[v], dot);
       }
     });
     total = reduce_threads<kRowThreads>(total, SumOp(), sTotal);
     dot = reduce_threads<kRowThreads>(dot, SumOp(), sDot);
   }
-  if (thread != 0) return;
-  if (p.lse != nullptr) p.lse[p.lse_rows(row)] = base + log_sum;
+  if (at.thread != 0) return;
+  if (p.lse != nullptr) p.lse[p.lse_rows(at.row)] = base + log_sum;
   float loss = 0.0f;
-  const float q = p.labels.at_id(kind, id);
-  if (q != 0.0f) loss = q * ((base - to_float(x[id * p.step])) + log_sum);
+  const float q = p.labels.at_id(at.kind, at.id);
+  if (q != 0.0f) loss = q * ((base - to_float(at.x[at.id * p.step])) + log_sum);
   if (p.labels.soft() && total != 0.0f) loss += total * log_sum + dot;
-  if (kind == Id::kIgnored) loss = 0.0f;
-  if (kind == Id::kOutside) loss = __builtin_nanf("");
-  p.loss[p.loss_rows(row)] = loss;
+  if (at.kind == Id::kIgnored) loss = 0.0f;
+  if (at.kind == Id::kOutside) loss = __builtin_nanf("");
+  p.loss[p.loss_rows(at.row)] = loss;
 }
 
 template <class T, bool kPacks, int kConfig>
 __global__ void __launch_bounds__(kConfigs[kConfig].threads) backward_kernel(Backward<T> p) {
-  constexpr RowConfig kThis = kConfigs[kConfig];
-  constexpr int kRowThreads = kThis.row_threads, kStep = kRowThreads * kVec<T>;
+  constexpr int kRowThreads = kConfigs[kConfig].row_threads, kStep = kRowThreads * kVec<T>;
   SHARED_ARRAY(float, sTotal, 16, 32);
-  const int thread = static_cast<int>(threadIdx.x) % kRowThreads;
-  const int64_t row = int64_t{blockIdx.x} * kThis.rows() + threadIdx.x / kRowThreads;
-  if (row >= p.N) return;  // a whole warp: rows that share a block have one each
+  const Start<T, kConfig> at(p);
+  if (at.row >= p.N) return;  // a whole warp: rows that share a block have one each
   const int64_t C = p.labels.C;
-  const T* x = p.logits + p.logits_rows(row);
-  int64_t id;
-  const Id kind = p.labels.kind(row, id);
-  const bool counts = kind == Id::kClass || kind == Id::kProbabilities, soft = p.labels.soft();
-  const T* y = p.labels.row(row);
-  float g = p.dloss[p.dloss_rows(row)];
+  const bool counts = at.kind == Id::kClass || at.kind == Id::kProbabilities, soft = p.labels.soft();
+  const T* y = p.labels.row(at.row);
+  float g = p.dloss[p.dloss_rows(at.row)];
   if (p.divisor != nullptr) g /= *p.divisor;
-  const float lse = p.lse[p.lse_rows(row)];
+  const float lse = p.lse[p.lse_rows(at.row)];
 
   if (p.dtarget != nullptr) {
-    T* dtarget = p.dtarget + p.dtarget_rows(row);
-    for (int64_t c = int64_t{thread} * kVec<T>; c < C; c += kStep) {
+    T* dtarget = p.dtarget + p.dtarget_rows(at.row);
+    for (int64_t c = int64_t{at.thread} * kVec<T>; c < C; c += kStep) {
       float pack[kVec<T>];
-      load_logits<kPacks>(pack, x, p.step, c, C);
+      load_pack<kPacks>(pack, at.x, c, C, -kInf, 1.0f, p.step);
 #pragma unroll
       for (int v = 0; v < kVec<T>; ++v) {
         if (c + v < C) pack[v] = g * p.labels.on_target * (lse - pack[v]) * p.labels.weight_of(c + v);
       }
-      store_gradients<kPacks>(dtarget, pack, c, C);
+      store_pack<kPacks>(dtarget, pack, c, C);
     }
   }
   if (p.dlogits == nullptr) return;
   float total = 0.0f;
   if (soft) {
-    for (int64_t c = thread; c < C; c += kRowThreads) total += p.labels.soft_at(y, c);
+    for (int64_t c = at.thread; c < C; c += kRowThreads) total += p.labels.soft_at(y, c);
     total = reduce_threads<kRowThreads>(total, SumOp(), sTotal);
   }
-  const float at_id = p.labels.at_id(kind, id);
-  T* dlogits = p.dlogits + p.dlogits_rows(row);
-  for (int64_t c = int64_t{thread} * kVec<T>; c < C; c += kStep) {
+  const float at_id = p.labels.at_id(at.kind, at.id);
+  T* dlogits = p.dlogits + p.dlogits_rows(at.row);
+  for (int64_t c = int64_t{at.thread} * kVec<T>; c < C; c += kStep) {
     float pack[kVec<T>];
-    if (counts) load_logits<kPacks>(pack, x, p.step, c, C);
+    if (counts) load_pack<kPacks>(pack, at.x, c, C, -kInf, 1.0f, p.step);
 #pragma unroll
     for (int v = 0; v < kVec<T>; ++v) {
       if (!counts) {
@@ -249,10 +235,10 @@ __global__ void __launch_bounds__(kConfigs[kConfig].threads) backward_kernel(Bac
         continue;
       }
       const float weight = exp_score(pack[v] - lse);
-      const float hard = at_id * (c + v == id ? weight - 1.0f : weight);
+      const float hard = at_id * (c + v == at.id ? weight - 1.0f : weight);
       pack[v] = g * (soft && c + v < C ? hard + (total * weight - p.labels.soft_at(y, c + v)) : hard);
     }
-    store_gradients<kPacks>(dlogits, pack, c, C);
+    store_pack<kPacks>(dlogits, pack, c, C);
   }
 }
 

@@ -1,20 +1,10 @@
 // binary: any strides, broadcast operands, numbers, in place.
+#include "../formulas.h"
 #include "driver.h"
 
 using namespace driver;
 
 namespace {
-
-double value(double a, double b, int f) {
-  switch (f) {
-    case FA_ADD: return a + b;
-    case FA_SUB: return a - b;
-    case FA_MUL: return a * b;
-    case FA_DIV: return a / b;
-    case FA_MAXIMUM: return std::max(a, b);
-    default: return std::min(a, b);
-  }
-}
 
 // a and b have `shape`; b is broadcast along the axes of `repeated`.
 template <class T>
@@ -27,9 +17,9 @@ void binary_case(Test& t, const Shape& shape, Layout layout, std::initializer_li
   const auto x = a.values(), y = b.values();
   std::vector<double> both, left, right;
   for (size_t i = 0; i < x.size(); ++i) {
-    both.push_back(value(x[i], y[i], f));
-    left.push_back(value(x[i], 0.75, f));
-    right.push_back(value(0.75, y[i], f));
+    both.push_back(formulas::binary(f, x[i], y[i]));
+    left.push_back(formulas::binary(f, x[i], 0.75));
+    right.push_back(formulas::binary(f, 0.75, y[i]));
   }
   const std::string what = "binary " + std::to_string(f) + " " + text_of(shape);
   fa_binary_params p = {a, b, out, 0.75, f};

@@ -1,3 +1,4 @@
+#include "../formulas.h"
 #include "driver.h"
 
 using namespace driver;
@@ -22,21 +23,22 @@ void cross_entropy_case(Test& t, int64_t n, int64_t classes, Layout layout, fa_r
   const fa_tensor weights = smoothing > 0 ? weight.tensor() : fa_tensor{};
   // What class c of row i is scored with.
   auto label = [&](int64_t i, int64_t c) {
-    const double q = (1 - smoothing) * (c == target[i] ? 1 : 0) + smoothing / static_cast<double>(classes);
-    return target[i] == ignore ? 0 : smoothing > 0 ? q * weight[c] : q;
+    const double w = smoothing > 0 ? weight[c] : 1;
+    return target[i] == ignore ? 0 : formulas::smoothed(c == target[i], w, smoothing, classes);
+  };
+  auto row = [&](int64_t i) {
+    return formulas::CrossEntropy(
+        classes, [&logits, i](int64_t c) -> double { return logits(i, c); },
+        [&label, i](int64_t c) { return label(i, c); });
   };
   std::vector<double> losses, lses;
   double sum = 0, kept = 0;
   for (int64_t i = 0; i < n; ++i) {
-    double largest = -std::numeric_limits<double>::infinity(), s = 0;
-    for (int64_t c = 0; c < classes; ++c) largest = std::max<double>(largest, logits(i, c));
-    for (int64_t c = 0; c < classes; ++c) s += std::exp(logits(i, c) - largest);
-    lses.push_back(largest + std::log(s));
+    const auto of = row(i);
     const bool counts = target[i] != ignore;
-    double loss = 0;
-    for (int64_t c = 0; c < classes; ++c) loss += label(i, c) * (lses.back() - logits(i, c));
-    losses.push_back(loss);
-    sum += loss;
+    lses.push_back(of.lse);
+    losses.push_back(of.loss);
+    sum += of.loss;
     kept += !counts ? 0 : smoothing > 0 ? weight[target[i]] : 1;
   }
   if (reduction == FA_REDUCE_SUM) losses = {sum};
@@ -54,12 +56,8 @@ void cross_entropy_case(Test& t, int64_t n, int64_t classes, Layout layout, fa_r
   std::vector<double> gradient;
   for (int64_t i = 0; i < n; ++i) {
     const double g = (reduction == FA_REDUCE_NONE ? dloss[i] : dloss[0]) / (reduction == FA_REDUCE_MEAN ? kept : 1);
-    double total = 0;
-    for (int64_t c = 0; c < classes; ++c) total += label(i, c);
-    for (int64_t c = 0; c < classes; ++c) {
-      const double soft = std::exp(logits(i, c) - lses[static_cast<size_t>(i)]);
-      gradient.push_back(target[i] == ignore ? 0 : g * (total * soft - label(i, c)));
-    }
+    const auto of = row(i);
+    for (int64_t c = 0; c < classes; ++c) gradient.push_back(target[i] == ignore ? 0 : of.dlogits(c, g));
   }
   const fa_cross_entropy_bwd_params b = {logits,  target,      weights, lse,       dloss,
                                          dlogits, fa_tensor{}, ignore,  reduction, smoothing};
@@ -113,16 +111,14 @@ void probabilities_case(Test& t, int64_t n, int64_t classes, bool weighted) {
   double sum = 0;
   const double g = dloss[0] / static_cast<double>(n);
   for (int64_t i = 0; i < n; ++i) {
-    double s = 0, total = 0;
-    for (int64_t c = 0; c < classes; ++c) s += std::exp(static_cast<double>(logits(i, c)));
-    const double log_sum = std::log(s);
     auto w = [&](int64_t c) { return weighted ? static_cast<double>(weight[c]) : 1; };
-    auto q = [&](int64_t c) { return w(c) * ((1 - smoothing) * y(i, c) + smoothing / static_cast<double>(classes)); };
-    for (int64_t c = 0; c < classes; ++c) total += q(c);
+    const formulas::CrossEntropy of(
+        classes, [&](int64_t c) -> double { return logits(i, c); },
+        [&](int64_t c) { return formulas::smoothed(y(i, c), w(c), smoothing, classes); });
+    sum += of.loss;
     for (int64_t c = 0; c < classes; ++c) {
-      sum += q(c) * (log_sum - logits(i, c));
-      dx_expected.push_back(g * (total * std::exp(logits(i, c) - log_sum) - q(c)));
-      dy_expected.push_back(g * (1 - smoothing) * w(c) * (log_sum - logits(i, c)));
+      dx_expected.push_back(of.dlogits(c, g));
+      dy_expected.push_back(of.dtarget(c, g, (1 - smoothing) * w(c)));
     }
   }
   const fa_tensor weights = weighted ? weight.tensor() : fa_tensor{};

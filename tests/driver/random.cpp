@@ -1,33 +1,19 @@
 // random_fill and dropout, against a Philox of the driver's own.
+#include "../formulas.h"
 #include "driver.h"
 
 using namespace driver;
 
 namespace {
 
-struct Words {
-  uint32_t w[4];
-};
-Words philox(Words c, uint32_t k0, uint32_t k1) {
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t a = uint64_t{0xD2511F53} * c.w[0], b = uint64_t{0xCD9E8D57} * c.w[2];
-    c = {{static_cast<uint32_t>(b >> 32) ^ c.w[1] ^ k0, static_cast<uint32_t>(b),
-          static_cast<uint32_t>(a >> 32) ^ c.w[3] ^ k1, static_cast<uint32_t>(a)}};
-    k0 += 0x9E3779B9;
-    k1 += 0xBB67AE85;
-  }
-  return c;
-}
-uint32_t word(uint64_t seed, uint64_t offset, uint64_t i) {
-  const uint64_t block = i / 4;
-  const Words c = {{static_cast<uint32_t>(offset), static_cast<uint32_t>(offset >> 32), static_cast<uint32_t>(block),
-                    static_cast<uint32_t>(block >> 32)}};
-  return philox(c, static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)).w[i % 4];
-}
+using formulas::philox;
+using formulas::Words;
+
 template <class T>
 double uniform(uint64_t seed, uint64_t offset, uint64_t k) {
-  if (sizeof(T) == 4) return (word(seed, offset, k) >> 8) * 0x1p-24;
-  const uint64_t bits = uint64_t{word(seed, offset, 2 * k + 1)} << 32 | word(seed, offset, 2 * k);
+  if (sizeof(T) == 4) return formulas::random_fraction(seed, offset, k);
+  const uint64_t bits =
+      uint64_t{formulas::random_word(seed, offset, 2 * k + 1)} << 32 | formulas::random_word(seed, offset, 2 * k);
   return static_cast<double>(bits >> 11) * 0x1p-53;
 }
 
@@ -61,7 +47,7 @@ void random_case(Test& t, int64_t n, uint64_t seed, uint64_t offset) {
   std::vector<double> u, normal;
   for (uint64_t k = 0; k < 2 * static_cast<uint64_t>(n); ++k) u.push_back(uniform<T>(seed, offset, k));
   for (size_t i = 0; i < static_cast<size_t>(n); ++i) {
-    normal.push_back(3 + 2 * std::sqrt(-2 * std::log1p(-u[2 * i])) * std::cos(2 * M_PI * u[2 * i + 1]));
+    normal.push_back(3 + 2 * formulas::normal(u[2 * i], u[2 * i + 1]));
   }
   close(t, what + " uniform", out, u, 0);
   call_both(t, what, table().random_fill, fa_random_fill_params{out, 3, 2, seed, offset, FA_NORMAL}, {out.storage()});
@@ -77,7 +63,7 @@ void dropout_case(Test& t, const Shape& shape, Layout in, Layout to, double p, b
   const uint64_t seed = 0x0123456789abcdef, offset = 0xfedcba9876543210;
   std::vector<double> expected;
   for (int64_t i = 0; i < x.size(); ++i) {
-    const double u = (word(seed, offset, static_cast<uint64_t>(i)) >> 8) * 0x1p-24;
+    const double u = formulas::random_fraction(seed, offset, static_cast<uint64_t>(i));
     expected.push_back(u >= p ? static_cast<double>(x[i]) / (1 - p) : 0);
   }
   call_both(t, what, table().dropout, fa_dropout_params{x, out, p, seed, offset}, {out.storage()});

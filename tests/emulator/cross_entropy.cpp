@@ -2,6 +2,7 @@
 // out of range.
 #include "cuda/entries.h"
 #include "emulator/rows.h"
+#include "formulas.h"
 
 namespace {
 
@@ -36,18 +37,20 @@ void check(Test& t, int64_t N, int64_t C, int64_t gap, const Options& o, const c
   auto w = [&](int64_t c) { return o.weights ? double{value(weight.at(0, c))} : 1.0; };
   auto q = [&](int64_t r, int64_t c) {
     const double on = o.probabilities ? double{value(y.at(r, c))} : ids[static_cast<size_t>(r)] == c;
-    return w(c) * ((1 - o.smoothing) * on + o.smoothing / static_cast<double>(C));
+    return counts(r) ? formulas::smoothed(on, w(c), o.smoothing, C) : 0;
+  };
+  auto row = [&](int64_t r) {
+    return formulas::CrossEntropy(
+        C, [&x, r](int64_t c) -> double { return value(x.at(r, c)); }, [&q, r](int64_t c) { return q(r, c); });
   };
 
-  std::vector<double> losses, lses, size;
+  std::vector<double> losses, lses;
   double divisor = 0, sum = 0;
   for (int64_t r = 0; r < N; ++r) {
-    double total = 0, loss = 0;
-    for (int64_t c = 0; c < C; ++c) total += std::exp(value(x.at(r, c)));
-    lses.push_back(std::log(total));
-    for (int64_t c = 0; c < C && counts(r); ++c) loss += q(r, c) * (lses.back() - value(x.at(r, c)));
-    losses.push_back(loss);
-    sum += loss;
+    const auto of = row(r);
+    lses.push_back(of.lse);
+    losses.push_back(of.loss);
+    sum += of.loss;
     if (counts(r)) divisor += o.probabilities ? 1 : w(ids[static_cast<size_t>(r)]);
   }
   const double all = o.reduction == FA_REDUCE_MEAN ? sum / divisor : sum;
@@ -102,14 +105,12 @@ void check(Test& t, int64_t N, int64_t C, int64_t gap, const Options& o, const c
   const double g = 0.75 / (o.reduction == FA_REDUCE_MEAN ? divisor : 1);
   std::vector<double> dx, dy, x_bound, y_bound;
   for (int64_t r = 0; r < N; ++r) {
-    double total = 0;
-    for (int64_t c = 0; c < C && counts(r); ++c) total += q(r, c);
+    const auto of = row(r);
     for (int64_t c = 0; c < C; ++c) {
-      const double s = lses[static_cast<size_t>(r)] - value(x.at(r, c));
-      dx.push_back(counts(r) ? g * (std::exp(-s) * total - q(r, c)) : 0);
+      dx.push_back(counts(r) ? of.dlogits(c, g) : 0);
       x_bound.push_back(kEps<T> * std::abs(dx.back()) + 2e-5 * std::abs(g));
       if (outside(r)) x_bound.back() = 0;
-      dy.push_back(g * (1 - o.smoothing) * w(c) * s);
+      dy.push_back(of.dtarget(c, g, (1 - o.smoothing) * w(c)));
       y_bound.push_back(kEps<T> * std::abs(dy.back()) + 2e-5 * std::abs(g));
     }
   }

@@ -154,7 +154,11 @@ EMULATOR_TEST(norm) {
 EMULATOR_TEST(norm_long) {
   const bool centred = fastattn::emulator::options().seed % 2 == 0;
   check<bf16>(t, centred, {2, 8200, 0, true, false, "bf16_block1024"});
-  check<float>(t, centred, {2, 8201, 0, true, true, "f32_reread"});
+  if (fastattn::emulator::options().seed < 2) {
+    check<float>(t, centred, {2, 8201, 0, true, true, "f32_block1024"});
+  } else {
+    check<float>(t, centred, {1, 16388, 0, true, true, "f32_reread"});
+  }
 }
 
 EMULATOR_TEST(norm_edges) {

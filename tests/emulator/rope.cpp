@@ -60,6 +60,7 @@ EMULATOR_TEST(rope) {
       check<float>(t, 3, 5, 64, 32, 0, interleaved, inverse, true);
       check<float>(t, 2, 7, 21, 8, 3, interleaved, inverse, false);
       check<bf16>(t, 2, 3, 130, 64, 0, interleaved, inverse, true);
+      check<bf16>(t, 2, 5, 144, 64, 8, interleaved, inverse, false);
       check<f16>(t, 1, 4, 33, 16, 1, interleaved, inverse, false);
     }
   }

@@ -1,5 +1,6 @@
 """uniform_ and normal_: the numbers are Philox's, in place."""
 
+import os
 import re
 
 import ml_dtypes
@@ -86,5 +87,11 @@ def test_errors(function, call, error, text):
 def test_explain(isa):
     (what,) = fa.explain(fa.uniform_, np.empty(10, np.float32))
     assert (what.kernel, what.bytes) == (f"random_uniform_f32_{isa}", 40)
+    (what,) = fa.explain(fa.normal_, np.empty(10, np.float32))
+    assert (what.kernel, what.bytes) == (f"random_normal_f32_{isa}", 40)
+
+
+@pytest.mark.skipif("FASTATTN_TEST_BACKEND" in os.environ, reason="there are no float64 kernels on CUDA")
+def test_explain_float64(isa):
     (what,) = fa.explain(fa.normal_, np.empty(10, np.float64))
     assert (what.kernel, what.bytes) == (f"random_normal_f64_{isa}", 80)

@@ -4,7 +4,9 @@
 // A row belongs to a warp (four to a block) or to a block, whose threads keep it in registers, 16 elements each (in the
 // backward of x and of dout): forward reads x once and writes out once, 2 C elements a row; the gradient of x reads two
 // and writes one, 3 C: DRAM's bandwidth is the roofline. Rows beyond 16384 elements are read again for every sum. The
-// variance is taken about the mean, not from the sum of squares, which cancels.
+// variance is taken about the mean, not from the sum of squares, which cancels. A thread owns packs of 16 bytes, read
+// element by element where rows or parameters are not aligned, to the same bits: what is rounded is written as fma or
+// __fmul_rn.
 //
 // Gradients of weight and bias are sums over rows, in an order that is a function of the shape: a block of 256 threads
 // sums 32 columns of a fixed number of rows into its part of the workspace, then a second kernel adds the parts in
@@ -23,12 +25,12 @@ namespace fastattn::cuda {
 // The first that a row fits into; none of it measured on a GPU.
 // clang-format off
 inline constexpr RowConfig kNormConfigs[] = {
-    {"warp8", 128, 32, 8, true},
-    {"warp16", 128, 32, 16, true},
-    {"block128", 128, 128, 16, true},
-    {"block512", 512, 512, 16, true},
-    {"block1024", 1024, 1024, 16, false},
-    {"reread", 512, 512, 0, true},
+    {"warp8", 128, 32, 8},
+    {"warp16", 128, 32, 16},
+    {"block128", 128, 128, 16},
+    {"block512", 512, 512, 16},
+    {"block1024", 1024, 1024, 16},
+    {"reread", 512, 512, 0},
 };
 // clang-format on
 inline constexpr int kNumNormConfigs = sizeof kNormConfigs / sizeof kNormConfigs[0];
@@ -67,19 +69,19 @@ __device__ inline int64_t row_begin(const Rows<1>& rows, int64_t row) {
 }
 
 // Calls f(element, kVec floats of the row) for every pack that this thread has of it.
-template <int kVec, int kStep, class T, class F>
+template <bool kPacks, int kVec, int kStep, class T, class F>
 __device__ inline void for_packs(const T* x, int thread, int64_t C, F&& f) {
   for (int64_t i = int64_t{thread} * kVec; i < C; i += kStep * kVec) {
     float pack[kVec];
-    load_pack(pack, x, i, C);
+    load_pack<kPacks>(pack, x, i, C);
     f(i, pack);
   }
 }
 
-template <class T, bool kCentred, int kVec, int kConfig>
+template <class T, bool kCentred, bool kPacks, int kConfig>
 __global__ void __launch_bounds__(kNormConfigs[kConfig].threads) norm_forward_kernel(NormForward<T> p) {
   constexpr RowConfig kThis = kNormConfigs[kConfig];
-  constexpr int kRowThreads = kThis.row_threads, kPacks = kThis.elements / kVec;
+  constexpr int kRowThreads = kThis.row_threads, kVec = 16 / sizeof(T), kKept = kThis.kept(kPacks) / kVec;
   SHARED_ARRAY(float, sMean, 16, 32);
   SHARED_ARRAY(float, sSquare, 16, 32);
   const int thread = static_cast<int>(threadIdx.x) % kRowThreads;
@@ -90,19 +92,19 @@ __global__ void __launch_bounds__(kNormConfigs[kConfig].threads) norm_forward_ke
   const float count = static_cast<float>(p.C);
 
   // What is kept, or what is read again.
-  float kept[kPacks > 0 ? kPacks : 1][kVec];
+  float kept[kKept > 0 ? kKept : 1][kVec];
   auto for_row = [&](auto&& f) {
-    if constexpr (kPacks > 0) {
+    if constexpr (kKept > 0) {
 #pragma unroll
-      for (int pack = 0; pack < kPacks; ++pack) f(int64_t{pack * kRowThreads + thread} * kVec, kept[pack]);
+      for (int pack = 0; pack < kKept; ++pack) f(int64_t{pack * kRowThreads + thread} * kVec, kept[pack]);
     } else {
-      for_packs<kVec, kRowThreads>(x, thread, p.C, f);
+      for_packs<kPacks, kVec, kRowThreads>(x, thread, p.C, f);
     }
   };
-  if constexpr (kPacks > 0) {
+  if constexpr (kKept > 0) {
     const int C = static_cast<int>(p.C);
 #pragma unroll
-    for (int pack = 0; pack < kPacks; ++pack) load_pack(kept[pack], x, (pack * kRowThreads + thread) * kVec, C);
+    for (int pack = 0; pack < kKept; ++pack) load_pack<kPacks>(kept[pack], x, (pack * kRowThreads + thread) * kVec, C);
   }
 
   float mean = 0.0f;
@@ -118,7 +120,7 @@ __global__ void __launch_bounds__(kNormConfigs[kConfig].threads) norm_forward_ke
 #pragma unroll
     for (int v = 0; v < kVec; ++v) {
       const float d = i + v < p.C ? pack[v] - mean : 0.0f;
-      square += d * d;
+      square = fmaf(d, d, square);
     }
   });
   square = reduce_threads<kRowThreads>(square, SumOp(), sSquare);
@@ -127,15 +129,14 @@ __global__ void __launch_bounds__(kNormConfigs[kConfig].threads) norm_forward_ke
   for_row([&](int64_t i, const float(&pack)[kVec]) {
     if (i >= p.C) return;
     float y[kVec], w[kVec], b[kVec];
-    if (p.weight != nullptr) load_pack(w, p.weight, i, p.C);
-    if (p.bias != nullptr) load_pack(b, p.bias, i, p.C);
+    if (p.weight != nullptr) load_pack<kPacks>(w, p.weight, i, p.C);
+    if (p.bias != nullptr) load_pack<kPacks>(b, p.bias, i, p.C);
 #pragma unroll
     for (int v = 0; v < kVec; ++v) {
-      y[v] = (pack[v] - mean) * rstd;
-      if (p.weight != nullptr) y[v] *= w[v];
-      if (p.bias != nullptr) y[v] += b[v];
+      const float unit = __fmul_rn(pack[v] - mean, rstd), offset = p.bias != nullptr ? b[v] : 0.0f;
+      y[v] = p.weight != nullptr ? fmaf(unit, w[v], offset) : unit + offset;
     }
-    store_pack(out, y, i, p.C);
+    store_pack<kPacks>(out, y, i, p.C);
   });
   if (thread == 0) {
     if (p.mean != nullptr) p.mean[row * p.mean_stride] = mean;
@@ -144,10 +145,10 @@ __global__ void __launch_bounds__(kNormConfigs[kConfig].threads) norm_forward_ke
 }
 
 // dx = rstd (g - sum(g) / C - n sum(g n) / C),  n = (x - mean) rstd,  g = dout weight
-template <class T, bool kCentred, int kVec, int kConfig>
+template <class T, bool kCentred, bool kPacks, int kConfig>
 __global__ void __launch_bounds__(kNormConfigs[kConfig].threads) norm_backward_kernel(NormBackward<T> p) {
   constexpr RowConfig kThis = kNormConfigs[kConfig];
-  constexpr int kRowThreads = kThis.row_threads, kPacks = kThis.elements / kVec;
+  constexpr int kRowThreads = kThis.row_threads, kVec = 16 / sizeof(T), kKept = kThis.kept(kPacks) / kVec;
   SHARED_ARRAY(float, sG, 16, 32);
   SHARED_ARRAY(float, sGn, 16, 32);
   const int thread = static_cast<int>(threadIdx.x) % kRowThreads;
@@ -162,20 +163,20 @@ __global__ void __launch_bounds__(kNormConfigs[kConfig].threads) norm_backward_k
   // n and g of a pack, in place of x and dout.
   auto prepare = [&](int64_t i, float(&n)[kVec], float(&g)[kVec]) {
     float w[kVec];
-    load_pack(n, x, i, p.C);
-    load_pack(g, dout, i, p.C);
-    if (p.weight != nullptr) load_pack(w, p.weight, i, p.C);
+    load_pack<kPacks>(n, x, i, p.C);
+    load_pack<kPacks>(g, dout, i, p.C);
+    if (p.weight != nullptr) load_pack<kPacks>(w, p.weight, i, p.C);
 #pragma unroll
     for (int v = 0; v < kVec; ++v) {
-      n[v] = (n[v] - mean) * rstd;
-      if (p.weight != nullptr) g[v] *= w[v];
+      n[v] = __fmul_rn(n[v] - mean, rstd);
+      if (p.weight != nullptr) g[v] = __fmul_rn(g[v], w[v]);
     }
   };
-  float n[kPacks > 0 ? kPacks : 1][kVec], g[kPacks > 0 ? kPacks : 1][kVec];
+  float n[kKept > 0 ? kKept : 1][kVec], g[kKept > 0 ? kKept : 1][kVec];
   auto for_row = [&](bool first, auto&& f) {
-    if constexpr (kPacks > 0) {
+    if constexpr (kKept > 0) {
 #pragma unroll
-      for (int pack = 0; pack < kPacks; ++pack) {
+      for (int pack = 0; pack < kKept; ++pack) {
         const int64_t i = int64_t{pack * kRowThreads + thread} * kVec;
         if (first) prepare(i, n[pack], g[pack]);
         f(i, n[pack], g[pack]);
@@ -192,7 +193,7 @@ __global__ void __launch_bounds__(kNormConfigs[kConfig].threads) norm_backward_k
 #pragma unroll
     for (int v = 0; v < kVec; ++v) {
       if constexpr (kCentred) sum_g += grad[v];
-      sum_gn += grad[v] * unit[v];
+      sum_gn = fmaf(grad[v], unit[v], sum_gn);
     }
   });
   if constexpr (kCentred) sum_g = reduce_threads<kRowThreads>(sum_g, SumOp(), sG) / count;
@@ -201,8 +202,8 @@ __global__ void __launch_bounds__(kNormConfigs[kConfig].threads) norm_backward_k
     if (i >= p.C) return;
     float y[kVec];
 #pragma unroll
-    for (int v = 0; v < kVec; ++v) y[v] = rstd * (grad[v] - sum_g - unit[v] * sum_gn);
-    store_pack(dx, y, i, p.C);
+    for (int v = 0; v < kVec; ++v) y[v] = rstd * fmaf(-unit[v], sum_gn, grad[v] - sum_g);
+    store_pack<kPacks>(dx, y, i, p.C);
   });
 }
 

@@ -17,10 +17,9 @@ inline bool is_dense(const fa_tensor& t) { return t.data == nullptr || t.strides
 
 // f.operator()<kConfig>() of the first configuration that rows of C elements fit into.
 template <int kConfig = 0, class F>
-fa_status visit_norm_config(int64_t C, bool aligned, F&& f) {
+fa_status visit_norm_config(int64_t C, F&& f) {
   if constexpr (kConfig + 1 < kNumNormConfigs) {
-    constexpr RowConfig kThis = kNormConfigs[kConfig];
-    if (C > kThis.max_columns() || !(aligned || kThis.single)) return visit_norm_config<kConfig + 1>(C, aligned, f);
+    if (C > kNormConfigs[kConfig].max_columns()) return visit_norm_config<kConfig + 1>(C, f);
   }
   return f.template operator()<kConfig>();
 }
@@ -60,13 +59,12 @@ fa_status norm_forward(const fa_layer_norm_fwd_params& p, const NormNames& names
   const bool aligned = is_aligned<T>(p.x, problem.x_rows) && is_aligned<T>(p.out, problem.out_rows) &&
                        reinterpret_cast<uintptr_t>(p.weight.data) % 16 == 0 &&
                        reinterpret_cast<uintptr_t>(p.bias.data) % 16 == 0;
-  return visit_norm_config(C, aligned, [&]<int kConfig>() {
+  return visit_norm_config(C, [&]<int kConfig>() {
     launch.kernel = names.name[kConfig].text;
     if (launch.query || R == 0) return FA_OK;
     constexpr RowConfig kThis = kNormConfigs[kConfig];
-    constexpr int kVec = 16 / sizeof(T), kUnaligned = kThis.single ? 1 : kVec;
-    auto kernel = aligned ? norm_forward_kernel<T, kCentred, kVec, kConfig>
-                          : norm_forward_kernel<T, kCentred, kUnaligned, kConfig>;
+    auto kernel =
+        aligned ? norm_forward_kernel<T, kCentred, true, kConfig> : norm_forward_kernel<T, kCentred, false, kConfig>;
     const char* error = cuda::launch(kernel, row_launch(kThis, R, launch), problem);
     return error ? fail(launch, FA_UNSUPPORTED, error) : FA_OK;
   });
@@ -131,15 +129,14 @@ fa_status norm_backward(const fa_layer_norm_bwd_params& p, const NormNames& name
   };
   const bool aligned = is_aligned<T>(p.x, problem.x_rows) && is_aligned<T>(p.dout, problem.dout_rows) &&
                        is_aligned<T>(dx, problem.dx_rows) && reinterpret_cast<uintptr_t>(p.weight.data) % 16 == 0;
-  return visit_norm_config(C, aligned, [&]<int kConfig>() {
+  return visit_norm_config(C, [&]<int kConfig>() {
     launch.kernel = names.name[kConfig].text;
     if (launch.query || C == 0) return FA_OK;
     const char* error = sums ? add() : nullptr;
     if (error == nullptr && p.dx.data != nullptr && R > 0) {
       constexpr RowConfig kThis = kNormConfigs[kConfig];
-      constexpr int kVec = 16 / sizeof(T), kUnaligned = kThis.single ? 1 : kVec;
-      auto kernel = aligned ? norm_backward_kernel<T, kCentred, kVec, kConfig>
-                            : norm_backward_kernel<T, kCentred, kUnaligned, kConfig>;
+      auto kernel = aligned ? norm_backward_kernel<T, kCentred, true, kConfig>
+                            : norm_backward_kernel<T, kCentred, false, kConfig>;
       error = cuda::launch(kernel, row_launch(kThis, R, launch), problem);
     }
     return error ? fail(launch, FA_UNSUPPORTED, error) : FA_OK;

@@ -30,7 +30,7 @@ struct SoftmaxState {
   __device__ void rescale_to(float new_max) {
     const float old_max = row_max;
     row_max = new_max;
-    row_sum = old_max == -kInf ? row_sum : row_sum * exp_score(old_max - new_max);
+    row_sum = old_max == -kInf ? row_sum : __fmul_rn(row_sum, exp_score(old_max - new_max));
   }
 
   // Takes in n scores.
