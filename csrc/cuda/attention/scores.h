@@ -75,6 +75,7 @@ struct Options {
     num_heads = static_cast<int>(p.query.shape[1]);
   }
   bool general() const { return drops || cap != 0 || keeps || adds || slopes_used || sinks_used; }
+  __device__ float sink(int head) const { return load_number(sinks, head * sinks.strides[0]); }
 
   __host__ __device__ int clamped(int key) const { return key < 0 ? 0 : key > seqlen_k ? seqlen_k : key; }
   __host__ __device__ int first_key(int query) const { return clamped(query + first_shift); }
@@ -215,9 +216,10 @@ fa_status visit_dim(int64_t D, int64_t Dv, F&& f) {
                          : f.template operator()<256>();
 }
 
-// What no kernel takes yet, or nullptr.
+inline constexpr const char* kTooManyTiles = "more tiles than a grid has blocks";
+
+// What no kernel takes, or nullptr.
 inline const char* missing(const fa_attention_fwd_params& p) {
-  if (p.weights.data != nullptr) return "attention on CUDA does not return weights yet";
   if (p.query.shape[2] > INT32_MAX / 4 || p.key.shape[2] > INT32_MAX / 4) return "attention on CUDA: sequence too long";
   return nullptr;
 }
