@@ -53,25 +53,20 @@ __device__ inline Terms load_terms(const BackwardProblem<T>& p, int batch, int h
   return {p.terms.lse[at], p.terms.rest[at], p.terms.delta[at]};
 }
 
-// What a query head brings to its gradients.
-template <class T, bool kGeneral>
-struct GradientHead : Head<T, kGeneral> {
-  HeadWeightsGradient<T, kGeneral> dweights;
-  __device__ GradientHead(const BackwardProblem<T>& p, int batch, int head)
-      : Head<T, kGeneral>(p.options, batch, head), dweights(p.dweights, batch, head) {}
-};
-
 // From product = query . key and dp = dO . V of a pair to the weight that meets dO (by dropout's factor) and dC, which
 // meets K and Q. Returns dS.
 template <class T, bool kGeneral>
-__device__ inline float gradient(const GradientHead<T, kGeneral>& view, int i, int j, bool inside, const Terms& row,
-                                 float product, float dp, float& weight, float& dc) {
+__device__ inline float gradient(const BackwardProblem<T>& problem, const Head<T, kGeneral>& view, int i, int j,
+                                 bool inside, const Terms& row, float product, float dp, float& weight, float& dc) {
   float derivative = 1.0f;
   const float s = view.score(i, j, product, inside, &derivative);
   const float p = exp_score(s - row.lse - row.rest);
   const float kept = view.kept(i, j);
   weight = p * kept;
-  const float others = p == 0.0f ? 0.0f : view.dweights.at(i, j) - row.delta;
+  float others = -row.delta;
+  if constexpr (kGeneral) {
+    if (p != 0.0f) others += weight_gradient<T>(problem.dweights, view.batch, view.head, i, j);
+  }
   const float ds = p == 0.0f ? 0.0f : p * (kept == 0.0f ? others : fmaf(kept, dp, others));
   dc = ds == 0.0f ? 0.0f : ds * derivative;
   return ds;

@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(BackwardTiles<T, kDim>::kThreads, 1) dkey_kern
 #pragma unroll 1
   for (int head = kv_head * p.group; head < (kv_head + 1) * p.group; ++head) {
     const Matrix<T> query = p.query.of(batch, head), dout = p.dout.of(batch, head);
-    const GradientHead<T, kGeneral> view(p, batch, head);
+    const Head<T, kGeneral> view(o, batch, head);
 #pragma unroll 1
     for (int q0 = first_query; q0 < end_query; q0 += kBlockN) {
       load_tile<kBlockN, kDim, kThreads>(sQ, query, q0);
@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(BackwardTiles<T, kDim>::kThreads, 1) dkey_kern
       products<kBlockN, kDim>(rDP, sV + warp_idx * 16 * kDim, sDout);
       visit_tile<kBlockN>([&](int n, int i, int r, int column) {
         float weight, dc;
-        gradient(view, q0 + column, row0 + r, inside, sRows[column], rS[n][i], rDP[n][i], weight, dc);
+        gradient(p, view, q0 + column, row0 + r, inside, sRows[column], rS[n][i], rDP[n][i], weight, dc);
         rS[n][i] = weight;
         rDP[n][i] = dc;
       });

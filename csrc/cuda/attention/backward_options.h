@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(MaskTiles<T, kDim>::kThreads, 1) dmask_kernel(
   for (int batch = begin[0]; batch < end[0]; ++batch) {
 #pragma unroll 1
     for (int head = begin[1]; head < end[1]; ++head) {
-      const GradientHead<T, true> view(p, batch, head);
+      const Head<T, true> view(o, batch, head);
 #pragma unroll 1
       for (int q0 = begin[2] * kBlockM; q0 < end[2] * kBlockM; q0 += kBlockM) {
         const int last = (q0 + kBlockM < o.seqlen_q ? q0 + kBlockM : o.seqlen_q) - 1;
@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(MaskTiles<T, kDim>::kThreads, 1) dmask_kernel(
           visit_tile<kBlockN>([&](int n, int i, int r, int column) {
             const int row = q0 + warp_idx * 16 + r;
             float weight, dc;
-            acc[n][i] += gradient(view, row, k0 + column, false, rows[i / 2], rS[n][i], rDP[n][i], weight, dc);
+            acc[n][i] += gradient(p, view, row, k0 + column, false, rows[i / 2], rS[n][i], rDP[n][i], weight, dc);
           });
           __syncthreads();  // all have done with the tiles
         }

@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(BackwardTiles<T, kDim>::kThreads, 1) dquery_ke
   const int head = static_cast<int>(blockIdx.x) / p.m_blocks % p.num_heads;
   const int local = warp_idx * 16 + lane_idx / 4, row0 = q0 + warp_idx * 16;
   const Matrix<T> key = p.key.of(batch, head / p.group), value = p.value.of(batch, head / p.group);
-  const GradientHead<T, kGeneral> view(p, batch, head);
+  const Head<T, kGeneral> view(o, batch, head);
   const int last = (q0 + kBlockM < o.seqlen_q ? q0 + kBlockM : o.seqlen_q) - 1;
   const int first_key = o.first_key(q0) / kBlockN * kBlockN, end_key = o.end_key(last);
 
@@ -74,7 +74,8 @@ __global__ void __launch_bounds__(BackwardTiles<T, kDim>::kThreads, 1) dquery_ke
       visit_scores<kBlockN, kDim, kThreads>(
           sMine, sK, key, view, my_rows, first_key, end_key, [&](int half, int column, float score) {
             const float weight = exp_score(score - lse[half] - rest[half]);
-            if (weight != 0.0f) sums[half] = fmaf(weight, view.dweights.at(my_rows[half], column), sums[half]);
+            if (weight != 0.0f)
+              sums[half] = fmaf(weight, weight_gradient<T>(p.dweights, batch, head, my_rows[half], column), sums[half]);
           });
 #pragma unroll
       for (int half = 0; half < 2; ++half) rows[half].delta += reduce_lanes<4>(sums[half], SumOp());
@@ -113,7 +114,7 @@ __global__ void __launch_bounds__(BackwardTiles<T, kDim>::kThreads, 1) dquery_ke
     products<kBlockN, kDim>(rDP, sDout + warp_idx * 16 * kDim, sV);
     visit_tile<kBlockN>([&](int n, int i, int r, int column) {
       float weight, dc;
-      const float ds = gradient(view, row0 + r, k0 + column, inside, rows[i / 2], rS[n][i], rDP[n][i], weight, dc);
+      const float ds = gradient(p, view, row0 + r, k0 + column, inside, rows[i / 2], rS[n][i], rDP[n][i], weight, dc);
       if constexpr (kGeneral) slope_sum = fmaf(ds, view.distance(row0 + r, k0 + column), slope_sum);
       rS[n][i] = dc;
     });

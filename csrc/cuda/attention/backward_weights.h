@@ -73,48 +73,29 @@ __global__ void __launch_bounds__(kSortThreads) sort_kernel(WeightsGradient w) {
   }
 }
 
-// dW of one batch and head.
-template <class T, bool kGeneral>
-struct HeadWeightsGradient {
-  const WeightsGradient& w;
-  int place;      // -1: there is none
-  int64_t first;  // where its rows begin, of the sorted or in `given`
-
-  __device__ HeadWeightsGradient(const WeightsGradient& weights, int batch, int head)
-      : w(weights), place(-1), first(0) {
-    if constexpr (kGeneral) {
-      if (!w.active()) return;
-      place = w.head_places[head];
-      first = w.sorted == nullptr ? batch * w.given.strides[0] + place * w.given.strides[1]
-                                  : (batch * w.given.shape[1] + place) * w.given.shape[2] * w.given.shape[3];
+// dW of a pair that there is. Its place is looked up for each: to keep it takes registers that the gradients need.
+template <class T>
+__device__ inline float weight_gradient(const WeightsGradient& w, int batch, int head, int i, int j) {
+  if (!w.active()) return 0.0f;
+  const int place = w.head_places[head], row = w.row_places[i];
+  if (place < 0 || row < 0) return 0.0f;
+  if (w.sorted == nullptr) {
+    const T* const from = static_cast<const T*>(w.given.data) + batch * w.given.strides[0] + place * w.given.strides[1];
+    return to_float(from[row * w.given.strides[2] + j * w.given.strides[3]]) * w.factor();
+  }
+  const int num_keys = static_cast<int>(w.given.shape[3]);
+  const int64_t first = ((batch * w.given.shape[1] + place) * w.given.shape[2] + row) * num_keys;
+  int at = 0;
+  for (int end = num_keys; at < end;) {
+    const int middle = (at + end) / 2;
+    if (w.sorted_keys[first + middle] < j) {
+      at = middle + 1;
+    } else {
+      end = middle;
     }
   }
-
-  // Of a pair that there is.
-  __device__ float at(int i, int j) const {
-    if constexpr (kGeneral) {
-      const int row = place >= 0 ? w.row_places[i] : -1;
-      if (row < 0) return 0.0f;
-      if (w.sorted == nullptr) {
-        const T* const from = static_cast<const T*>(w.given.data) + first;
-        return to_float(from[row * w.given.strides[2] + j * w.given.strides[3]]) * w.factor();
-      }
-      const int num_keys = static_cast<int>(w.given.shape[3]);
-      const int64_t row0 = first + int64_t{row} * num_keys;
-      int at = 0;
-      for (int end = num_keys; at < end;) {
-        const int middle = (at + end) / 2;
-        if (w.sorted_keys[row0 + middle] < j) {
-          at = middle + 1;
-        } else {
-          end = middle;
-        }
-      }
-      if (at < num_keys && w.sorted_keys[row0 + at] == j) return w.sorted[row0 + at];
-    }
-    return 0.0f;
-  }
-};
+  return at < num_keys && w.sorted_keys[first + at] == j ? w.sorted[first + at] : 0.0f;
+}
 
 // Words of the workspace.
 inline int64_t weights_gradient_words(const WeightsGradient& w, int64_t num_heads, int64_t seqlen_q) {

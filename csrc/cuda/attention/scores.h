@@ -98,10 +98,10 @@ struct Head {
   const Options& o;
   const void* mask;
   float slope;
-  int64_t first_row;  // of its weights, for dropout
+  int batch, head;
 
-  __device__ Head(const Options& options, int batch, int head)
-      : o(options), mask(nullptr), slope(0), first_row((int64_t{batch} * o.num_heads + head) * o.seqlen_q) {
+  __device__ Head(const Options& options, int batch_, int head_)
+      : o(options), mask(nullptr), slope(0), batch(batch_), head(head_) {
     if constexpr (kGeneral) {
       const int64_t at = batch * o.mask.strides[0] + head * o.mask.strides[1];
       if (o.keeps) mask = static_cast<const uint8_t*>(o.mask.data) + at;
@@ -122,7 +122,8 @@ struct Head {
   __device__ float kept(int i, int j) const {
     if constexpr (kGeneral) {
       if (o.drops) {
-        const uint64_t at = static_cast<uint64_t>((first_row + i) * o.seqlen_k + j);
+        const int64_t row = (int64_t{batch} * o.num_heads + head) * o.seqlen_q + i;
+        const uint64_t at = static_cast<uint64_t>(row * o.seqlen_k + j);
         const PhiloxBlock block = philox(o.seed, o.offset, at / 4);
         const uint32_t low = at % 2 ? block.word[1] : block.word[0], high = at % 2 ? block.word[3] : block.word[2];
         return philox_fraction(at % 4 < 2 ? low : high) >= o.keep_from ? o.keep_factor : 0.0f;
