@@ -1,6 +1,7 @@
-// attention, backward: from query, key, value, out, lse, dout (and dlse) to the gradients of all inputs
+// attention, backward: from query, key, value, out, lse, dout (and dlse, dweights) to the gradients of all inputs
 //
-//   P = exp(scores - lse)   delta = rowsum(dO * O) - dlse   dS = P * (Z * dO V^T - delta)   dC = dS * cap'(score)
+//   P = exp(scores - lse)   dS = P * (Z * dO V^T + dW - delta)   delta = rowsum(dO * O) + rowsum(P * dW) - dlse
+//   dC = dS * cap'(score)
 //   dQ = scale * dC K       dK = scale * dC^T Q             dV = (Z * P)^T dO               (Z: dropout)
 //
 // Kernels, one after the other; each has one owner for every sum, so that nothing depends on the order of blocks:
@@ -9,6 +10,8 @@
 //            row in the workspace (12 bytes a row), and the block's part of the slope's gradient.
 //   dkey     a block of keys of a key/value head, over the heads of its group and tiles of queries: dK and dV
 //   dmask, dslopes, dsinks   where they are wanted (attention/backward_options.h)
+//
+// and where dweights comes in, before them, what finds a pair's (attention/backward_weights.h).
 //
 // Scores are computed twice, and a third time for a mask's gradient: 14 D flops a pair for the 10 D of one pass with
 // atomics. Bound by the tensor cores (float: by FFMA). Source: Dao, "FlashAttention-2" (2023), algorithm 2.
@@ -41,7 +44,7 @@ fa_status run(BackwardProblem<T>& problem, const fa_attention_bwd_params& g, fa_
   const fa_attention_fwd_params& p = g.fwd;
   const int64_t B = p.query.shape[0], H = p.query.shape[1], Hkv = p.key.shape[1];
   const int64_t rows = B * H * p.query.shape[2];
-  const bool general = problem.options.general();
+  const bool general = problem.options.general() || problem.dweights.active();
   const int64_t m_blocks = (p.query.shape[2] + Tile::kBlockM - 1) / Tile::kBlockM;
   const int64_t n_blocks = (p.key.shape[2] + Tile::kBlockM - 1) / Tile::kBlockM;
   const int64_t query_blocks = B * H * m_blocks, key_blocks = B * Hkv * n_blocks;
@@ -49,10 +52,12 @@ fa_status run(BackwardProblem<T>& problem, const fa_attention_bwd_params& g, fa_
   const int64_t sizes[4] = {B, H, m_blocks, (p.key.shape[2] + Tile::kBlockN - 1) / Tile::kBlockN};
   for (int d = 0; d < 4; ++d) mask_blocks *= g.dmask.strides[d] == 0 && sizes[d] > 0 ? 1 : sizes[d];
   launch.kernel = general ? kGeneralName<T, kDim>.text : kPlainName<T, kDim>.text;
-  launch.workspace_bytes = static_cast<size_t>(3 * rows + (g.dalibi_slopes.data != nullptr ? query_blocks : 0)) * 4;
+  const int64_t words = 3 * rows + (g.dalibi_slopes.data != nullptr ? query_blocks : 0);
+  launch.workspace_bytes =
+      static_cast<size_t>(words + weights_gradient_words(problem.dweights, H, p.query.shape[2])) * 4;
   if (launch.query) return FA_OK;
   if (query_blocks > INT32_MAX || key_blocks > INT32_MAX || mask_blocks > INT32_MAX) {
-    return fail(launch, FA_UNSUPPORTED, "more tiles than a grid has blocks");
+    return fail(launch, FA_UNSUPPORTED, kTooManyTiles);
   }
   float* const workspace = static_cast<float*>(launch.workspace);
   problem.terms = {workspace, workspace + rows, workspace + 2 * rows};
@@ -63,8 +68,9 @@ fa_status run(BackwardProblem<T>& problem, const fa_attention_bwd_params& g, fa_
     return LaunchConfig{dim3(static_cast<unsigned>(blocks)), dim3(static_cast<unsigned>(threads)), bytes,
                         launch.stream};
   };
-  const char* error = nullptr;
-  if (query_blocks > 0) {
+  const char* error =
+      prepare_weights_gradient<T>(problem.dweights, H, p.query.shape[2], workspace + words, launch.stream);
+  if (error == nullptr && query_blocks > 0) {
     auto kernel = general ? dquery_kernel<T, kDim, true> : dquery_kernel<T, kDim, false>;
     error = cuda::launch(kernel, config(query_blocks, Tile::kThreads, Tile::kBytes), problem);
   }
@@ -94,17 +100,14 @@ fa_status attention_bwd(const fa_attention_bwd_params& g, fa_launch& launch) {
   const fa_attention_fwd_params& p = g.fwd;
   return visit_float(p.query.dtype, launch, [&]<class T>() {
     if (const char* why = missing(p)) return fail(launch, FA_UNSUPPORTED, why);
-    if (g.dweights.data != nullptr) return fail(launch, FA_UNSUPPORTED, "attention on CUDA takes no dweights yet");
     const int64_t B = p.query.shape[0], H = p.query.shape[1], Hkv = p.key.shape[1];
     BackwardProblem<T> problem{Heads<T>(p.query),
                                Heads<T>(p.key),
                                Heads<T>(p.value),
                                Heads<T>(p.out),
                                Heads<T>(g.dout),
-                               static_cast<const float*>(p.lse.data),
-                               static_cast<const float*>(g.dlse.data),
-                               {},
-                               {},
+                               RowNumbers(p.lse),
+                               RowNumbers(g.dlse),
                                nullptr,
                                nullptr,
                                nullptr,
@@ -112,6 +115,7 @@ fa_status attention_bwd(const fa_attention_bwd_params& g, fa_launch& launch) {
                                {},
                                {},
                                g.dmask,
+                               WeightsGradient(g),
                                {},
                                nullptr,
                                static_cast<int>(B),
@@ -121,10 +125,6 @@ fa_status attention_bwd(const fa_attention_bwd_params& g, fa_launch& launch) {
                                0,
                                0,
                                Options(p)};
-    for (int d = 0; d < 3; ++d) {
-      problem.lse_strides[d] = p.lse.strides[d];
-      problem.dlse_strides[d] = g.dlse.strides[d];
-    }
     set_gradient(g.dquery, problem.dquery, problem.dquery_strides);
     set_gradient(g.dkey, problem.dkey, problem.dkey_strides);
     set_gradient(g.dvalue, problem.dvalue, problem.dvalue_strides);

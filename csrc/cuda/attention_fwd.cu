@@ -10,11 +10,14 @@
 //
 // so that either copy has a product to hide behind, and two barriers a tile are enough. D and Dv are padded to 64, 128
 // or 256 by zeros in shared memory. Two kernels for each width: plain (bounds alone) and general (every option, by
-// flags that are the same for the whole grid).
+// flags that are the same for the whole grid). Few queries go another way (attention/split.h). Weights, where they are
+// asked for, are made from lse afterwards (attention/weights.h).
 //
 // Traffic: Q and O once, K and V once for each block of queries, mostly from L2. Work: 4 D flops a pair; bound by the
 // tensor cores (float: by FFMA). Source: Dao, "FlashAttention-2" (2023), algorithm 1.
-#include "cuda/attention/scores.h"
+#include "cuda/attention/forward.h"
+#include "cuda/attention/split.h"
+#include "cuda/attention/weights.h"
 #include "cuda/entries.h"
 #include "cuda/launch.h"
 #include "cuda/tile/row.h"
@@ -67,11 +70,7 @@ __global__ void __launch_bounds__(Tiles<T, kDim>::kThreads) attention_kernel(Pro
   const int first_key = o.first_key(q0) / kBlockN * kBlockN, end_key = o.end_key(last);
 
   float rO[kOut / 8][4];
-#pragma unroll
-  for (int d = 0; d < kOut / 8; ++d) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) rO[d][i] = 0.0f;
-  }
+  set_zero(rO);
   SoftmaxState state[2] = {SoftmaxState::init(), SoftmaxState::init()};  // row_sum: of this lane's columns
 
   if (first_key < end_key) {
@@ -89,46 +88,12 @@ __global__ void __launch_bounds__(Tiles<T, kDim>::kThreads) attention_kernel(Pro
     float rS[kBlockN / 8][4];
     products<kBlockN, kDim>(rS, sQ + warp_idx * 16 * kDim, sK);
     const bool inside = o.sees_all(q0, q0 + kBlockM, k0, k0 + kBlockN);
-    float row_max[2] = {-kInf, -kInf};
-#pragma unroll
-    for (int n = 0; n < kBlockN / 8; ++n) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int row = row0 + lane_idx / 4 + i / 2 * 8, column = k0 + n * 8 + lane_idx % 4 * 2 + i % 2;
-        rS[n][i] = view.score(row, column, rS[n][i], inside);
-        row_max[i / 2] = fmaxf(row_max[i / 2], rS[n][i]);
-      }
-    }
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const float old_max = state[half].row_max;
-      const float new_max = fmaxf(old_max, reduce_lanes<4>(row_max[half], MaxOp()));
-      const float factor = old_max == -kInf ? 1.0f : exp_score(old_max - new_max);
-      state[half].rescale_to(new_max);
-#pragma unroll
-      for (int d = 0; d < kOut / 8; ++d) {
-        rO[d][half * 2] *= factor;
-        rO[d][half * 2 + 1] *= factor;
-      }
-    }
-#pragma unroll
-    for (int n = 0; n < kBlockN / 8; ++n) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        rS[n][i] = exp_score(rS[n][i] - state[i / 2].base());
-        state[i / 2].row_sum += rS[n][i];
-      }
-    }
-
+    visit_tile<kBlockN>(
+        [&](int n, int i, int row, int column) { rS[n][i] = view.score(row0 + row, k0 + column, rS[n][i], inside); });
+    online_softmax<kBlockN, kOut>(rS, rO, state);
     if constexpr (kGeneral) {  // of what meets V, not of row_sum
       if (o.drops) {
-#pragma unroll
-        for (int n = 0; n < kBlockN / 8; ++n) {
-#pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            rS[n][i] *= view.kept(row0 + lane_idx / 4 + i / 2 * 8, k0 + n * 8 + lane_idx % 4 * 2 + i % 2);
-          }
-        }
+        visit_tile<kBlockN>([&](int n, int i, int row, int column) { rS[n][i] *= view.kept(row0 + row, k0 + column); });
       }
     }
     ptx::cp_async_wait<0>();
@@ -150,16 +115,7 @@ __global__ void __launch_bounds__(Tiles<T, kDim>::kThreads) attention_kernel(Pro
   for (int half = 0; half < 2; ++half) {
     SoftmaxState& s = state[half];
     s.row_sum = reduce_lanes<4>(s.row_sum, SumOp());
-    factor[half] = 1.0f;
-    if constexpr (kGeneral) {
-      if (o.sinks_used) {
-        const float sink = load_number(o.sinks, head * o.sinks.strides[0]), old_max = s.row_max;
-        s.rescale_to(fmaxf(old_max, sink));
-        factor[half] = old_max == -kInf ? 1.0f : exp_score(old_max - s.row_max);
-        if (sink != -kInf) s.row_sum += exp_score(sink - s.row_max);
-      }
-    }
-    factor[half] *= s.inverse_sum();
+    factor[half] = finish<kGeneral>(s, o, head);
     const int row = row0 + lane_idx / 4 + half * 8;
     if (p.lse != nullptr && lane_idx % 4 == 0 && column0 == 0 && row < o.seqlen_q) {
       p.lse[batch * p.lse_strides[0] + head * p.lse_strides[1] + row * p.lse_strides[2]] = s.lse();
@@ -173,40 +129,92 @@ template <class T, int kDim>
 constexpr KernelName kPlainName{"attention_fwd", kTypeName<T>, kDimName<kDim, false>};
 template <class T, int kDim>
 constexpr KernelName kGeneralName{"attention_fwd", kTypeName<T>, kDimName<kDim, true>};
+template <class T, int kDim>
+constexpr KernelName kSplitName{"attention_fwd", kTypeName<T>, kSplitDimName<kDim, false>};
+template <class T, int kDim>
+constexpr KernelName kGeneralSplitName{"attention_fwd", kTypeName<T>, kSplitDimName<kDim, true>};
+
+template <class T, int kDim>
+fa_status run_blocks(const fa_attention_fwd_params& p, const Options& options, fa_launch& launch) {
+  using Tile = Tiles<T, kDim>;
+  const bool general = options.general();
+  launch.kernel = general ? kGeneralName<T, kDim>.text : kPlainName<T, kDim>.text;
+  const int64_t H = p.query.shape[1], Hkv = p.key.shape[1];
+  const int64_t m_blocks = (p.query.shape[2] + Tile::kBlockM - 1) / Tile::kBlockM;
+  const int64_t blocks = p.query.shape[0] * H * m_blocks;
+  if (launch.query || blocks == 0) return FA_OK;
+  if (blocks > INT32_MAX) return fail(launch, FA_UNSUPPORTED, kTooManyTiles);
+  const Problem<T> problem{Heads<T>(p.query),
+                           Heads<T>(p.key),
+                           Heads<T>(p.value),
+                           Heads<T>(p.out),
+                           static_cast<float*>(p.lse.data),
+                           {p.lse.strides[0], p.lse.strides[1], p.lse.strides[2]},
+                           static_cast<int>(H),
+                           Hkv > 0 ? static_cast<int>(H / Hkv) : 1,
+                           static_cast<int>(m_blocks),
+                           options};
+  const LaunchConfig config{dim3(static_cast<unsigned>(blocks)), dim3(Tile::kThreads), Tile::kBytes, launch.stream};
+  auto kernel = general ? attention_kernel<T, kDim, true> : attention_kernel<T, kDim, false>;
+  const char* error = cuda::launch(kernel, config, problem);
+  return error ? fail(launch, FA_UNSUPPORTED, error) : FA_OK;
+}
+
+template <class T, int kDim>
+fa_status run_splits(const fa_attention_fwd_params& p, const Options& options, fa_launch& launch) {
+  using Tile = SplitTiles<T, kDim>;
+  const bool general = options.general();
+  launch.kernel = general ? kGeneralSplitName<T, kDim>.text : kSplitName<T, kDim>.text;
+  const int64_t B = p.query.shape[0], H = p.query.shape[1], Hkv = p.key.shape[1], rows = B * H * p.query.shape[2];
+  const int64_t splits = (p.key.shape[2] + kSplit - 1) / kSplit, columns = p.value.shape[3];
+  const int64_t group = Hkv > 0 ? H / Hkv : 1, row_tiles = (group * p.query.shape[2] + Tile::kRows - 1) / Tile::kRows;
+  const int64_t blocks = B * Hkv * row_tiles * splits, parts = rows * splits * columns;
+  launch.workspace_bytes += static_cast<size_t>(parts + 2 * rows * splits) * 4;
+  if (launch.query || rows == 0) return FA_OK;
+  if (blocks > INT32_MAX || rows > INT32_MAX) return fail(launch, FA_UNSUPPORTED, kTooManyTiles);
+  float* const workspace = static_cast<float*>(launch.workspace);
+  const SplitProblem<T> problem{Heads<T>(p.query),
+                                Heads<T>(p.key),
+                                Heads<T>(p.value),
+                                Heads<T>(p.out),
+                                static_cast<float*>(p.lse.data),
+                                {p.lse.strides[0], p.lse.strides[1], p.lse.strides[2]},
+                                static_cast<int>(Hkv),
+                                static_cast<int>(group),
+                                static_cast<int>(row_tiles),
+                                static_cast<int>(splits),
+                                workspace + 2 * rows * splits,
+                                reinterpret_cast<SoftmaxState*>(workspace),
+                                options};
+  const char* error = nullptr;
+  if (blocks > 0) {
+    const LaunchConfig config{dim3(static_cast<unsigned>(blocks)), dim3(Tile::kThreads), Tile::kBytes, launch.stream};
+    error = cuda::launch(general ? split_kernel<T, kDim, true> : split_kernel<T, kDim, false>, config, problem);
+  }
+  if (error == nullptr) {
+    error = cuda::launch(combine_kernel<T>,
+                         {dim3(static_cast<unsigned>(rows)), dim3(kCombineThreads), 0, launch.stream}, problem);
+  }
+  return error ? fail(launch, FA_UNSUPPORTED, error) : FA_OK;
+}
 
 }  // namespace
 
 fa_status attention_fwd(const fa_attention_fwd_params& p, fa_launch& launch) {
   return visit_float(p.query.dtype, launch, [&]<class T>() {
     if (const char* why = missing(p)) return fail(launch, FA_UNSUPPORTED, why);
+    const Options options(p);
     const int64_t B = p.query.shape[0], H = p.query.shape[1], Hkv = p.key.shape[1];
-    Problem<T> problem{Heads<T>(p.query),
-                       Heads<T>(p.key),
-                       Heads<T>(p.value),
-                       Heads<T>(p.out),
-                       static_cast<float*>(p.lse.data),
-                       {p.lse.strides[0], p.lse.strides[1], p.lse.strides[2]},
-                       static_cast<int>(H),
-                       Hkv > 0 ? static_cast<int>(H / Hkv) : 1,
-                       0,
-                       Options(p)};
     const double q = static_cast<double>(B * H * p.query.shape[2]), k = static_cast<double>(B * Hkv * p.key.shape[2]);
     const double D = static_cast<double>(p.query.shape[3]), Dv = static_cast<double>(p.value.shape[3]);
     launch.workspace_bytes = 0;
-    launch.flops = 2 * (D + Dv) * static_cast<double>(B * H) * visible_pairs(problem.options);
+    launch.flops = 2 * (D + Dv) * static_cast<double>(B * H) * visible_pairs(options);
     launch.bytes = (q + k) * (D + Dv) * sizeof(T) + (p.lse.data != nullptr ? 4 * q : 0);
     return visit_dim(p.query.shape[3], p.value.shape[3], [&]<int kDim>() {
-      using Tile = Tiles<T, kDim>;
-      const bool general = problem.options.general();
-      launch.kernel = general ? kGeneralName<T, kDim>.text : kPlainName<T, kDim>.text;
-      const int64_t m_blocks = (p.query.shape[2] + Tile::kBlockM - 1) / Tile::kBlockM, blocks = B * H * m_blocks;
-      if (launch.query || blocks == 0) return FA_OK;
-      if (blocks > INT32_MAX) return fail(launch, FA_UNSUPPORTED, "more tiles than a grid has blocks");
-      problem.m_blocks = static_cast<int>(m_blocks);
-      const LaunchConfig config{dim3(static_cast<unsigned>(blocks)), dim3(Tile::kThreads), Tile::kBytes, launch.stream};
-      auto kernel = general ? attention_kernel<T, kDim, true> : attention_kernel<T, kDim, false>;
-      const char* error = cuda::launch(kernel, config, problem);
-      return error ? fail(launch, FA_UNSUPPORTED, error) : FA_OK;
+      const bool few = p.query.shape[2] <= kMaxSplitQueries;
+      const fa_status status = few ? run_splits<T, kDim>(p, options, launch) : run_blocks<T, kDim>(p, options, launch);
+      if (status != FA_OK || p.weights.data == nullptr) return status;
+      return run_weights<T, kDim>(p, options, launch);
     });
   });
 }

@@ -17,7 +17,6 @@ __global__ void __launch_bounds__(BackwardTiles<T, kDim>::kThreads, 1) dkey_kern
   T* const sDout = sQ + kBlockN * kDim;
   SHARED_ARRAY(Terms, sRows, 16, kBlockN);
   const int warp_idx = static_cast<int>(threadIdx.x) / 32 % (kBlockM / 16);
-  const int lane_idx = static_cast<int>(threadIdx.x) % 32;
   const int column0 = static_cast<int>(threadIdx.x) / (2 * kBlockM) * kOut;
   const Options& o = p.options;
   const int k0 = static_cast<int>(blockIdx.x) % p.n_blocks * kBlockM;
@@ -28,11 +27,8 @@ __global__ void __launch_bounds__(BackwardTiles<T, kDim>::kThreads, 1) dkey_kern
   const int end_query = o.end_query(k0 + kBlockM < o.seqlen_k ? k0 + kBlockM : o.seqlen_k);
 
   float rDK[kOut / 8][4], rDV[kOut / 8][4];
-#pragma unroll
-  for (int d = 0; d < kOut / 8; ++d) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) rDK[d][i] = rDV[d][i] = 0.0f;
-  }
+  set_zero(rDK);
+  set_zero(rDV);
   load_tile<kBlockM, kDim, kThreads>(sK, p.key.of(batch, kv_head), k0);
   load_tile<kBlockM, kDim, kThreads>(sV, p.value.of(batch, kv_head), k0);
   ptx::cp_async_commit();
@@ -40,16 +36,13 @@ __global__ void __launch_bounds__(BackwardTiles<T, kDim>::kThreads, 1) dkey_kern
   for (int head = kv_head * p.group; head < (kv_head + 1) * p.group; ++head) {
     const Matrix<T> query = p.query.of(batch, head), dout = p.dout.of(batch, head);
     const Head<T, kGeneral> view(o, batch, head);
-    const int64_t terms_at = (int64_t{batch} * p.num_heads + head) * o.seqlen_q;
 #pragma unroll 1
     for (int q0 = first_query; q0 < end_query; q0 += kBlockN) {
       load_tile<kBlockN, kDim, kThreads>(sQ, query, q0);
       load_tile<kBlockN, kDim, kThreads>(sDout, dout, q0);
       ptx::cp_async_commit();
       for (int r = static_cast<int>(threadIdx.x); r < kBlockN; r += kThreads) {
-        const int64_t at = terms_at + q0 + r;
-        sRows[r] =
-            q0 + r < o.seqlen_q ? Terms{p.terms.lse[at], p.terms.rest[at], p.terms.delta[at]} : Terms{kInf, 0.0f, 0.0f};
+        sRows[r] = load_terms(p, batch, head, q0 + r);
       }
       ptx::cp_async_wait<0>();
       const bool inside = o.sees_all(q0, q0 + kBlockN, k0, k0 + kBlockM);
@@ -63,17 +56,12 @@ __global__ void __launch_bounds__(BackwardTiles<T, kDim>::kThreads, 1) dkey_kern
       float rS[kBlockN / 8][4], rDP[kBlockN / 8][4];
       products<kBlockN, kDim>(rS, sK + warp_idx * 16 * kDim, sQ);
       products<kBlockN, kDim>(rDP, sV + warp_idx * 16 * kDim, sDout);
-#pragma unroll
-      for (int n = 0; n < kBlockN / 8; ++n) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int row = row0 + lane_idx / 4 + i / 2 * 8, local = n * 8 + lane_idx % 4 * 2 + i % 2;
-          float weight, dc;
-          gradient(view, q0 + local, row, inside, sRows[local], rS[n][i], rDP[n][i], weight, dc);
-          rS[n][i] = weight;
-          rDP[n][i] = dc;
-        }
-      }
+      visit_tile<kBlockN>([&](int n, int i, int r, int column) {
+        float weight, dc;
+        gradient(p, view, q0 + column, row0 + r, inside, sRows[column], rS[n][i], rDP[n][i], weight, dc);
+        rS[n][i] = weight;
+        rDP[n][i] = dc;
+      });
       if (dout_nonfinite) take_nonfinite<kBlockN, kDim, kOut, kThreads>(rDV, rS, sDout, column0);
       accumulate<kBlockN, kDim, kOut>(rDV, rS, sDout, column0);
       if (query_nonfinite) take_nonfinite<kBlockN, kDim, kOut, kThreads>(rDK, rDP, sQ, column0);

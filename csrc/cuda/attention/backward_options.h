@@ -37,11 +37,7 @@ __global__ void __launch_bounds__(MaskTiles<T, kDim>::kThreads, 1) dmask_kernel(
   }
 
   float acc[kBlockN / 8][4];
-#pragma unroll
-  for (int n = 0; n < kBlockN / 8; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) acc[n][i] = 0.0f;
-  }
+  set_zero(acc);
 #pragma unroll 1
   for (int batch = begin[0]; batch < end[0]; ++batch) {
 #pragma unroll 1
@@ -56,10 +52,7 @@ __global__ void __launch_bounds__(MaskTiles<T, kDim>::kThreads, 1) dmask_kernel(
         Terms rows[2];
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          const int row = q0 + warp_idx * 16 + lane_idx / 4 + half * 8;
-          const int64_t at = (int64_t{batch} * p.num_heads + head) * o.seqlen_q + row;
-          rows[half] = {kInf, 0.0f, 0.0f};
-          if (row < o.seqlen_q) rows[half] = {p.terms.lse[at], p.terms.rest[at], p.terms.delta[at]};
+          rows[half] = load_terms(p, batch, head, q0 + warp_idx * 16 + lane_idx / 4 + half * 8);
         }
 #pragma unroll 1
         for (int k0 = begin[3] * kBlockN; k0 < end[3] * kBlockN; k0 += kBlockN) {
@@ -72,16 +65,11 @@ __global__ void __launch_bounds__(MaskTiles<T, kDim>::kThreads, 1) dmask_kernel(
           float rS[kBlockN / 8][4], rDP[kBlockN / 8][4];
           products<kBlockN, kDim>(rS, sQ + warp_idx * 16 * kDim, sK);
           products<kBlockN, kDim>(rDP, sDout + warp_idx * 16 * kDim, sV);
-#pragma unroll
-          for (int n = 0; n < kBlockN / 8; ++n) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-              const int row = q0 + warp_idx * 16 + lane_idx / 4 + i / 2 * 8;
-              const int column = k0 + n * 8 + lane_idx % 4 * 2 + i % 2;
-              float weight, dc;
-              acc[n][i] += gradient(view, row, column, false, rows[i / 2], rS[n][i], rDP[n][i], weight, dc);
-            }
-          }
+          visit_tile<kBlockN>([&](int n, int i, int r, int column) {
+            const int row = q0 + warp_idx * 16 + r;
+            float weight, dc;
+            acc[n][i] += gradient(p, view, row, k0 + column, false, rows[i / 2], rS[n][i], rDP[n][i], weight, dc);
+          });
           __syncthreads();  // all have done with the tiles
         }
         ptx::cp_async_wait<0>();  // where no tile was seen
@@ -89,13 +77,8 @@ __global__ void __launch_bounds__(MaskTiles<T, kDim>::kThreads, 1) dmask_kernel(
       }
     }
   }
-#pragma unroll
-  for (int n = 0; n < kBlockN / 8; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      sSum[(warp_idx * 16 + lane_idx / 4 + i / 2 * 8) * kBlockN + n * 8 + lane_idx % 4 * 2 + i % 2] = acc[n][i];
-    }
-  }
+  visit_tile<kBlockN>(
+      [&](int n, int i, int r, int column) { sSum[(warp_idx * 16 + r) * kBlockN + column] = acc[n][i]; });
   __syncthreads();
   const bool all_rows = p.dmask.strides[2] == 0, all_keys = p.dmask.strides[3] == 0;
   const int rows = all_rows ? 1 : kBlockM, keys = all_keys ? 1 : kBlockN;
@@ -140,7 +123,7 @@ static __global__ void __launch_bounds__(kSinkThreads)
   const int first = all ? 0 : static_cast<int>(blockIdx.x), end = all ? num_heads : first + 1;
   float sum = 0;
   for (int head = first; head < end; ++head) {
-    const float sink = load_number(sinks, head * sinks.strides[0]);
+    const float sink = load_number<float>(sinks, head * sinks.strides[0]);
     for (int batch = 0; batch < num_batches; ++batch) {
       const int64_t row0 = (int64_t{batch} * num_heads + head) * seqlen_q;
       for (int i = static_cast<int>(threadIdx.x); i < seqlen_q; i += kSinkThreads) {

@@ -1,12 +1,12 @@
-// dQ = scale * dC K, by blocks of queries; and delta, lse and rest of their rows for the kernels that follow.
+// dQ = scale * dC K, by blocks of queries; and lse, rest and delta of their rows for the kernels that follow.
 #pragma once
 
 #include "cuda/attention/backward.h"
 
 namespace fastattn::cuda::attention {
 
-// delta and lse of the block's rows, to shared and global memory. lse is inf for a row that saw nothing, whose weights
-// are then exp(-inf). A warp goes over its rows one by one, a lane over columns.
+// lse and delta (but for what dW adds) of the block's rows, to shared memory. A warp goes over its rows one by one, a
+// lane over columns.
 template <int kBlockM, int kThreads, class T>
 __device__ inline void begin_rows(const BackwardProblem<T>& p, int batch, int head, int q0, Terms* sRows) {
   const int warp_idx = static_cast<int>(threadIdx.x) / 32, lane_idx = static_cast<int>(threadIdx.x) % 32;
@@ -16,16 +16,17 @@ __device__ inline void begin_rows(const BackwardProblem<T>& p, int batch, int he
     Terms terms{kInf, 0.0f, 0.0f};
     if (row < p.options.seqlen_q) {
       float sum = 0;
+      bool any = false;
       for (int d = lane_idx; d < out.columns; d += 32) {
-        sum = fmaf(to_float(out.data[row * out.row + d * out.column]),
-                   to_float(dout.data[row * dout.row + d * dout.column]), sum);
+        const float x = to_float(out.data[row * out.row + d * out.column]);
+        sum = fmaf(x, to_float(dout.data[row * dout.row + d * dout.column]), sum);
+        any |= x != 0.0f;
       }
       terms.delta = reduce_lanes<32>(sum, SumOp());
-      if (p.dlse != nullptr) {
-        terms.delta -= p.dlse[batch * p.dlse_strides[0] + head * p.dlse_strides[1] + row * p.dlse_strides[2]];
-      }
-      const float lse = p.lse[batch * p.lse_strides[0] + head * p.lse_strides[1] + row * p.lse_strides[2]];
-      terms.lse = lse == -kInf ? kInf : lse;
+      // Of a row that saw nothing only the sink's weight meets delta, and its dO may be anything.
+      if (p.options.sinks_used && __ballot_sync(0xffffffff, any) == 0) terms.delta = 0.0f;
+      if (p.dlse.data != nullptr) terms.delta -= p.dlse.at(batch, head, row);
+      terms.lse = lse_or_inf(p.lse, batch, head, row);
     }
     if (lane_idx == 0) sRows[r] = terms;
   }
@@ -60,37 +61,24 @@ __global__ void __launch_bounds__(BackwardTiles<T, kDim>::kThreads, 1) dquery_ke
   begin_rows<kBlockM, kThreads>(p, batch, head, q0, sRows);
   __syncthreads();
   Terms rows[2] = {sRows[local], sRows[local + 8]};
-  bool large[2];
+  const int my_rows[2] = {q0 + local, q0 + local + 8};
+  const float lse[2] = {rows[0].lse, rows[1].lse};
+  float rest[2];
+  const T* const sMine = sQ + warp_idx * 16 * kDim;
+  find_rest<kBlockN, kDim, kThreads>(lse, rest, sMine, sK, key, view, head, my_rows, first_key, end_key);
 #pragma unroll
-  for (int half = 0; half < 2; ++half) large[half] = fabsf(rows[half].lse) > kLargeLse && rows[half].lse != kInf;
-
-  if (__syncthreads_or(large[0] || large[1])) {
-    float sums[2] = {0.0f, 0.0f};
-#pragma unroll 1
-    for (int k0 = first_key; k0 < end_key; k0 += kBlockN) {
-      load_tile<kBlockN, kDim, kThreads>(sK, key, k0);
-      ptx::cp_async_commit();
-      ptx::cp_async_wait<0>();
-      __syncthreads();
-      float rS[kBlockN / 8][4];
-      products<kBlockN, kDim>(rS, sQ + warp_idx * 16 * kDim, sK);
+  for (int half = 0; half < 2; ++half) rows[half].rest = rest[half];
+  if constexpr (kGeneral) {
+    if (p.dweights.active()) {
+      float sums[2] = {0.0f, 0.0f};
+      visit_scores<kBlockN, kDim, kThreads>(
+          sMine, sK, key, view, my_rows, first_key, end_key, [&](int half, int column, float score) {
+            const float weight = exp_score(score - lse[half] - rest[half]);
+            if (weight != 0.0f)
+              sums[half] = fmaf(weight, weight_gradient<T>(p.dweights, batch, head, my_rows[half], column), sums[half]);
+          });
 #pragma unroll
-      for (int n = 0; n < kBlockN / 8; ++n) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int row = row0 + lane_idx / 4 + i / 2 * 8, column = k0 + n * 8 + lane_idx % 4 * 2 + i % 2;
-          sums[i / 2] += exp_score(view.score(row, column, rS[n][i], false) - rows[i / 2].lse);
-        }
-      }
-      __syncthreads();  // all have done with K
-    }
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float sum = reduce_lanes<4>(sums[half], SumOp());
-      if constexpr (kGeneral) {
-        if (o.sinks_used) sum += exp_score(load_number(o.sinks, head * o.sinks.strides[0]) - rows[half].lse);
-      }
-      if (large[half] && sum > 0.0f) rows[half].rest = logf(sum);
+      for (int half = 0; half < 2; ++half) rows[half].delta += reduce_lanes<4>(sums[half], SumOp());
     }
   }
   if (column0 == 0 && lane_idx % 4 == 0) {
@@ -106,11 +94,7 @@ __global__ void __launch_bounds__(BackwardTiles<T, kDim>::kThreads, 1) dquery_ke
   }
 
   float rDQ[kOut / 8][4], slope_sum = 0.0f;
-#pragma unroll
-  for (int d = 0; d < kOut / 8; ++d) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) rDQ[d][i] = 0.0f;
-  }
+  set_zero(rDQ);
   const bool wanted = p.dquery != nullptr || p.slope_parts != nullptr;
 #pragma unroll 1
   for (int k0 = first_key; wanted && k0 < end_key; k0 += kBlockN) {
@@ -126,19 +110,14 @@ __global__ void __launch_bounds__(BackwardTiles<T, kDim>::kThreads, 1) dquery_ke
       nonfinite = __syncthreads_or(has_nonfinite<kBlockN, kDim, kThreads>(sK));
     }
     float rS[kBlockN / 8][4], rDP[kBlockN / 8][4];
-    products<kBlockN, kDim>(rS, sQ + warp_idx * 16 * kDim, sK);
+    products<kBlockN, kDim>(rS, sMine, sK);
     products<kBlockN, kDim>(rDP, sDout + warp_idx * 16 * kDim, sV);
-#pragma unroll
-    for (int n = 0; n < kBlockN / 8; ++n) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int row = row0 + lane_idx / 4 + i / 2 * 8, column = k0 + n * 8 + lane_idx % 4 * 2 + i % 2;
-        float weight, dc;
-        const float ds = gradient(view, row, column, inside, rows[i / 2], rS[n][i], rDP[n][i], weight, dc);
-        if constexpr (kGeneral) slope_sum = fmaf(ds, view.distance(row, column), slope_sum);
-        rS[n][i] = dc;
-      }
-    }
+    visit_tile<kBlockN>([&](int n, int i, int r, int column) {
+      float weight, dc;
+      const float ds = gradient(p, view, row0 + r, k0 + column, inside, rows[i / 2], rS[n][i], rDP[n][i], weight, dc);
+      if constexpr (kGeneral) slope_sum = fmaf(ds, view.distance(row0 + r, k0 + column), slope_sum);
+      rS[n][i] = dc;
+    });
     if (nonfinite) take_nonfinite<kBlockN, kDim, kOut, kThreads>(rDQ, rS, sK, column0);
     accumulate<kBlockN, kDim, kOut>(rDQ, rS, sK, column0);
     __syncthreads();  // all have done with K and V

@@ -9,28 +9,11 @@
 #include "common/philox.h"
 #include "cuda/attention/tile.h"
 #include "cuda/host.h"
+#include "cuda/tile/number.h"
 #include "cuda/tile/softmax_state.h"
 #include "ops/attention.h"
 
 namespace fastattn::cuda::attention {
-
-// A floating number of any dtype: slopes and sinks.
-__device__ inline float load_number(const fa_tensor& t, int64_t at) {
-  switch (t.dtype) {
-    case FA_F64: return static_cast<float>(static_cast<const double*>(t.data)[at]);
-    case FA_BF16: return to_float(static_cast<const bf16*>(t.data)[at]);
-    case FA_F16: return to_float(static_cast<const f16*>(t.data)[at]);
-    default: return static_cast<const float*>(t.data)[at];
-  }
-}
-__device__ inline void store_number(const fa_tensor& t, int64_t at, float x) {
-  switch (t.dtype) {
-    case FA_F64: static_cast<double*>(t.data)[at] = x; break;
-    case FA_BF16: static_cast<bf16*>(t.data)[at] = from_float<bf16>(x); break;
-    case FA_F16: static_cast<f16*>(t.data)[at] = from_float<f16>(x); break;
-    default: static_cast<float*>(t.data)[at] = x; break;
-  }
-}
 
 struct Options {
   float scale;
@@ -75,6 +58,7 @@ struct Options {
     num_heads = static_cast<int>(p.query.shape[1]);
   }
   bool general() const { return drops || cap != 0 || keeps || adds || slopes_used || sinks_used; }
+  __device__ float sink(int head) const { return load_number<float>(sinks, head * sinks.strides[0]); }
 
   __host__ __device__ int clamped(int key) const { return key < 0 ? 0 : key > seqlen_k ? seqlen_k : key; }
   __host__ __device__ int first_key(int query) const { return clamped(query + first_shift); }
@@ -97,15 +81,15 @@ struct Head {
   const Options& o;
   const void* mask;
   float slope;
-  int64_t first_row;  // of its weights, for dropout
+  int batch, head;
 
-  __device__ Head(const Options& options, int batch, int head)
-      : o(options), mask(nullptr), slope(0), first_row((int64_t{batch} * o.num_heads + head) * o.seqlen_q) {
+  __device__ Head(const Options& options, int batch_, int head_)
+      : o(options), mask(nullptr), slope(0), batch(batch_), head(head_) {
     if constexpr (kGeneral) {
       const int64_t at = batch * o.mask.strides[0] + head * o.mask.strides[1];
       if (o.keeps) mask = static_cast<const uint8_t*>(o.mask.data) + at;
       if (o.adds) mask = static_cast<const T*>(o.mask.data) + at;
-      if (o.slopes_used) slope = load_number(o.slopes, batch * o.slopes.strides[0] + head * o.slopes.strides[1]);
+      if (o.slopes_used) slope = load_number<float>(o.slopes, batch * o.slopes.strides[0] + head * o.slopes.strides[1]);
     }
   }
 
@@ -121,7 +105,8 @@ struct Head {
   __device__ float kept(int i, int j) const {
     if constexpr (kGeneral) {
       if (o.drops) {
-        const uint64_t at = static_cast<uint64_t>((first_row + i) * o.seqlen_k + j);
+        const int64_t row = (int64_t{batch} * o.num_heads + head) * o.seqlen_q + i;
+        const uint64_t at = static_cast<uint64_t>(row * o.seqlen_k + j);
         const PhiloxBlock block = philox(o.seed, o.offset, at / 4);
         const uint32_t low = at % 2 ? block.word[1] : block.word[0], high = at % 2 ? block.word[3] : block.word[2];
         return philox_fraction(at % 4 < 2 ? low : high) >= o.keep_from ? o.keep_factor : 0.0f;
@@ -215,9 +200,10 @@ fa_status visit_dim(int64_t D, int64_t Dv, F&& f) {
                          : f.template operator()<256>();
 }
 
-// What no kernel takes yet, or nullptr.
+inline constexpr const char* kTooManyTiles = "more tiles than a grid has blocks";
+
+// What no kernel takes, or nullptr.
 inline const char* missing(const fa_attention_fwd_params& p) {
-  if (p.weights.data != nullptr) return "attention on CUDA does not return weights yet";
   if (p.query.shape[2] > INT32_MAX / 4 || p.key.shape[2] > INT32_MAX / 4) return "attention on CUDA: sequence too long";
   return nullptr;
 }

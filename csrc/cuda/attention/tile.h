@@ -37,20 +37,28 @@ template <int kDim, class T>
 __device__ inline int place(int row, int chunk) {
   return row * kDim + (chunk ^ (row % 8)) * kChunk<T>;
 }
+// The shared address of chunk `first`, 0 or 1, of a row. Tiles begin at multiples of a row's bytes, so that chunk
+// first + c, c even, is at c * 16 exclusive or this: no register is spent on the many addresses.
+template <int kDim, class T>
+__device__ inline uint32_t chunk_address(const T* sTile, int row, int first) {
+  return shared_address(sTile + place<kDim, T>(row, first));
+}
 template <int kDim, class T>
 __device__ inline const T* element(const T* sTile, int row, int column) {
   return sTile + place<kDim, T>(row, column / kChunk<T>) + column % kChunk<T>;
 }
 
-// Rows row0... of x; what lies outside of it becomes 0. By cp.async where rows allow, else element by element.
-template <int kRows, int kDim, int kThreads, class T>
-__device__ inline void load_tile(T* sTile, const Matrix<T>& x, int row0) {
+// kRows rows of x's columns; address(r): where row r begins, or nullptr for zeros, which fill the columns past the last
+// too. By cp.async where rows allow, else element by element.
+template <int kRows, int kDim, int kThreads, class T, class F>
+__device__ inline void load_rows(T* sTile, const Matrix<T>& x, F&& address) {
   constexpr int kChunks = kDim / kChunk<T>;
   for (int i = static_cast<int>(threadIdx.x); i < kRows * kChunks; i += kThreads) {
-    const int r = i / kChunks, first = i % kChunks * kChunk<T>, row = row0 + r;
-    int n = row < x.rows ? x.columns - first : 0;
+    const int r = i / kChunks, first = i % kChunks * kChunk<T>;
+    const T* const row = address(r);
+    int n = row != nullptr ? x.columns - first : 0;
     n = n < 0 ? 0 : n > kChunk<T> ? kChunk<T> : n;
-    const T* from = n > 0 ? x.data + row * x.row + first * x.column : x.data;
+    const T* from = n > 0 ? row + first * x.column : x.data;
     T* to = sTile + place<kDim, T>(r, i % kChunks);
     if (x.in_chunks) {
       ptx::cp_async<16>(shared_address(to), from, n * static_cast<int>(sizeof(T)));
@@ -60,6 +68,33 @@ __device__ inline void load_tile(T* sTile, const Matrix<T>& x, int row0) {
       for (int v = 0; v < kChunk<T>; ++v) chunk.at[v] = v < n ? from[v * x.column] : from_float<T>(0.0f);
       *reinterpret_cast<Packed<T, kChunk<T>>*>(to) = chunk;
     }
+  }
+}
+
+// Rows row0... of x; what lies outside of it becomes 0.
+template <int kRows, int kDim, int kThreads, class T>
+__device__ inline void load_tile(T* sTile, const Matrix<T>& x, int row0) {
+  load_rows<kRows, kDim, kThreads>(
+      sTile, x, [&](int r) -> const T* { return row0 + r < x.rows ? x.data + (row0 + r) * x.row : nullptr; });
+}
+
+// f(n, i, row, column) for what a lane has of a warp's 16 x kN accumulators acc[n][i]: their place in that tile.
+template <int kN, class F>
+__device__ inline void visit_tile(F&& f) {
+  const int lane_idx = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+  for (int n = 0; n < kN / 8; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) f(n, i, lane_idx / 4 + i / 2 * 8, n * 8 + lane_idx % 4 * 2 + i % 2);
+  }
+}
+
+template <int kTiles>
+__device__ inline void set_zero(float (&acc)[kTiles][4]) {
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) acc[n][i] = 0.0f;
   }
 }
 
@@ -83,21 +118,18 @@ __device__ inline bool has_nonfinite(const T* sTile) {
 template <int kN, int kDim, class T>
 __device__ inline void products(float (&acc)[kN / 8][4], const T* sA, const T* sB) {
   const int lane_idx = static_cast<int>(threadIdx.x) % 32;
-#pragma unroll
-  for (int n = 0; n < kN / 8; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) acc[n][i] = 0.0f;
-  }
+  set_zero(acc);
   if constexpr (sizeof(T) == 2) {
+    const uint32_t a = chunk_address<kDim>(sA, lane_idx % 16, lane_idx / 16);
+    const uint32_t b = chunk_address<kDim>(sB, lane_idx % 8 + lane_idx / 16 * 8, lane_idx / 8 % 2);
 #pragma unroll 2
     for (int k = 0; k < kDim; k += 16) {
       uint32_t rA[4];
-      ptx::ldmatrix(rA, shared_address(sA + place<kDim, T>(lane_idx % 16, k / 8 + lane_idx / 16)));
+      ptx::ldmatrix(rA, a ^ (2 * k));
 #pragma unroll
       for (int n = 0; n < kN / 8; n += 2) {
-        const int row = n * 8 + lane_idx % 8 + lane_idx / 16 * 8;
         uint32_t r[4];
-        ptx::ldmatrix(r, shared_address(sB + place<kDim, T>(row, k / 8 + lane_idx / 8 % 2)));
+        ptx::ldmatrix(r, (b ^ (2 * k)) + n * 8 * kDim * 2);
         const uint32_t first[2] = {r[0], r[1]}, second[2] = {r[2], r[3]};
         ptx::mma_m16n8k16<T>(acc[n], rA, first, acc[n]);
         ptx::mma_m16n8k16<T>(acc[n + 1], rA, second, acc[n + 1]);
@@ -148,6 +180,7 @@ template <int kN, int kDim, int kOut, class T>
 __device__ inline void accumulate(float (&out)[kOut / 8][4], const float (&p)[kN / 8][4], const T* sB, int column0) {
   const int lane_idx = static_cast<int>(threadIdx.x) % 32;
   if constexpr (sizeof(T) == 2) {
+    const uint32_t b = chunk_address<kDim>(sB, lane_idx % 16, lane_idx / 16) ^ (2 * column0);
 #pragma unroll
     for (int n = 0; n < kN / 8; n += 2) {
       const uint32_t rP[4] = {pack<T>(p[n][0], p[n][1]), pack<T>(p[n][2], p[n][3]), pack<T>(p[n + 1][0], p[n + 1][1]),
@@ -155,8 +188,7 @@ __device__ inline void accumulate(float (&out)[kOut / 8][4], const float (&p)[kN
 #pragma unroll
       for (int d = 0; d < kOut / 8; d += 2) {
         uint32_t r[4];
-        const int chunk = column0 / 8 + d + lane_idx / 16;
-        ptx::ldmatrix_trans(r, shared_address(sB + place<kDim, T>(n * 8 + lane_idx % 16, chunk)));
+        ptx::ldmatrix_trans(r, (b ^ (16 * d)) + n * 8 * kDim * 2);
         const uint32_t first[2] = {r[0], r[1]}, second[2] = {r[2], r[3]};
         ptx::mma_m16n8k16<T>(out[d], rP, first, out[d]);
         ptx::mma_m16n8k16<T>(out[d + 1], rP, second, out[d + 1]);
@@ -177,16 +209,18 @@ __device__ inline void accumulate(float (&out)[kOut / 8][4], const float (&p)[kN
   }
 }
 
-// What of B is not finite, to the rows that have a weight for it; then 0 in its place. All threads of the block.
-template <int kN, int kDim, int kOut, int kThreads, class T>
-__device__ inline void take_nonfinite(float (&out)[kOut / 8][4], const float (&p)[kN / 8][4], T* sB, int column0) {
+// What of the kN rows of a warp's B is not finite, to the rows that have a weight for it; then 0 in its place, in all
+// kRows rows of the block's. All threads of the block.
+template <int kN, int kDim, int kOut, int kThreads, int kRows = kN, class T>
+__device__ inline void take_nonfinite(float (&out)[kOut / 8][4], const float (&p)[kN / 8][4], T* sB, int column0,
+                                      int row0 = 0) {
   const int t = static_cast<int>(threadIdx.x) % 4;
   visit_weights<kN>(p, [&](int row, float upper, float lower) {
 #pragma unroll
     for (int d = 0; d < kOut / 8; ++d) {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        const float b = to_float(*element<kDim>(sB, row, column0 + d * 8 + 2 * t + i));
+        const float b = to_float(*element<kDim>(sB, row0 + row, column0 + d * 8 + 2 * t + i));
         if (is_finite(b)) continue;
         if (upper != 0) out[d][i] += upper * b;
         if (lower != 0) out[d][2 + i] += lower * b;
@@ -194,7 +228,7 @@ __device__ inline void take_nonfinite(float (&out)[kOut / 8][4], const float (&p
     }
   });
   __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < kN * kDim; i += kThreads) {
+  for (int i = static_cast<int>(threadIdx.x); i < kRows * kDim; i += kThreads) {
     if (!is_finite(to_float(sB[i]))) sB[i] = from_float<T>(0.0f);
   }
   __syncthreads();
