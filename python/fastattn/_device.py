@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy import ndarray
 
 from . import _C
@@ -60,6 +61,20 @@ def resolve(name: str, wanted: Any) -> device:
         msg = f"{name}: there is no device {str(wanted)!r}: {why}"
         raise ValueError(msg)
     return device("cuda", where.index or 0)
+
+
+def named(name: str, argument: Any) -> device | None:
+    """The device that an argument of `to` names, None where it is a dtype; raises for a text that is neither."""
+    if isinstance(argument, str):
+        if argument.partition(":")[0] not in ("cpu", "cuda"):
+            try:
+                np.dtype(argument)
+            except TypeError:
+                return resolve(name, argument)  # which says what devices there are
+            return None
+    elif not isinstance(argument, int) or isinstance(argument, bool):
+        return None
+    return resolve(name, argument)
 
 
 def where_is(array: Any) -> device:

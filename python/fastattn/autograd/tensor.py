@@ -9,7 +9,7 @@ import numpy as np
 from numpy import ndarray
 
 from fastattn import ops
-from fastattn._device import device, move, resolve, where_is
+from fastattn._device import device, move, named, resolve, where_is
 from fastattn._dtypes import bfloat16
 from fastattn._missing import missing
 from fastattn.ops import _kinds
@@ -343,8 +343,8 @@ class Tensor(Gradients, Arithmetic, Elementwise, Fills, Shaping, Cutting, Indexi
                 where, dtype = arg.device, arg._data.dtype
             elif isinstance(arg, bool) or arg is None:
                 continue  # to(device, dtype, non_blocking)
-            elif isinstance(arg, int) or (isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda")):
-                where = resolve("to", arg)
+            elif (there := named("to", arg)) is not None:
+                where = there
             else:
                 dtype = arg
         if where != self.device:
