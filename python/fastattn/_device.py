@@ -82,6 +82,11 @@ def where_is(array: Any) -> device:
     return CPU if type(array) is ndarray else device("cuda", array.device.id)
 
 
+def is_cupy(array: Any) -> bool:
+    """Whether an argument of any type is an array of CuPy."""
+    return type(array).__module__.partition(".")[0] == "cupy"
+
+
 def move(array: Any, where: device) -> Any:
     """The array on a device: itself where it is there, else a copy."""
     if where_is(array) == where:
