@@ -68,10 +68,16 @@ class ndarray:
 
     __array_priority__ = 100
     __hash__ = None
+    live = 0  # bytes of the arrays that are no views
 
     def __init__(self, array, base=None):
         self._array = array
         self.base = base
+        self._counted = array.nbytes if base is None else 0
+        ndarray.live += self._counted
+
+    def __del__(self):
+        ndarray.live -= self._counted
 
     def __array_namespace__(self, *, api_version=None):
         return sys.modules["cupy"]
@@ -208,7 +214,7 @@ def asarray(a, dtype=None):
 
 class _Pool:
     def used_bytes(self):
-        return 0
+        return ndarray.live
 
     total_bytes = used_bytes
 

@@ -87,7 +87,7 @@ def from_pretrained(folder: _tensors.Path_) -> GPT:
 
 def config_dict(model: GPT) -> dict[str, Any]:
     """config.json of a model: its own fields, and what transformers needs to know it as GPT-2."""
-    dtype = np.dtype(next(iter(model.state_dict().values())).numpy().dtype).name
+    dtype = np.dtype(next(iter(model.state_dict().values())).dtype).name
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",

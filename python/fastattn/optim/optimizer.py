@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastattn._device import write
 from fastattn.autograd.convert import as_data
 from fastattn.autograd.hooks import Hooks, RemovableHandle, add_hook
 from fastattn.autograd.node import Base, enable_grad, kind_of, wrap
@@ -226,7 +227,7 @@ class Optimizer:
             msg = f"{where} has shape {array.shape}; expected {p.shape}"
             raise ValueError(msg)
         copied = zeros_like(p)
-        copied._data[...] = array
+        write(copied._data, array)
         return copied
 
     def __repr__(self) -> str:
