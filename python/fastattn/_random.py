@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ._device import resolve
+from ._device import CPU, resolve
 from ._runtime import mode
 
 _lock = threading.Lock()
@@ -107,6 +107,8 @@ class Generator:
         >>> bool((a == fa.rand(2, generator=fa.Generator().manual_seed(3))).all())
         True
     """
+
+    device = CPU
 
     def __init__(self, device: Any = None) -> None:
         self.device = resolve("Generator", device)
