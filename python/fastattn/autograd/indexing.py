@@ -9,6 +9,7 @@ from numpy import ndarray
 
 from . import arithmetic
 from .node import Array, Base, Node, array_module, kind_of, mode, record, wrap, wrap_view
+from .scatter import add_at, sum_at
 from .shape import axis_of
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def _repeats(index: tuple[Any, ...]) -> bool:
     arrays = [part for part in index if hasattr(part, "dtype") and part.dtype.kind != "b"]
     if not arrays:
         return False  # masks
-    if len(arrays) == 1:
-        values = array_module(arrays[0]).unique(arrays[0])
+    if len(arrays) == 1 and type(arrays[0]) is ndarray:  # on a device it is not worth the wait
+        values = np.unique(arrays[0])
         # -1 and the last row are the same row
         return bool(values.size != arrays[0].size or (values.size and values.min() < 0 <= values.max()))
     return True
@@ -51,11 +52,10 @@ def _repeats(index: tuple[Any, ...]) -> bool:
 
 def _getitem_backward(node: Node, dout: Array) -> tuple[Array, ...]:
     shape, index, basic = node.saved
+    if not basic and _repeats(index):
+        return (sum_at(shape, index, dout),)
     dx = kind_of(dout).zeros(shape, dout.dtype, dout)
-    if basic or not _repeats(index):
-        dx[index] = dout
-    else:
-        array_module(dout).add.at(dx, index, dout)
+    dx[index] = dout
     return (dx,)
 
 
@@ -175,7 +175,7 @@ def _added(name: str, a: Base, key: tuple[Any, ...], value: Any, scale: float, p
     data = a._data.copy()
     used = source if part is None else source[part]
     try:
-        array_module(data).add.at(data, key, used if scale == 1 else used * scale)
+        add_at(data, key, used if scale == 1 else used * scale)
     except (IndexError, ValueError) as error:
         msg = f"{name}: {error}"
         raise type(error)(msg) from None
@@ -192,9 +192,7 @@ def _add_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
 
 def _take_backward(node: Node, dout: Array) -> tuple[Array, ...]:
     shape, key = node.saved
-    dx = kind_of(dout).zeros(shape, dout.dtype, dout)
-    array_module(dout).add.at(dx, key, dout)
-    return (dx,)
+    return (sum_at(shape, key, dout),)
 
 
 def _bool(name: str, mask: Any) -> Array:
