@@ -8,6 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from fastattn.ops import _kinds
+from fastattn.ops._native import new
 from fastattn.ops.sum import sum_over
 
 try:
@@ -23,10 +24,7 @@ class CupyKind(_kinds.Kind):
     name = "cupy"
 
     def empty(self, shape: tuple[int, ...], dtype: Any, like: Any) -> Any:
-        if like is None:
-            return cupy.empty(shape, dtype)
-        with like.device:
-            return cupy.empty(shape, dtype)
+        return cupy.empty(shape, dtype) if like is None else new(shape, like, dtype)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any, like: Any) -> Any:
         array = self.empty(shape, dtype, like)

@@ -129,13 +129,12 @@ class Trainer:
             self._stop(f"the output of {where}" if where else f"the loss ({value})", where or "")
         self._watch_memory()
         loss.backward()
-        self._grad_norm = self._clip()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate(self.step)
+        self._grad_norm = self.optimizer.clip_and_step(self.config.grad_clip or math.inf)
         if not math.isfinite(self._grad_norm):
             names = nonfinite_gradients(self.model)
             self._stop(f"the gradient of {', '.join(names) or 'the model'}", names[0] if names else "")
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate(self.step)
-        self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
         self._losses.append(value)
@@ -149,12 +148,6 @@ class Trainer:
         where = next(self.model.parameters()).device
         if where.type == "cuda":
             self._memory = max(self._memory or 0, cuda.memory_allocated(where))
-
-    def _clip(self) -> float:
-        """Scales the gradient down to the config's norm; returns the norm that it had."""
-        from fastattn.nn.utils import clip_grad_norm_
-
-        return float(clip_grad_norm_(self.model.parameters(), self.config.grad_clip or math.inf))
 
     def _stop(self, what: str, layer: str) -> None:
         self.optimizer.zero_grad()
