@@ -13,12 +13,14 @@ import numpy as np
 
 # Functions of NumPy that CuPy has under the same name and with the arguments that are used here.
 FUNCTIONS = """
-abs add all amax amin any arange argmax argmin argsort array_equal ascontiguousarray broadcast_to ceil clip concatenate
-copyto cos cumsum diag divide empty_like equal erf exp expand_dims floor floor_divide greater greater_equal isfinite isinf
-isnan less less_equal log log1p logical_and logical_not logical_or matmul maximum mean minimum moveaxis multiply negative
-not_equal ones_like permute_dims positive power prod remainder repeat reshape rint rsqrt searchsorted sign sin sort
-split sqrt square squeeze stack std subtract sum swapaxes take take_along_axis tanh tile transpose tril triu true_divide trunc
-unique var where zeros_like
+abs absolute add all allclose amax amin any append arange arccos arccosh arcsin arcsinh arctan arctan2 arctanh argmax argmin
+argpartition argsort argwhere array_equal ascontiguousarray bincount bitwise_and bitwise_or bitwise_xor broadcast_to ceil
+clip concatenate copyto cos cosh cumprod cumsum diag diagonal divide empty_like equal exp exp2 expand_dims expm1 flatnonzero
+flip floor floor_divide fmod greater greater_equal hypot invert isclose isfinite isin isinf isnan less less_equal log log10
+log1p log2 logaddexp logical_and logical_not logical_or logical_xor matmul maximum mean minimum moveaxis multiply nan_to_num
+negative nonzero not_equal ones_like partition permute_dims positive power prod put_along_axis reciprocal remainder repeat
+reshape rint roll rot90 round searchsorted sign signbit sin sinh sort split sqrt square squeeze stack std subtract sum
+swapaxes take take_along_axis tan tanh tile transpose tril triu true_divide trunc unique var where zeros_like
 """
 ALLOWED = FUNCTIONS.split()
 
@@ -87,13 +89,7 @@ class ndarray:
         raise TypeError(msg)
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
-        if method != "__call__" or ufunc.__name__ not in {
-            *ALLOWED,
-            "invert",
-            "bitwise_and",
-            "bitwise_or",
-            "bitwise_xor",
-        }:
+        if method != "__call__" or ufunc.__name__ not in ALLOWED:
             return NotImplemented
         given = () if out is None else out
         result = ufunc(*_inner(inputs), **kwargs, **({"out": _inner(given)} if out is not None else {}))
@@ -191,8 +187,8 @@ def _in_place(name):
 
 
 METHODS = """
-all any argmax argmin argsort astype clip copy cumsum max mean min prod ravel repeat reshape squeeze std sum swapaxes take
-transpose var view
+all any argmax argmin argsort astype clip copy cumprod cumsum diagonal max mean min nonzero prod ravel repeat reshape round
+squeeze std sum swapaxes take trace transpose var view
 """
 for _name in METHODS.split():
     setattr(ndarray, _name, _method(_name))
@@ -243,6 +239,10 @@ def module():
     cupy.may_share_memory = lambda a, b: np.may_share_memory(_inner(a), _inner(b))
     cupy.get_default_memory_pool = _Pool
     cupy.cuda = types.SimpleNamespace(Device=Device)
+    windows = np.lib.stride_tricks.sliding_window_view
+    cupy.lib = types.SimpleNamespace(
+        stride_tricks=types.SimpleNamespace(sliding_window_view=lambda x, *args: x._view(windows(x._array, *args)))
+    )
     cupy.__version__ = "14.2.0"
     return cupy
 

@@ -63,6 +63,38 @@ def test_reads(name, dtype, randn):
     assert float(host.grad.abs().max()) > 0
 
 
+def test_indices_of_the_host(randn):
+    """Lists, arrays and tensors of the host pick from what is on a device, as in torch."""
+    values = randn(3, 4).astype(np.float32)
+    x = fa.tensor(values, device="cuda").requires_grad_()
+    for index in ([0, 2], np.array([0, 2]), fa.tensor([0, 2]), (slice(None), [1, 1]), [True, False, True]):
+        host = index.numpy() if isinstance(index, fa.Tensor) else index
+        assert np.array_equal(x[index].detach().cpu().numpy(), values[host])
+    x[[0, 0, 2]].sum().backward()
+    assert np.array_equal(x.grad.cpu().numpy(), np.array([2, 0, 1])[:, None] * np.ones((3, 4)))
+    y = x.detach()
+    y[[0, 2]] = 5.0
+    y[1] = fa.tensor(3.0)  # a number's worth
+    y.fill_diagonal_(7.0)
+    assert y[:, 0].tolist() == [7, 3, 5]
+    assert y[:, 1].tolist() == [5, 7, 5]
+    assert x.index_put(([0, 0],), 1.0, accumulate=True)[0, 0].item() == 9
+
+
+def test_values_do_not_mix():
+    there, host = fa.zeros(3, device="cuda"), fa.zeros(3)
+    with pytest.raises(TypeError, match=r"^setitem: the tensor is on cuda:0 and the value on cpu; move one of them$"):
+        there[:] = host
+    with pytest.raises(TypeError, match=r"^setitem: the tensor is on cpu and the value on cuda:0; move one of them$"):
+        host[:2] = there[:2]
+
+
+def test_where_a_view_begins():
+    x = fa.zeros(4, 3, device="cuda")
+    assert x[2:, 1:].storage_offset() == 7
+    assert x.new_tensor([1, 2]).device == "cuda:0"
+
+
 WRITES = {
     "scatter_add": lambda x, v, at: x.scatter_add(1, at(GRID), v[:, :4]),
     "scatter_add rows": lambda x, v, at: x.scatter_add(0, at(GRID), v[:, :4]),

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy import ndarray
 
+from fastattn._device import move, where_is
+from fastattn.ops._native import is_array
+
 from . import arithmetic
 from .node import Array, Base, Node, array_module, kind_of, mode, record, wrap, wrap_view
 from .scatter import add_at, sum_at
@@ -16,8 +19,9 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 
-def _index(index: Any) -> tuple[Any, bool]:
-    """An index as the array takes it, and whether it selects a view (integers and slices only)."""
+def _index(index: Any, x: Array) -> tuple[Any, bool]:
+    """An index as the array `x` takes it, lists and arrays of the host moved to where that is; and whether it selects a
+    view (integers and slices only)."""
     parts = index if isinstance(index, tuple) else (index,)
     basic = True
     found = []
@@ -35,6 +39,8 @@ def _index(index: Any) -> tuple[Any, bool]:
         elif isinstance(part, bool):
             basic = False
         found.append(part)
+    if not basic and type(x) is not ndarray:
+        found = [move(part, where_is(x)) if type(part) is ndarray else part for part in found]
     return tuple(found), basic
 
 
@@ -60,8 +66,8 @@ def _getitem_backward(node: Node, dout: Array) -> tuple[Array, ...]:
 
 
 def getitem(a: Base, index: Any) -> Tensor:
-    key, basic = _index(index)
     x = a._data
+    key, basic = _index(index, x)
     out = x[key]
     result = wrap_view(x[(..., *key)] if out.ndim == 0 and Ellipsis not in key else out, a) if basic else wrap(out)
     return record("getitem", result, (a,), _getitem_backward, (x.shape, key, basic))
@@ -83,8 +89,13 @@ def _setitem_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
 
 def setitem(a: Tensor, index: Any, value: Any) -> None:
     a._allow_inplace("setitem")
-    key, _ = _index(index)
+    key, _ = _index(index, a._data)
     source = value._data if isinstance(value, Base) else value
+    if is_array(source) and (type(source) is ndarray) != (type(a._data) is ndarray):
+        if source.ndim:
+            msg = f"setitem: the tensor is on {a.device} and the value on {where_is(source)}; move one of them"
+            raise TypeError(msg)
+        source = source.item()
     tracked = a._requires_grad or (isinstance(value, Base) and value._requires_grad)
     if not (mode.enabled and tracked):
         a._data[key] = source
@@ -168,7 +179,7 @@ def _part_of(found: Array, shape: tuple[int, ...], part: tuple[slice, ...] | Non
 
 def _added(name: str, a: Base, key: tuple[Any, ...], value: Any, scale: float, part: Any = None) -> Tensor:
     """A copy of `a` with `value` added to a place, as often as the place names it."""
-    source = value._data if isinstance(value, Base) else np.asarray(value, a._data.dtype)
+    source = value._data if isinstance(value, Base) else move(np.asarray(value, a._data.dtype), a.device)
     if source.dtype != a._data.dtype:
         msg = f"{name}: the source is {source.dtype}; expected {a._data.dtype}, the dtype of the tensor"
         raise TypeError(msg)
@@ -290,7 +301,7 @@ class Indexing(Base):
 
     def index_put(self, indices: tuple[Any, ...], values: Any, accumulate: bool = False) -> Tensor:
         """A copy with `values` written, or added, to self[indices]."""
-        key, _ = _index(tuple(indices))
+        key, _ = _index(tuple(indices), self._data)
         return _added("index_put", self, key, values, 1) if accumulate else _written("index_put", self, key, values)
 
     def nonzero(self, *, as_tuple: bool = False) -> Any:
