@@ -100,6 +100,12 @@ def test_no_such_device(command, fastattn, tmp_path):
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_info(fastattn, emulated):
+    name = "emulator" if emulated else "cpu"
+    assert f"CUDA      cuda:0, {name}, compute capability " in fastattn("info")[0]
+    assert json.loads(fastattn("info", "--json")[0])["no_gpu"] is None
+
+
 def test_no_float64(fastattn):
     _, err = fastattn("train", "--device", "cuda", "--dtype", "float64", code=2)
     assert err.startswith("fastattn: --dtype float64 has no kernels on a GPU")

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 from fastattn.data import CharVocabulary, load_text, split
 from fastattn.io import atomic_write
 from fastattn.train import History, TrainConfig, Trainer, progress_for
-from fastattn.train.progress import clock, gibibytes
+from fastattn.train.progress import clock
 
 from . import INTERRUPTED, TEMPERATURE, UsageError, device_of
-from .info import cpu_name
+from .info import cpu_name, gpu
 
 if TYPE_CHECKING:
     from fastattn._device import device
@@ -216,14 +216,10 @@ def introduce(
 
 def described(where: device) -> str:
     """What a run runs on."""
-    from fastattn import _C, cuda
+    from fastattn import _C
 
     if where.type == "cuda":
-        major, minor = cuda.get_device_capability(where)
-        return (
-            f"{where}, {cuda.get_device_name(where)}, compute capability {major}.{minor}, "
-            f"{gibibytes(cuda.mem_get_info(where)[1])}"
-        )
+        return gpu(where.index or 0)
     threads = _C.num_threads()
     return f"{cpu_name()}, {_C.isa_active()}, {threads} thread{'s' * (threads != 1)}"
 
