@@ -1,6 +1,7 @@
 """`fastattn train` and `generate` on a device, in this process, where the fake CuPy is."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -110,6 +111,16 @@ def test_no_such_device(command, fastattn, tmp_path):
         assert err.startswith(f"fastattn: Invalid value for '--device': '{wrong}' is no device; expected cpu, cuda or")
     _, err = fastattn(*command, "--device", "cuda:1", code=1)
     assert err == "fastattn: --device: there is no device 'cuda:1': there are 1, counted from 0\n"
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_without_cupy(fastattn, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.delitem(sys.modules, "fastattn.interop.cupy", raising=False)
+    monkeypatch.delattr(fa.interop, "cupy", raising=False)
+    before = sorted(tmp_path.iterdir())
+    _, err = fastattn("train", "--out", "new", "--device", "cuda", code=1)
+    assert err == "fastattn: arrays on a GPU are CuPy's, which is not installed: pip install 'fastattn[cuda13]'\n"
     assert sorted(tmp_path.iterdir()) == before
 
 
