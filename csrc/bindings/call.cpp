@@ -15,6 +15,7 @@ struct Record {
   std::string kernel, reason;
   double flops, bytes;
   size_t workspace;
+  int device;  // of CUDA, -1 on the CPU
 };
 thread_local std::vector<Record> records;
 
@@ -257,8 +258,8 @@ void Call::run_checked(const fa_table& table, fa_status (*entry)(void*, fa_launc
   launch.reason[0] = 0;
   fa_status status = entry(context, launch);
   if (recording) {
-    records.push_back(
-        {launch.kernel, status == FA_OK ? "" : launch.reason, launch.flops, launch.bytes, launch.workspace_bytes});
+    records.push_back({launch.kernel, status == FA_OK ? "" : launch.reason, launch.flops, launch.bytes,
+                       launch.workspace_bytes, place_.on_cpu() ? -1 : place_.device});
     return;
   }
   if (status == FA_OK) {
@@ -296,7 +297,9 @@ void start_recording() {
 py::list stop_recording() {
   recording = false;
   py::list result;
-  for (const Record& r : records) result.append(py::make_tuple(r.kernel, r.reason, r.flops, r.bytes, r.workspace));
+  for (const Record& r : records) {
+    result.append(py::make_tuple(r.kernel, r.reason, r.flops, r.bytes, r.workspace, r.device));
+  }
   return result;
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy import ndarray
 
 from . import _C
@@ -49,12 +50,13 @@ def resolve(name: str, wanted: Any) -> device:
     where = device("cuda", wanted) if isinstance(wanted, int) and not isinstance(wanted, bool) else device(str(wanted))
     if where.type == "cpu":
         return CPU
-    if where.type != "cuda":
+    number = where.partition(":")[2]
+    if where.type != "cuda" or not (number.removeprefix("-").isdecimal() or where == "cuda"):
         msg = f"{name}: there is no device {str(wanted)!r}; expected 'cpu', 'cuda' or 'cuda:0'"
         raise ValueError(msg)
     why = _C.cuda_unavailable()
     count = _C.cuda_device_count()
-    if why is None and (where.index or 0) >= count:
+    if why is None and not 0 <= (where.index or 0) < count:
         why = f"there are {count}, counted from 0"
     if why is not None:
         msg = f"{name}: there is no device {str(wanted)!r}: {why}"
@@ -62,9 +64,38 @@ def resolve(name: str, wanted: Any) -> device:
     return device("cuda", where.index or 0)
 
 
+def named(name: str, argument: Any) -> device | None:
+    """The device that an argument of `to` names, None where it is a dtype; raises for a text that is neither."""
+    if isinstance(argument, str):
+        if argument.partition(":")[0] not in ("cpu", "cuda"):
+            try:
+                np.dtype(argument)
+            except TypeError:
+                return resolve(name, argument)  # which says what devices there are
+            return None
+    elif not isinstance(argument, int) or isinstance(argument, bool):
+        return None
+    return resolve(name, argument)
+
+
 def where_is(array: Any) -> device:
     """The device of an ndarray, or of a CuPy array."""
     return CPU if type(array) is ndarray else device("cuda", array.device.id)
+
+
+def is_cupy(array: Any) -> bool:
+    """Whether an argument of any type is an array of CuPy."""
+    return type(array).__module__.partition(".")[0] == "cupy"
+
+
+def write(target: Any, source: Any) -> None:
+    """Writes an array to one of the same shape, cast, and moved to where that is."""
+    target[...] = move(source, where_is(target))
+
+
+def place(array: Any) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    """Address, shape and strides, equal for views of one memory that are the same."""
+    return (array.ctypes.data if type(array) is ndarray else array.data.ptr, array.shape, array.strides)
 
 
 def move(array: Any, where: device) -> Any:

@@ -7,9 +7,11 @@ on threads, tiles or device.
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 
+from ._device import CPU, resolve
 from ._runtime import mode
 
 _lock = threading.Lock()
@@ -91,10 +93,13 @@ def _entropy() -> int:
 
 
 class Generator:
-    """A random stream of its own, for what takes `generator=`.
+    """A random stream of its own, for what takes `generator=`. Its numbers are the same on every device.
 
     Args:
-        device: only "cpu".
+        device: what `device` says, the CPU by default; unlike torch's, it draws for arrays anywhere.
+
+    Raises:
+        ValueError: there is no such device.
 
     Example:
         >>> import fastattn as fa
@@ -103,12 +108,10 @@ class Generator:
         True
     """
 
-    device = "cpu"
+    device = CPU
 
-    def __init__(self, device: str = "cpu") -> None:
-        if device != "cpu":
-            msg = f"Generator: device is {device!r}; expected 'cpu'"
-            raise ValueError(msg)
+    def __init__(self, device: Any = None) -> None:
+        self.device = resolve("Generator", device)
         self._seed, self._offset = 67280421310721, 0  # torch's default
 
     def manual_seed(self, seed: int) -> Generator:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import _C
+from . import _C, _device_limits
 from ._version import __version__
 
 
@@ -149,7 +150,7 @@ class Explanation(NamedTuple):
     """What a call would run.
 
     `unsupported` is empty, or says which part of the request has no kernel; `others` says of the variants that would not
-    run why not.
+    run why not; `device` is where the arrays are, "cpu" or "cuda:0".
     """
 
     kernel: str
@@ -158,17 +159,37 @@ class Explanation(NamedTuple):
     bytes: float
     workspace: int
     others: dict[str, str]
+    device: str = "cpu"
 
     @property
-    def roofline(self) -> float:
-        """Seconds that this machine's limits allow the kernel, with the threads now in use: its FLOPs at the peak of
-        its instruction set, or its traffic at the bandwidth of copying as many bytes, whichever is longer. Measured
-        when first asked for."""
+    def intensity(self) -> float:
+        """FLOPs for each byte of the traffic; inf where there is none."""
+        return self.flops / self.bytes if self.bytes else math.inf
+
+    @property
+    def roofline(self) -> float | None:
+        """Seconds that the limits allow the kernel: its FLOPs or its traffic, whichever takes longer; None where
+        `roofline_unknown` says why. Of this machine's CPU, with the threads now in use, they are the peak of the
+        instruction set and the bandwidth of copying as many bytes, measured when first asked for; of a GPU, the rate of
+        its units and the bandwidth of its memory at their highest clocks, as its driver gives them."""
+        return self._roofline()[0]
+
+    @property
+    def roofline_unknown(self) -> str:
+        """Why there is no `roofline`; empty where there is one."""
+        return self._roofline()[1]
+
+    def _roofline(self) -> tuple[float | None, str]:
+        if self.unsupported:
+            return None, f"no kernel would run: {self.unsupported}"
+        if _device_limits.is_of_cuda(self.kernel):
+            index = int(self.device.partition(":")[2] or 0)
+            return _device_limits.roofline(self.kernel, self.flops, self.bytes, index)
         from . import _ceilings
 
         isa = _isa_of(self.kernel)
         dtype = self.kernel.removesuffix(f"_{isa}").rpartition("_")[2]
-        return _ceilings.roofline(self.flops, self.bytes, _DTYPES[dtype], isa, get_num_threads())
+        return _ceilings.roofline(self.flops, self.bytes, _DTYPES[dtype], isa, get_num_threads()), ""
 
 
 def _isa_of(kernel: str) -> str:
@@ -176,8 +197,10 @@ def _isa_of(kernel: str) -> str:
     return next((isa for isa in ISAS if kernel.endswith(f"_{isa}")), "")
 
 
-def _why_not_others(kernel: str) -> dict[str, str]:
+def _why_not_others(kernel: str, device: str) -> dict[str, str]:
     """Of each variant but the kernel's own, why it would not run."""
+    if device != "cpu":
+        return dict.fromkeys(ISAS, f"the arrays are on {device}")
     here, active = _C.isa_list().split(","), _C.isa_active()
     chosen = f"{active} is the best that this machine runs" if active == here[0] else f"{active} is forced"
 
@@ -186,7 +209,8 @@ def _why_not_others(kernel: str) -> dict[str, str]:
             return "this machine does not run it"
         return f"it has no kernel of its own for this, and runs {kernel}" if name == active else chosen
 
-    return {**{name: why(name) for name in ISAS if name != _isa_of(kernel)}, "cuda": "not in this build"}
+    cuda = _C.cuda_unavailable() or "the arrays are on the CPU"
+    return {**{name: why(name) for name in ISAS if name != _isa_of(kernel)}, "cuda": cuda}
 
 
 def explain(op: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Explanation]:
@@ -201,7 +225,8 @@ def explain(op: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Explanati
 
     Returns:
         An Explanation a kernel: its name, why it is unsupported if it is, FLOPs, bytes (compulsory traffic), bytes of
-        workspace, why the other variants would not run, and `roofline`, the seconds that this machine's limits allow.
+        workspace, why the other variants would not run, the device, `intensity`, the FLOPs for each byte, and `roofline`,
+        the seconds that the limits of this machine or of the GPU allow.
 
     Raises:
         ValueError, TypeError: what the call would raise.
@@ -219,4 +244,9 @@ def explain(op: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Explanati
     finally:
         mode.explaining = False
         records = _C.stop_recording()
-    return [Explanation(*record, _why_not_others(record[0])) for record in records]
+    return [_explanation(*record) for record in records]
+
+
+def _explanation(kernel: str, unsupported: str, flops: float, bytes_: float, workspace: int, index: int) -> Explanation:
+    device = "cpu" if index < 0 else f"cuda:{index}"
+    return Explanation(kernel, unsupported, flops, bytes_, workspace, _why_not_others(kernel, device), device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from . import _C
+from . import _C, _random
 
 __all__ = [
     "device_count",
@@ -13,6 +13,8 @@ __all__ = [
     "get_device_capability",
     "get_device_name",
     "is_available",
+    "manual_seed",
+    "manual_seed_all",
     "mem_get_info",
     "memory_allocated",
     "memory_reserved",
@@ -65,6 +67,36 @@ def device_count() -> int:
         True
     """
     return _C.cuda_device_count() if is_available() else 0
+
+
+def manual_seed(seed: int) -> None:
+    """Restarts the global random stream at `seed`: it is one for all devices, so this is `fa.manual_seed`.
+
+    Args:
+        seed: the key of the Philox stream.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.cuda.manual_seed(3)
+        >>> fa.initial_seed()
+        3
+    """
+    _random.manual_seed(seed)
+
+
+def manual_seed_all(seed: int) -> None:
+    """Restarts the global random stream at `seed`: it is one for all devices, so this is `fa.manual_seed`.
+
+    Args:
+        seed: the key of the Philox stream.
+
+    Example:
+        >>> import fastattn as fa
+        >>> fa.cuda.manual_seed_all(3)
+        >>> fa.initial_seed()
+        3
+    """
+    _random.manual_seed(seed)
 
 
 def get_device_name(device: Any = 0) -> str:

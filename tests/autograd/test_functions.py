@@ -125,7 +125,10 @@ def test_views_in_place():
         (lambda x: fa.multinomial(x - 2, 1), ValueError, "^multinomial: input of shape"),
         (lambda x: fa.multinomial(x, 4), ValueError, "^multinomial: 4 samples of 3 weights above 0"),
         (lambda x: fa.zeros(2, device="cuda"), ValueError, "^full: there is no device 'cuda'"),
-        (lambda x: fa.Generator("cuda"), ValueError, "^Generator: device is 'cuda'; expected 'cpu'"),
+        (lambda x: fa.Generator("cuda"), ValueError, "^Generator: there is no device 'cuda': "),
+        (lambda x: fa.Generator("cuad"), ValueError, "^Generator: there is no device 'cuad'; expected 'cpu', 'cuda'"),
+        (lambda x: x.to("cuad"), ValueError, "^to: there is no device 'cuad'; expected 'cpu', 'cuda' or 'cuda:0'$"),
+        (lambda x: fa.nn.Linear(2, 2).to("cuad"), ValueError, "^to: there is no device 'cuad'; expected"),
         (lambda x: x.isclose("a"), TypeError, "^isclose: Tensor and str; expected tensors"),
     ],
 )

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+import fastattn as fa
+
 
 @pytest.mark.smoke
 def test_info(fastattn):
@@ -12,6 +14,8 @@ def test_info(fastattn):
     assert content["isa"]["active"] in content["isa"]["available"]
     for value in (content["version"], content["isa"]["active"], content["cpu"], content["numpy"], content["python"]):
         assert value in text
+    assert (content["cuda"], content["no_gpu"]) == (fa.cuda.is_available(), fa.cuda.unavailable())
+    assert f"CUDA      {content['no_gpu'] or content['gpus'][0]}" in text
 
 
 def test_info_says_what_is_forced(fastattn):

@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 
+import fastattn as fa
 from fastattn.cli import main
 from fastattn.cli.app import generate, train
 
@@ -58,6 +59,7 @@ def test_a_flag_without_its_value(command, flag, capsys):
         (["train", "--width", "10", "--heads", "3"], 2, "--width 10 is not a multiple of --heads 3"),
         (["train", "--seed", str(2**64)], 2, "seed"),
         (["train", "--lr", "nan"], 2, "lr"),
+        (["train", "--device", "cuad"], 2, "Invalid value for '--device': 'cuad' is no device; expected cpu, cuda or"),
         (["generate"], 2, "Missing argument 'RUN'; see fastattn generate --help"),
         (["generate", "nowhere"], 1, "no such folder: nowhere"),
     ],
@@ -108,3 +110,12 @@ def test_internal_faults_are_one_line_too(monkeypatch, capsys):
     monkeypatch.setattr(fastattn.cli.info, "print_info", fault)
     assert main(["info"]) == 1
     assert "internal error, KeyError: 'x'" in one_line(capsys.readouterr())
+
+
+@pytest.mark.skipif(fa.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize("command", [["train"], ["generate", "."]], ids=["train", "generate"])
+def test_no_gpu(fastattn, command, tmp_path):
+    """Before a folder is made or a file read."""
+    err = fastattn(*command, "--device", "cuda", code=1).stderr
+    assert err == f"fastattn: --device: there is no device 'cuda': {fa.cuda.unavailable()}\n"
+    assert not list(tmp_path.iterdir())

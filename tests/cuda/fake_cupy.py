@@ -13,12 +13,14 @@ import numpy as np
 
 # Functions of NumPy that CuPy has under the same name and with the arguments that are used here.
 FUNCTIONS = """
-abs add all amax amin any arange argmax argmin argsort array_equal ascontiguousarray bitwise_and bitwise_or
-bitwise_xor broadcast_to ceil clip concatenate copyto cos cumsum diag divide empty_like equal erf exp expand_dims
-floor floor_divide greater greater_equal isfinite isinf isnan less less_equal log log1p logical_and logical_not
-logical_or matmul maximum mean minimum moveaxis multiply negative not_equal ones_like permute_dims positive power prod
-remainder repeat reshape rint rsqrt sign sin sort split sqrt square squeeze stack std subtract sum swapaxes take
-take_along_axis tanh tile transpose tril triu true_divide trunc unique var where zeros_like
+abs absolute add all allclose amax amin any append arange arccos arccosh arcsin arcsinh arctan arctan2 arctanh argmax argmin
+argpartition argsort argwhere array_equal ascontiguousarray bincount bitwise_and bitwise_or bitwise_xor broadcast_to ceil
+clip concatenate copyto cos cosh cumprod cumsum diag diagonal divide empty_like equal exp exp2 expand_dims expm1 flatnonzero
+flip floor floor_divide fmod greater greater_equal hypot invert isclose isfinite isin isinf isnan less less_equal log log10
+log1p log2 logaddexp logical_and logical_not logical_or logical_xor matmul maximum mean minimum moveaxis multiply nan_to_num
+negative nonzero not_equal ones_like partition permute_dims positive power prod put_along_axis reciprocal remainder repeat
+reshape rint roll rot90 round searchsorted sign signbit sin sinh sort split sqrt square squeeze stack std subtract sum
+swapaxes take take_along_axis tan tanh tile transpose tril triu true_divide trunc unique var where zeros_like
 """
 ALLOWED = FUNCTIONS.split()
 
@@ -68,10 +70,16 @@ class ndarray:
 
     __array_priority__ = 100
     __hash__ = None
+    live = 0  # bytes of the arrays that are no views
 
     def __init__(self, array, base=None):
         self._array = array
         self.base = base
+        self._counted = array.nbytes if base is None else 0
+        ndarray.live += self._counted
+
+    def __del__(self):
+        ndarray.live -= self._counted
 
     def __array_namespace__(self, *, api_version=None):
         return sys.modules["cupy"]
@@ -81,13 +89,7 @@ class ndarray:
         raise TypeError(msg)
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
-        if method != "__call__" or ufunc.__name__ not in {
-            *ALLOWED,
-            "invert",
-            "bitwise_and",
-            "bitwise_or",
-            "bitwise_xor",
-        }:
+        if method != "__call__" or ufunc.__name__ not in ALLOWED:
             return NotImplemented
         given = () if out is None else out
         result = ufunc(*_inner(inputs), **kwargs, **({"out": _inner(given)} if out is not None else {}))
@@ -185,8 +187,8 @@ def _in_place(name):
 
 
 METHODS = """
-all any argmax argmin argsort astype clip copy cumsum max mean min prod ravel repeat reshape squeeze std sum swapaxes take
-transpose var view
+all any argmax argmin argsort astype clip copy cumprod cumsum diagonal max mean min nonzero prod ravel repeat reshape round
+squeeze std sum swapaxes take trace transpose var view
 """
 for _name in METHODS.split():
     setattr(ndarray, _name, _method(_name))
@@ -206,9 +208,14 @@ def asarray(a, dtype=None):
     return ndarray(np.array(a, dtype))
 
 
+def _add_at(a, index, values):
+    assert a.dtype.kind in "iu", "CuPy adds floats in an order that differs from run to run"
+    np.add.at(_inner(a), _inner(index), _inner(values))
+
+
 class _Pool:
     def used_bytes(self):
-        return 0
+        return ndarray.live
 
     total_bytes = used_bytes
 
@@ -223,7 +230,7 @@ def module():
     for name in ALLOWED:
         if hasattr(np, name):
             setattr(cupy, name, _wrapped(getattr(np, name)))
-    cupy.add.at = lambda a, index, values: np.add.at(_inner(a), _inner(index), _inner(values))
+    cupy.add.at = _add_at
     cupy.ndarray, cupy.asarray = ndarray, asarray
     cupy.array = lambda a, dtype=None: asarray(_outer(_inner(a).copy()) if isinstance(a, ndarray) else a, dtype)
     cupy.empty = lambda shape, dtype=float: ndarray(np.empty(shape, dtype))
@@ -232,6 +239,10 @@ def module():
     cupy.may_share_memory = lambda a, b: np.may_share_memory(_inner(a), _inner(b))
     cupy.get_default_memory_pool = _Pool
     cupy.cuda = types.SimpleNamespace(Device=Device)
+    windows = np.lib.stride_tricks.sliding_window_view
+    cupy.lib = types.SimpleNamespace(
+        stride_tricks=types.SimpleNamespace(sliding_window_view=lambda x, *args: x._view(windows(x._array, *args)))
+    )
     cupy.__version__ = "14.2.0"
     return cupy
 

@@ -105,6 +105,10 @@ def test_nothing_mixes(randn, cuda):
 def test_no_such_device():
     with pytest.raises(ValueError, match=r"^to: there is no device 'cuda:1': there are 1, counted from 0$"):
         fa.ones(1).to("cuda:1")
+    with pytest.raises(ValueError, match=r"^to: there is no device 'cuda:-1': there are 1, counted from 0$"):
+        fa.ones(1).to("cuda:-1")
+    with pytest.raises(ValueError, match=r"^to: there is no device 'cuda:x'; expected"):
+        fa.ones(1).to("cuda:x")
     with pytest.raises(ValueError, match=r"^zeros?|full: there is no device 'tpu'; expected"):
         fa.zeros(1, device="tpu")
 

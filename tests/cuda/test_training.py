@@ -7,6 +7,8 @@ import fastattn as fa
 from fastattn import nn
 from fastattn.models import GPT, GPTConfig
 
+from .fake_cupy import ndarray
+
 LAYERS = {
     "linear": (lambda: nn.Linear(6, 4), (3, 6)),
     "layer_norm": (lambda: nn.LayerNorm(8), (3, 8)),
@@ -53,14 +55,19 @@ def test_layers(name, here):
     lambda p: fa.optim.SGD(p, 0.1, momentum=0.9), lambda p: fa.optim.Adam(p, 0.1),
     lambda p: fa.optim.AdamW(p, 0.1, amsgrad=True),
 ], ids=["sgd", "adam", "adamw"])  # fmt: skip
-def test_optimizers(make, here):
+@pytest.mark.parametrize("together", [False, True])
+def test_optimizers(make, together, here):
     x, x_there = here(7, 3)
     for p in (x, x_there):
         optimizer = make([p])
         for _ in range(3):
             (p * p).sum().backward()
-            fa.nn.utils.clip_grad_norm_([p], 1.0)
-            optimizer.step()
+            if together:
+                norm = optimizer.clip_and_step(1.0)
+            else:
+                norm = float(fa.nn.utils.clip_grad_norm_([p], 1.0))
+                optimizer.step()
+            assert norm > 1
             optimizer.zero_grad()
     np.testing.assert_allclose(x_there.detach().cpu().numpy(), x.detach().numpy(), rtol=0, atol=1e-6)
 
@@ -85,6 +92,20 @@ def test_adam_reads_its_numbers_on_the_device(here):
         plan.step(step=step, lr=fa.ones(2, device="cuda"))
     with pytest.raises(TypeError, match="adam_step: lr has dtype bool; expected floating numbers or int64"):
         plan.step(step=step, lr=fa.tensor(True, device="cuda"))
+
+
+def test_a_plan_has_room_for_a_norm_from_its_first_clip_on(here):
+    """On a device a kernel writes the norm; a plan whose steps do not clip needs no room for it."""
+    _, p = here(5)
+    g, m, v = (fa.zeros(5, device="cuda") for _ in range(3))
+    plan = fa.AdamPlan([p.detach()], [g], [m], [v])
+    before = ndarray.live
+    assert plan.step(step=1, lr=0.1) is None
+    assert ndarray.live == before
+    assert plan.step(step=2, lr=0.1, max_norm=1.0) == 0
+    assert ndarray.live == before + 8
+    assert plan.step(step=3, lr=0.1, max_norm=1.0) == 0
+    assert ndarray.live == before + 8
 
 
 def losses(device, steps=20):

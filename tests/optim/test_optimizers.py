@@ -210,6 +210,71 @@ def test_a_gradient_of_any_strides():
     np.testing.assert_array_equal(p.detach().numpy(), 1 - np.arange(6.0).reshape(3, 2).T)
 
 
+@pytest.mark.parametrize("max_norm", [0.5, 1e6])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_clip_and_step_has_the_bits_of_the_two_calls(name, dtype, max_norm):
+    kind, options = OPTIMIZERS[name]
+    ours, theirs = ([fa.tensor(x, fa.dtype(dtype), requires_grad=True) for x in start()] for _ in range(2))
+    # Groups of their own: the norm is that of all of them.
+    a, b = (getattr(optim, kind)([{"params": p[:2]}, {"params": p[2:], "lr": 0.02}], **options) for p in (ours, theirs))
+    for _ in range(3):
+        for optimizer, params in ((a, ours), (b, theirs)):
+            optimizer.zero_grad()
+            loss(params).backward()
+        norm = a.clip_and_step(max_norm)
+        assert norm == float(fa.nn.utils.clip_grad_norm_(theirs, max_norm))
+        b.step()
+    assert norm > 0.5
+    for p, q in zip(ours, theirs, strict=True):
+        assert np.array_equal(p.detach().numpy(), q.detach().numpy())
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+def test_clip_and_step_does_not_round_scaled_gradients(kind):
+    """Masters of 16-bit parameters have the bits of float32 parameters with the same gradients."""
+    grads = [np.asarray(x).astype(fa.bfloat16) for x in start()]
+    params = {
+        dtype: [fa.tensor(np.zeros(g.shape, dtype), requires_grad=True) for g in grads]
+        for dtype in (fa.bfloat16, fa.float32)
+    }
+    found = {}
+    for dtype, tensors in params.items():
+        optimizer = getattr(optim, kind)(tensors, lr=0.1)
+        for p, g in zip(tensors, grads, strict=True):
+            p.grad = fa.tensor(g.astype(dtype))
+        optimizer.clip_and_step(0.3)
+        found[dtype] = [optimizer.state[p].get("master", p).detach().numpy() for p in tensors]
+    for a, b in zip(*found.values(), strict=True):
+        assert a.dtype == b.dtype == np.float32
+        assert np.array_equal(a, b)
+        assert a.any()
+
+
+def test_clip_and_step_without_a_finite_norm_changes_nothing():
+    p = fa.ones(2, requires_grad=True)
+    optimizer = optim.Adam([p], lr=0.1)
+    p.grad = fa.tensor([float("inf"), 1.0])
+    assert optimizer.clip_and_step(1.0) == np.inf
+    assert (p.tolist(), p.grad.tolist(), dict(optimizer.state)) == ([1, 1], [np.inf, 1], {})
+    p.grad = None
+    assert optimizer.clip_and_step(1.0) == 0
+    assert p.tolist() == [1, 1]
+
+
+def test_clip_and_step_of_an_optimizer_that_knows_nothing_of_it():
+    class Descent(optim.Optimizer):
+        def _update(self, group, params, grads):
+            with fa.no_grad():
+                for p, g in zip(params, grads, strict=True):
+                    p -= g
+
+    p = fa.zeros(2, requires_grad=True)
+    p.grad = fa.tensor([3.0, 4.0])
+    assert Descent([p], {}).clip_and_step(1.0) == 5
+    np.testing.assert_allclose(p.detach().numpy(), [-0.6, -0.8], rtol=1e-6)
+
+
 def leaves(n=2):
     return [fa.ones(2, requires_grad=True) for _ in range(n)]
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fastattn.train import Bar, Lines, Progress, progress_for
+from fastattn.train import Bar, Lines, Progress, Row, progress_for
 from fastattn.train.progress import clock
 
 
@@ -62,3 +62,16 @@ def test_choice(monkeypatch):
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (61.4, "1:01"), (59.7, "1:00"), (3600, "1:00:00")])
 def test_clock(seconds, text):
     assert clock(seconds) == text
+
+
+@pytest.mark.parametrize("kind", [Lines, Bar])
+def test_a_gpu_has_its_memory_shown(kind, capsys):
+    row = Row(step=10, tokens=640, loss=2.0, val_loss=2.5, tokens_per_second=8000.0, memory=3 << 29)
+    progress = kind()
+    progress.start(10, 9)
+    progress.row(row)
+    progress.step(10)
+    progress.close()
+    captured = capsys.readouterr()
+    assert "| 8,000 tokens/s | 1.50 GiB | " in captured.out
+    assert kind is Lines or "8,000 tokens/s, 1.50 GiB" in captured.err

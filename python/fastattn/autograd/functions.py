@@ -1,6 +1,6 @@
 """Functions of tensors, as `torch.` has them: those that are methods too, and those of several tensors.
 
-They take ndarrays as well: of ndarrays alone the result is an ndarray.
+They take arrays of NumPy and CuPy as well: of those alone the result is one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from numpy import ndarray
+
+from fastattn._device import is_cupy
 
 from . import arithmetic, joining, products, sorting
 from .creation import as_tensor
@@ -74,19 +76,19 @@ def _arrays(values: Any) -> Iterator[Any]:
     for value in values:
         if isinstance(value, (list, tuple)):
             yield from _arrays(value)
-        elif isinstance(value, (Base, ndarray)):
+        elif isinstance(value, (Base, ndarray)) or is_cupy(value):
             yield value
 
 
 def _as_tensors(value: Any) -> Any:
-    """An argument with tensors in place of ndarrays."""
-    if isinstance(value, ndarray):
+    """An argument with tensors in place of arrays."""
+    if isinstance(value, ndarray) or is_cupy(value):
         return wrap(value)
     return type(value)([_as_tensors(part) for part in value]) if isinstance(value, (list, tuple)) else value
 
 
 def _as_arrays(result: Any) -> Any:
-    """A result with ndarrays in place of tensors."""
+    """A result with arrays in place of tensors."""
     if isinstance(result, Base):
         return result._data
     if isinstance(result, (list, tuple)):
@@ -116,12 +118,17 @@ def _of_method(name: str) -> Callable[..., Any]:
     def function(input: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(input, Base):
             return method(input, *args, **kwargs)
-        if not isinstance(input, (ndarray, int, float)):
+        if not isinstance(input, (ndarray, int, float)) and not is_cupy(input):
             msg = f"{name}: input is a {type(input).__name__}; expected a Tensor, an ndarray or a number"
             raise TypeError(msg)
         return of_arrays(input, *args, **kwargs)
 
-    of_arrays = _of_any_kind(lambda input, *args, **kwargs: method(as_tensor(input), *args, **kwargs))
+    def of_any(input: Any, *args: Any, **kwargs: Any) -> Any:
+        # A number goes where the tensors are.
+        where = next((a.device for a in (*args, *kwargs.values()) if isinstance(a, Base)), None)
+        return method(as_tensor(input, device=where if isinstance(input, (int, float)) else None), *args, **kwargs)
+
+    of_arrays = _of_any_kind(of_any)
     function.__name__ = function.__qualname__ = name
     function.__module__ = __name__
     return function

@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy import ndarray
 
+from fastattn._device import move, where_is
+from fastattn.ops._native import is_array
+
 from . import arithmetic
 from .node import Array, Base, Node, array_module, kind_of, mode, record, wrap, wrap_view
+from .scatter import add_at, sum_at
 from .shape import axis_of
 
 if TYPE_CHECKING:
     from .tensor import Tensor
 
 
-def _index(index: Any) -> tuple[Any, bool]:
-    """An index as the array takes it, and whether it selects a view (integers and slices only)."""
+def _index(index: Any, x: Array) -> tuple[Any, bool]:
+    """An index as the array `x` takes it, lists and arrays of the host moved to where that is; and whether it selects a
+    view (integers and slices only)."""
     parts = index if isinstance(index, tuple) else (index,)
     basic = True
     found = []
@@ -34,6 +39,8 @@ def _index(index: Any) -> tuple[Any, bool]:
         elif isinstance(part, bool):
             basic = False
         found.append(part)
+    if not basic and type(x) is not ndarray:
+        found = [move(part, where_is(x)) if type(part) is ndarray else part for part in found]
     return tuple(found), basic
 
 
@@ -42,8 +49,8 @@ def _repeats(index: tuple[Any, ...]) -> bool:
     arrays = [part for part in index if hasattr(part, "dtype") and part.dtype.kind != "b"]
     if not arrays:
         return False  # masks
-    if len(arrays) == 1:
-        values = array_module(arrays[0]).unique(arrays[0])
+    if len(arrays) == 1 and type(arrays[0]) is ndarray:  # on a device it is not worth the wait
+        values = np.unique(arrays[0])
         # -1 and the last row are the same row
         return bool(values.size != arrays[0].size or (values.size and values.min() < 0 <= values.max()))
     return True
@@ -51,17 +58,16 @@ def _repeats(index: tuple[Any, ...]) -> bool:
 
 def _getitem_backward(node: Node, dout: Array) -> tuple[Array, ...]:
     shape, index, basic = node.saved
+    if not basic and _repeats(index):
+        return (sum_at(shape, index, dout),)
     dx = kind_of(dout).zeros(shape, dout.dtype, dout)
-    if basic or not _repeats(index):
-        dx[index] = dout
-    else:
-        array_module(dout).add.at(dx, index, dout)
+    dx[index] = dout
     return (dx,)
 
 
 def getitem(a: Base, index: Any) -> Tensor:
-    key, basic = _index(index)
     x = a._data
+    key, basic = _index(index, x)
     out = x[key]
     result = wrap_view(x[(..., *key)] if out.ndim == 0 and Ellipsis not in key else out, a) if basic else wrap(out)
     return record("getitem", result, (a,), _getitem_backward, (x.shape, key, basic))
@@ -83,8 +89,13 @@ def _setitem_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
 
 def setitem(a: Tensor, index: Any, value: Any) -> None:
     a._allow_inplace("setitem")
-    key, _ = _index(index)
+    key, _ = _index(index, a._data)
     source = value._data if isinstance(value, Base) else value
+    if is_array(source) and (type(source) is ndarray) != (type(a._data) is ndarray):
+        if source.ndim:
+            msg = f"setitem: the tensor is on {a.device} and the value on {where_is(source)}; move one of them"
+            raise TypeError(msg)
+        source = source.item()
     tracked = a._requires_grad or (isinstance(value, Base) and value._requires_grad)
     if not (mode.enabled and tracked):
         a._data[key] = source
@@ -168,14 +179,14 @@ def _part_of(found: Array, shape: tuple[int, ...], part: tuple[slice, ...] | Non
 
 def _added(name: str, a: Base, key: tuple[Any, ...], value: Any, scale: float, part: Any = None) -> Tensor:
     """A copy of `a` with `value` added to a place, as often as the place names it."""
-    source = value._data if isinstance(value, Base) else np.asarray(value, a._data.dtype)
+    source = value._data if isinstance(value, Base) else move(np.asarray(value, a._data.dtype), a.device)
     if source.dtype != a._data.dtype:
         msg = f"{name}: the source is {source.dtype}; expected {a._data.dtype}, the dtype of the tensor"
         raise TypeError(msg)
     data = a._data.copy()
     used = source if part is None else source[part]
     try:
-        array_module(data).add.at(data, key, used if scale == 1 else used * scale)
+        add_at(data, key, used if scale == 1 else used * scale)
     except (IndexError, ValueError) as error:
         msg = f"{name}: {error}"
         raise type(error)(msg) from None
@@ -192,9 +203,7 @@ def _add_backward(node: Node, dout: Array) -> tuple[Array | None, ...]:
 
 def _take_backward(node: Node, dout: Array) -> tuple[Array, ...]:
     shape, key = node.saved
-    dx = kind_of(dout).zeros(shape, dout.dtype, dout)
-    array_module(dout).add.at(dx, key, dout)
-    return (dx,)
+    return (sum_at(shape, key, dout),)
 
 
 def _bool(name: str, mask: Any) -> Array:
@@ -292,7 +301,7 @@ class Indexing(Base):
 
     def index_put(self, indices: tuple[Any, ...], values: Any, accumulate: bool = False) -> Tensor:
         """A copy with `values` written, or added, to self[indices]."""
-        key, _ = _index(tuple(indices))
+        key, _ = _index(tuple(indices), self._data)
         return _added("index_put", self, key, values, 1) if accumulate else _written("index_put", self, key, values)
 
     def nonzero(self, *, as_tuple: bool = False) -> Any:

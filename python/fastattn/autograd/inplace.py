@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastattn import ops
+from fastattn._device import move
+from fastattn.ops._native import is_array
 
 from .arithmetic import Operand
 from .node import Base
@@ -64,8 +66,10 @@ class Fills(Base):
     __slots__ = ()
 
     def copy_(self, source: Operand, non_blocking: bool = False) -> Tensor:
-        """Writes the elements of `source`, cast and broadcast."""
-        return self._filled(source)
+        """Writes the elements of `source`, cast, broadcast, and moved to this tensor's device."""
+        if isinstance(source, Base):
+            return self._filled(source.to(self.device))
+        return self._filled(move(source, self.device) if is_array(source) else source)
 
     def fill_(self, value: float) -> Tensor:
         """Writes one number everywhere."""
@@ -102,19 +106,20 @@ class Fills(Base):
         """Fills with 1 of probability p, else 0."""
         from .random import uniform
 
-        return self._filled(uniform(self._data.shape, generator) < (p._data if isinstance(p, Base) else p))
+        drawn = move(uniform(self._data.shape, generator), self.device)
+        return self._filled(drawn < (p._data if isinstance(p, Base) else p))
 
     def random_(self, low: int = 0, high: int | None = None, *, generator: Any = None) -> Tensor:
         """Fills with integers of low to high - 1; of 0 to low - 1 if `high` is missing."""
         from .random import randint
 
-        return self._filled(randint(low, high, self._data.shape, generator=generator))
+        return self.copy_(randint(low, high, self._data.shape, generator=generator))
 
     def exponential_(self, lambd: float = 1.0, *, generator: Any = None) -> Tensor:
         """Fills with numbers of the exponential distribution of rate `lambd`."""
         from .random import uniform
 
-        return self._filled(-np.log1p(-uniform(self._data.shape, generator)) / lambd)
+        return self.copy_(-np.log1p(-uniform(self._data.shape, generator)) / lambd)
 
 
 def add_to(cls: type) -> None:

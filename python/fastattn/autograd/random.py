@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from fastattn import ops
-from fastattn._device import move, resolve
+from fastattn._device import CPU, move, resolve, where_is
 from fastattn._random import Generator
 
 from .creation import empty
-from .node import Array
+from .node import Array, Base
 from .tensor import Tensor
 
 
@@ -27,8 +27,15 @@ def _drawn(fill: Callable[..., Any], tensor: Tensor, generator: Generator | None
 
 
 def uniform(shape: tuple[int, ...], generator: Generator | None) -> Array:
-    """An ndarray of float64 of [0, 1)."""
+    """An ndarray of float64 of [0, 1): of what has no float64 or sorts, the numbers are drawn on the host."""
     return ops.uniform_(np.empty(shape), seed=_seed(generator))
+
+
+def like(input: Any, wanted: Any) -> Any:
+    """The device asked for, by default that of a tensor or array."""
+    if wanted is not None:
+        return wanted
+    return input.device if isinstance(input, Base) else where_is(input)
 
 
 def rand(
@@ -86,7 +93,7 @@ def rand_like(
     Args:
         input: a tensor or array, float32 or float64.
         dtype: another dtype.
-        device: where it is made, the CPU by default.
+        device: where it is made, by default where `input` is.
         generator: a stream of its own (`fa.Generator`), instead of the global one.
         requires_grad: whether gradients are wanted for it.
 
@@ -98,8 +105,8 @@ def rand_like(
         >>> fa.rand_like(fa.ones(2, 3)).shape
         (2, 3)
     """
-    wanted = dtype or input.dtype
-    return rand(input.shape, dtype=wanted, device=device, generator=generator, requires_grad=requires_grad)
+    where, wanted = like(input, device), dtype or input.dtype
+    return rand(input.shape, dtype=wanted, device=where, generator=generator, requires_grad=requires_grad)
 
 
 def randn_like(
@@ -110,7 +117,7 @@ def randn_like(
     Args:
         input: a tensor or array, float32 or float64.
         dtype: another dtype.
-        device: where it is made, the CPU by default.
+        device: where it is made, by default where `input` is.
         generator: a stream of its own (`fa.Generator`), instead of the global one.
         requires_grad: whether gradients are wanted for it.
 
@@ -122,8 +129,8 @@ def randn_like(
         >>> fa.randn_like(fa.ones(2, 3)).shape
         (2, 3)
     """
-    wanted = dtype or input.dtype
-    return randn(input.shape, dtype=wanted, device=device, generator=generator, requires_grad=requires_grad)
+    where, wanted = like(input, device), dtype or input.dtype
+    return randn(input.shape, dtype=wanted, device=where, generator=generator, requires_grad=requires_grad)
 
 
 def randint(
@@ -169,7 +176,7 @@ def randint(
 
 def randint_like(input: Any, low: int, high: int | None = None, *, dtype: Any = None) -> Tensor:
     """Random integers of low to high - 1 (of 0 to low - 1 if `high` is missing), in the shape of another tensor."""
-    return randint(low, high, input.shape, dtype=dtype or input.dtype)
+    return randint(low, high, input.shape, dtype=dtype or input.dtype, device=like(input, None))
 
 
 def randperm(n: int, *, dtype: Any = np.int64, device: Any = None, generator: Any = None) -> Tensor:
@@ -196,12 +203,14 @@ def randperm(n: int, *, dtype: Any = np.int64, device: Any = None, generator: An
 def normal(mean: Any = 0.0, std: Any = 1.0, size: Sequence[int] | None = None, *, generator: Any = None) -> Tensor:
     """Normal random numbers, each of its own mean and deviation where those are tensors; of `size` where they are not."""
     shape = tuple(size) if size is not None else np.broadcast_shapes(*[getattr(t, "shape", ()) for t in (mean, std)])
-    return randn(shape, generator=generator) * std + mean  # type: ignore[no-any-return]
+    where = next((like(t, None) for t in (mean, std) if hasattr(t, "shape")), None)
+    return randn(shape, device=where, generator=generator) * std + mean  # type: ignore[no-any-return]
 
 
 def bernoulli(input: Tensor, *, generator: Any = None) -> Tensor:
     """1 with the probability that each element is, else 0; the dtype of `input`."""
-    return Tensor((uniform(input.shape, generator) < input._data).astype(input.dtype))
+    drawn = move(uniform(input.shape, generator), input.device)
+    return Tensor((drawn < input._data).astype(input.dtype))
 
 
 def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Any = None) -> Tensor:
@@ -226,7 +235,7 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
 
     Source: Efraimidis and Spirakis, "Weighted random sampling with a reservoir" (2006).
     """
-    weights = np.atleast_2d(input._data).astype(np.float64)
+    weights = np.atleast_2d(move(input._data, CPU)).astype(np.float64)
     if input.ndim not in (1, 2) or not np.isfinite(weights).all() or (weights < 0).any() or (weights.sum(1) <= 0).any():
         msg = f"multinomial: input of shape {input.shape} is no rows of weights; expected finite, none < 0, some > 0"
         raise ValueError(msg)
@@ -242,4 +251,4 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
         with np.errstate(divide="ignore"):
             times = -np.log1p(-uniform(weights.shape, generator)) / weights
         out = np.argsort(times, 1, kind="stable")[:, :num_samples]
-    return Tensor(out[0] if input.ndim == 1 else out)
+    return Tensor(move(out[0] if input.ndim == 1 else out, input.device))

@@ -328,7 +328,7 @@ class Shaping(Base):
         if not 0 <= size <= x.shape[d] or step < 1:
             msg = f"unfold: size {size} and step {step} do not fit axis {d} of length {x.shape[d]}"
             raise ValueError(msg)
-        windows = np.lib.stride_tricks.sliding_window_view(x, size, d)
+        windows = array_module(x).lib.stride_tricks.sliding_window_view(x, size, d)
         key = (slice(None),) * d + (slice(None, None, step),)
         return _view("unfold", self, windows[key], _unfold_backward, (x.shape, d, size, step))
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fastattn._device import CPU, move
+
 from .node import Array, Base, Node, array_module, kind_of, record, wrap
 from .shape import axis_of
 
@@ -120,7 +122,7 @@ class Sorting(Base):
         if interpolation not in ("linear", "lower", "higher", "nearest", "midpoint"):
             msg = f"quantile: interpolation is {interpolation!r}; expected linear, lower, higher, nearest or midpoint"
             raise ValueError(msg)
-        parts = np.asarray(q._data if isinstance(q, Base) else q, dtype=np.float64)
+        parts = np.asarray(move(q._data, CPU) if isinstance(q, Base) else q, dtype=np.float64)
         if ((parts < 0) | (parts > 1)).any():
             msg = f"quantile: q is {q}; expected 0 to 1"
             raise ValueError(msg)
@@ -132,7 +134,8 @@ class Sorting(Base):
         place = rounded.get(interpolation, np.asarray)(place)
         low = np.floor(place).astype(np.int64)
         weight = np.where(place > low, 0.5, 0.0) if interpolation == "midpoint" else place - low
-        weight = wrap(weight.astype(a._data.dtype).reshape(-1, *[1] * (a._data.ndim - 1)))
+        weight = weight.astype(a._data.dtype).reshape(-1, *[1] * (a._data.ndim - 1))
+        weight = wrap(move(weight, self.device))
         high = np.minimum(low + 1, a._data.shape[d] - 1)
         out = ordered[low].lerp(ordered[high], weight)
         if keepdim:
@@ -154,14 +157,16 @@ class Sorting(Base):
 
     def unique_consecutive(self, return_inverse: bool = False, return_counts: bool = False) -> Any:
         """The elements, flattened, each run of equal ones once; where each is among them, and how long the runs are."""
-        x = self._data.reshape(-1)
-        first = np.concatenate([np.ones(min(1, x.size), np.bool_), x[1:] != x[:-1]])
-        starts = np.flatnonzero(first)
+        x, xp = self._data.reshape(-1), array_module(self._data)
+        first = xp.ones_like(x, np.bool_)
+        first[1:] = x[1:] != x[:-1]
+        starts = xp.flatnonzero(first)
         out = [wrap(x[starts])]
         if return_inverse:
-            out.append(wrap((np.cumsum(first) - 1).reshape(self._data.shape)))
+            out.append(wrap((xp.cumsum(first) - 1).reshape(self._data.shape)))
         if return_counts:
-            out.append(wrap(np.diff(np.append(starts, x.size))))
+            ends = xp.append(starts[1:], x.size) if x.size else starts
+            out.append(wrap(ends - starts))
         return tuple(out) if len(out) > 1 else out[0]
 
     def bincount(self, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
@@ -193,14 +198,16 @@ def searchsorted(sorted_sequence: Any, values: Any, *, right: bool = False) -> T
         >>> fa.searchsorted(fa.tensor([1, 3, 5]), fa.tensor([3, 4]))
         tensor([1, 2])
     """
-    edges, x = (t._data if isinstance(t, Base) else np.asarray(t) for t in (sorted_sequence, values))
+    where = next((t.device for t in (sorted_sequence, values) if isinstance(t, Base)), CPU)
+    edges, x = (t._data if isinstance(t, Base) else move(np.asarray(t), where) for t in (sorted_sequence, values))
+    xp = array_module(edges)
     side: Any = "right" if right else "left"
     if edges.ndim == 1:
-        return wrap(np.asarray(np.searchsorted(edges, x, side)))
+        return wrap(xp.searchsorted(edges, x, side))
     if edges.shape[:-1] != x.shape[:-1]:
         msg = (
             f"searchsorted: sequences of shape {edges.shape} and values of {x.shape}; expected equal axes but the last"
         )
         raise ValueError(msg)
     rows = zip(edges.reshape(-1, edges.shape[-1]), x.reshape(-1, x.shape[-1]), strict=True)
-    return wrap(np.stack([np.searchsorted(e, v, side) for e, v in rows]).reshape(x.shape))
+    return wrap(xp.stack([xp.searchsorted(e, v, side) for e, v in rows]).reshape(x.shape))

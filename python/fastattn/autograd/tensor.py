@@ -9,7 +9,7 @@ import numpy as np
 from numpy import ndarray
 
 from fastattn import ops
-from fastattn._device import device, move, resolve, where_is
+from fastattn._device import device, move, named, place, resolve, where_is
 from fastattn._dtypes import bfloat16
 from fastattn._missing import missing
 from fastattn.ops import _kinds
@@ -151,9 +151,9 @@ class Tensor(Gradients, Arithmetic, Elementwise, Fills, Shaping, Cutting, Indexi
     def storage_offset(self) -> int:
         """How many elements of the memory that it is a view of come before its first."""
         base = self._data
-        while isinstance(base.base, ndarray):
+        while isinstance(base.base, type(base)):
             base = base.base
-        return (self.data_ptr() - int(base.__array_interface__["data"][0])) // self.itemsize
+        return (self.data_ptr() - place(base)[0]) // self.itemsize
 
     def stride(self, dim: int | None = None) -> Any:
         """The strides in elements, or one of them."""
@@ -310,8 +310,9 @@ class Tensor(Gradients, Arithmetic, Elementwise, Fills, Shaping, Cutting, Indexi
         return self.new_full(ints(size), 1, **options)
 
     def new_tensor(self, data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-        """A copy of `data` in this dtype."""
-        return Tensor(as_data(data, self._data.dtype if dtype is None else dtype).copy(), requires_grad)
+        """A copy of `data` in this dtype, where this tensor is."""
+        copied = as_data(data, self._data.dtype if dtype is None else dtype).copy()
+        return Tensor(move(copied, self.device), requires_grad)
 
     # Copies and casts -----------------------------------------------------------------------------------------------
 
@@ -343,8 +344,8 @@ class Tensor(Gradients, Arithmetic, Elementwise, Fills, Shaping, Cutting, Indexi
                 where, dtype = arg.device, arg._data.dtype
             elif isinstance(arg, bool) or arg is None:
                 continue  # to(device, dtype, non_blocking)
-            elif isinstance(arg, int) or (isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda")):
-                where = resolve("to", arg)
+            elif (there := named("to", arg)) is not None:
+                where = there
             else:
                 dtype = arg
         if where != self.device:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastattn._device import device
 
 __all__ = ["main"]
 
@@ -17,6 +20,21 @@ TEMPERATURE = 0.8  # of what is drawn where no flag says otherwise
 
 class UsageError(ValueError):
     """Flags that do not go together, or a value out of its range."""
+
+
+def device_of(flag: str) -> device:
+    """The device that --device asks for, before anything else is done.
+
+    Raises:
+        ValueError: there is no such GPU; the message says why.
+        ImportError: CuPy is missing.
+    """
+    from fastattn._device import resolve
+
+    where = resolve("--device", flag)
+    if where.type == "cuda":
+        from fastattn.interop import cupy  # noqa: F401
+    return where
 
 
 def main(args: Sequence[str] | None = None) -> int:

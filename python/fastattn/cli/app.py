@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,14 @@ def _version(wanted: bool) -> None:
 
         print(f"fastattn {fastattn.__version__}")
         raise typer.Exit
+
+
+def _device(name: str | None) -> str | None:
+    """--device as it is; whether there is such a GPU is seen when the command runs."""
+    if name is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        msg = f"{name!r} is no device; expected cpu, cuda or cuda:0"
+        raise typer.BadParameter(msg)
+    return name
 
 
 @app.callback(invoke_without_command=True)
@@ -113,6 +122,7 @@ class GenerateArguments:
     num_samples: int
     seed: int
     threads: int | None
+    device: str
     quiet: bool
 
 
@@ -144,6 +154,7 @@ def generate(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; the text does not depend on it. [default: all cores]")
     ] = None,
+    device: Annotated[str, typer.Option(callback=_device, help="Where the model is: cpu, cuda or cuda:0.")] = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", help="No statistics on standard error.")] = False,
 ) -> None:
     """Continue a text with a trained model; the text goes to standard output as it comes."""
@@ -152,7 +163,7 @@ def generate(
     run(
         GenerateArguments(
             folder, prompt, max_new_tokens, temperature, top_k, top_p, repetition_penalty, stop or [], num_samples,
-            seed, threads, quiet,
+            seed, threads, device, quiet,
         )
     )  # fmt: skip
 
@@ -182,6 +193,7 @@ class TrainArguments:
     seed: int | None = None
     sample: int = 300
     threads: int | None = None
+    device: str | None = None
     quiet: bool = False
     json: bool = False
 
@@ -224,6 +236,13 @@ def train(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; the result does not depend on it. [default: all cores]")
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            callback=_device,
+            help="Where the model is: cpu, cuda or cuda:0. [default: cpu; with --resume that of the run]",
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON; everything else goes to standard error.")
@@ -234,7 +253,7 @@ def train(
 
     arguments = TrainArguments(
         text, resume, out, steps, tokens, batch_size, context, layers, width, heads, dropout, lr, warmup,
-        weight_decay, grad_clip, eval_every, checkpoint_every, dtype, seed, sample, threads, quiet, json,
+        weight_decay, grad_clip, eval_every, checkpoint_every, dtype, seed, sample, threads, device, quiet, json,
     )  # fmt: skip
     problem = _problem(arguments)
     if problem:
@@ -249,7 +268,7 @@ def _problem(arguments: TrainArguments) -> str | None:
     if arguments.steps is not None and arguments.tokens is not None:
         return "--steps and --tokens say the same thing; pass one of them"
     if arguments.resume is not None:
-        ours = {"resume", "sample", "threads", "quiet", "json"}
+        ours = {"resume", "sample", "threads", "device", "quiet", "json"}
         given = [name for name, value in vars(arguments).items() if name not in ours and value is not None]
         if given:
             flags = ", ".join("--" + name.replace("_", "-") for name in given)

@@ -12,7 +12,7 @@ from fastattn.data import CharVocabulary, Tokenizer, load_tokenizer
 from fastattn.generation import GenerationConfig
 from fastattn.models import GPT
 
-from . import UsageError
+from . import UsageError, device_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +28,7 @@ def run(arguments: GenerateArguments) -> None:
         import fastattn
 
         fastattn.set_num_threads(arguments.threads)
+    where = device_of(arguments.device)
     folder = arguments.folder
     if not folder.is_dir():
         msg = f"no such folder: {folder}"
@@ -38,7 +39,7 @@ def run(arguments: GenerateArguments) -> None:
             msg += f"; finish the run with: fastattn train --resume {folder}"
         raise FileNotFoundError(msg)
     tokenizer = load_tokenizer(folder)
-    model = GPT.from_pretrained(folder)
+    model = GPT.from_pretrained(folder).to(where)
     eos = end_of_text(folder)
     config = config_of(arguments, eos)
     prompt = encode(tokenizer, read_prompt(arguments.prompt), eos)

@@ -24,6 +24,8 @@ def collect() -> dict[str, Any]:
         "threads": {"used": build["threads"], "cores": len(os.sched_getaffinity(0))},
         "cpu": cpu_name(),
         "cuda": build["cuda"],
+        "gpus": [gpu(i) for i in range(fastattn.cuda.device_count())],
+        "no_gpu": fastattn.cuda.unavailable(),
         "cache": {"kept_bytes": build["cache_bytes"], "live_bytes": build["live_bytes"]},
         "environment": {name: value for name, value in os.environ.items() if name.startswith("FASTATTN_")},
         "python": build["python"],
@@ -49,13 +51,22 @@ def print_info(as_json: bool) -> None:
         "CPU": content["cpu"],
         "cache": f"{content['cache']['kept_bytes']:,} bytes kept, {content['cache']['live_bytes']:,} in use",
         "settings": ", ".join(f"{k}={v}" for k, v in content["environment"].items()) or "no FASTATTN_ variable is set",
-        "CUDA": "built in" if content["cuda"] else "not in this build",
+        "CUDA": "; ".join(content["gpus"]) or content["no_gpu"],
         "Python": f"{content['python']}, numpy {content['numpy']}, ml_dtypes {content['ml_dtypes']}",
         "platform": content["platform"],
         "location": content["location"],
     }
     for name, value in lines.items():
         print(f"{name:<9} {value}")
+
+
+def gpu(index: int) -> str:
+    """A GPU in words: number, name, compute capability, memory."""
+    from fastattn import cuda
+
+    major, minor = cuda.get_device_capability(index)
+    memory = cuda.mem_get_info(index)[1] / 2**30
+    return f"cuda:{index}, {cuda.get_device_name(index)}, compute capability {major}.{minor}, {memory:.2f} GiB"
 
 
 def cpu_name() -> str:

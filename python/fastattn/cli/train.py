@@ -17,10 +17,11 @@ from fastattn.io import atomic_write
 from fastattn.train import History, TrainConfig, Trainer, progress_for
 from fastattn.train.progress import clock
 
-from . import INTERRUPTED, TEMPERATURE, UsageError
-from .info import cpu_name
+from . import INTERRUPTED, TEMPERATURE, UsageError, device_of
+from .info import cpu_name, gpu
 
 if TYPE_CHECKING:
+    from fastattn._device import device
     from fastattn.models import GPT
 
     from .app import TrainArguments
@@ -43,6 +44,7 @@ class Settings:
     heads: int
     dropout: float
     train: TrainConfig
+    device: str = "cpu"
 
     def save(self, folder: Path) -> None:
         atomic_write(folder / RUN_FILE, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
@@ -68,6 +70,8 @@ def run(arguments: TrainArguments) -> History:
         import fastattn
 
         fastattn.set_num_threads(arguments.threads)
+    if arguments.device is not None:
+        device_of(arguments.device)
     if arguments.resume is None:
         text = load_text(arguments.text)
         settings = settings_of(arguments, text)
@@ -113,6 +117,9 @@ def settings_of(arguments: TrainArguments, text: str) -> Settings:
         config = dataclasses.replace(config, steps=steps)
     if arguments.warmup is None:  # a short run must not end before its warm-up does
         config = dataclasses.replace(config, warmup=min(config.warmup, config.steps // 10))
+    if config.dtype == "float64" and arguments.device is not None and arguments.device.startswith("cuda"):
+        msg = "--dtype float64 has no kernels on a GPU; pass float32 or bfloat16, or --device cpu"
+        raise UsageError(msg)
     width, heads = arguments.width or WIDTH, arguments.heads or HEADS
     if width % heads:
         msg = f"--width {width} is not a multiple of --heads {heads}"
@@ -125,16 +132,18 @@ def settings_of(arguments: TrainArguments, text: str) -> Settings:
         heads=heads,
         dropout=arguments.dropout or 0.0,
         train=config,
+        device=arguments.device or "cpu",
     )
 
 
 def build(
     settings: Settings, text: str, vocabulary: CharVocabulary, folder: Path | None, arguments: TrainArguments
 ) -> tuple[GPT, Trainer]:
-    """The model with its initial weights, and its trainer."""
+    """The model with its initial weights, which are drawn on the CPU for every device, and its trainer."""
     import fastattn
     from fastattn.models import GPT, GPTConfig
 
+    where = device_of(arguments.device or settings.device)
     fastattn.manual_seed(settings.train.seed)
     model = GPT(
         GPTConfig(
@@ -147,7 +156,7 @@ def build(
             attn_pdrop=settings.dropout,
             resid_pdrop=settings.dropout,
         )
-    )
+    ).to(where)
     train_ids, val_ids = split(vocabulary.encode(text))
     progress = progress_for(arguments.quiet, sys.stderr if arguments.json else sys.stdout)
     return model, Trainer(model, train_ids, val_ids, settings.train, folder=folder, progress=progress)
@@ -188,12 +197,9 @@ def introduce(
     say: Printer, model: GPT, trainer: Trainer, text: str, vocabulary: CharVocabulary, settings: Settings
 ) -> None:
     """Says what the run is and what it runs on."""
-    from fastattn import _C
-
     config = trainer.config
     parameters = sum(math.prod(p.shape) for p in model.parameters())
-    threads = _C.num_threads()
-    say(f"device   {cpu_name()}, {_C.isa_active()}, {threads} thread{'s' * (threads != 1)}")
+    say(f"device   {described(next(model.parameters()).device)}")
     name = settings.text or "the topics of Python's help"
     say(f"text     {name}: {len(text):,} characters, {len(vocabulary)} different")
     say(f"         {len(trainer.val_ids):,} of them, the last tenth, are held out for validation")
@@ -206,6 +212,16 @@ def introduce(
     if trainer.step:
         say(f"resumed after step {trainer.step} of {config.steps}")
     say()
+
+
+def described(where: device) -> str:
+    """What a run runs on."""
+    from fastattn import _C
+
+    if where.type == "cuda":
+        return gpu(where.index or 0)
+    threads = _C.num_threads()
+    return f"{cpu_name()}, {_C.isa_active()}, {threads} thread{'s' * (threads != 1)}"
 
 
 def conclude(say: Printer, arguments: TrainArguments, model: GPT, trainer: Trainer, vocabulary: CharVocabulary) -> None:
@@ -241,6 +257,7 @@ def conclude(say: Printer, arguments: TrainArguments, model: GPT, trainer: Train
             "loss": history.rows[-1].loss if history.rows else None,
             "val_loss": history.val_loss,
             "seconds": trainer.seconds,
+            "device": str(next(model.parameters()).device),
             "sample": text,
         }
         print(json.dumps(result))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from fastattn._device import CPU, is_cupy, move, where_is
 from fastattn.autograd.node import Base, wrap
 from fastattn.ops import KVCache
 
@@ -71,7 +73,7 @@ class GenerationMixin:
 
         Returns:
             (B, T + N), `input_ids` and up to `max_new_tokens` new tokens, rows that ended early padded with
-            `pad_token_id`; for a list, a list of B arrays without padding. The kind and dtype of `input_ids`.
+            `pad_token_id`; for a list, a list of B ndarrays without padding. The kind, dtype and device of `input_ids`.
 
         Raises:
             ValueError: an empty sequence, or an option out of its range.
@@ -89,12 +91,14 @@ class GenerationMixin:
             return [
                 np.append(row, np.array(more, row.dtype)) for row, more in zip(map(_row, input_ids), new, strict=True)
             ]
-        prompt = input_ids._data if isinstance(input_ids, Base) else np.asarray(input_ids)
+        prompt = _array("input_ids", input_ids)
         added = np.full((len(new), max(map(len, new), default=0)), config.padding, prompt.dtype)
         for row, more in zip(added, new, strict=True):
             row[: len(more)] = more
         ids = np.concatenate([prompt, added], axis=1)
-        return wrap(ids) if isinstance(input_ids, Base) else ids
+        if isinstance(input_ids, Base):
+            return wrap(move(ids, input_ids.device))
+        return move(ids, where_is(input_ids)) if is_cupy(input_ids) else ids
 
     def stream(
         self,
@@ -151,15 +155,20 @@ def _prompts(input_ids: Any, attention_mask: Any) -> list[Ids]:
 
 
 def _row(sequence: Sequence[int] | Any) -> Ids:
-    ids = _array("input_ids", sequence if np.size(sequence) else np.zeros(0, np.int64))
+    ids = _array("input_ids", sequence if _count(sequence) else np.zeros(0, np.int64))
     if ids.ndim != 1:
         msg = f"generate: a row of input_ids has shape {ids.shape}; expected (T,)"
         raise ValueError(msg)
     return ids
 
 
+def _count(value: Any) -> int:
+    return math.prod(value.shape) if hasattr(value, "shape") else np.size(value)
+
+
 def _array(name: str, value: Any, kinds: str = "iu") -> Ids:
-    array: Ids = value.numpy() if isinstance(value, Base) else np.asarray(value)
+    data = value._data if isinstance(value, Base) else value
+    array: Ids = move(data, CPU) if is_cupy(data) else np.asarray(data)
     if array.dtype.kind not in kinds:
         msg = f"generate: {name} has dtype {array.dtype}; expected integers"
         raise TypeError(msg)

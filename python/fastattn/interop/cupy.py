@@ -8,6 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from fastattn.ops import _kinds
+from fastattn.ops._native import new
 from fastattn.ops.sum import sum_over
 
 try:
@@ -23,10 +24,7 @@ class CupyKind(_kinds.Kind):
     name = "cupy"
 
     def empty(self, shape: tuple[int, ...], dtype: Any, like: Any) -> Any:
-        if like is None:
-            return cupy.empty(shape, dtype)
-        with like.device:
-            return cupy.empty(shape, dtype)
+        return cupy.empty(shape, dtype) if like is None else new(shape, like, dtype)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any, like: Any) -> Any:
         array = self.empty(shape, dtype, like)
@@ -37,7 +35,8 @@ class CupyKind(_kinds.Kind):
         return sum_over(array, axes)
 
     def contiguous(self, array: Any) -> Any:
-        return cupy.ascontiguousarray(array)
+        # cupy.ascontiguousarray gives an array without axes one.
+        return array if array.flags.c_contiguous else cupy.ascontiguousarray(array)
 
     def classes_last(self, array: Any) -> Any:
         return cupy.ascontiguousarray(cupy.moveaxis(array, 1, -1))
@@ -63,7 +62,7 @@ def empty(shape: tuple[int, ...], dtype: Any, index: int) -> Any:
 def upload(array: Any, index: int) -> Any:
     """A copy of an ndarray, or of another GPU's array, on GPU number `index`."""
     with cupy.cuda.Device(index):
-        return cupy.asarray(np.ascontiguousarray(array) if type(array) is ndarray else array)
+        return cupy.asarray(np.asarray(array, order="C") if type(array) is ndarray else array)
 
 
 def memory(index: int) -> tuple[int, int]:

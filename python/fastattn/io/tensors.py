@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastattn._device import place, write
 from fastattn.autograd.convert import is_float
+from fastattn.autograd.node import Base
 
 from ._atomic import atomic_write
 
@@ -25,7 +27,7 @@ def save_tensors(tensors: Mapping[str, Any], path: Path_, metadata: Mapping[str,
     """Writes named arrays to a safetensors file, atomically.
 
     Args:
-        tensors: arrays of any shape: ndarrays, or what numpy.asarray takes without a copy (fastattn.Tensor).
+        tensors: arrays of any shape: ndarrays, or tensors on any device.
         path: the file; its folder must exist.
         metadata: strings kept in the file's header, beside {"format": "pt"}.
 
@@ -132,7 +134,7 @@ def load_model(model: Module, path: Path_) -> None:
 
 
 def as_array(value: Any) -> np.ndarray[Any, Any]:
-    """The ndarray behind a Tensor, without a copy; ndarrays as they are."""
+    """The ndarray behind a Tensor, without a copy where it is on the CPU; ndarrays as they are."""
     return value if isinstance(value, np.ndarray) else np.asarray(value.detach().numpy())
 
 
@@ -153,8 +155,8 @@ def read(path: Path_) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
 
 def _place(value: Any) -> tuple[int, tuple[int, ...], tuple[int, ...]] | int:
     """Equal for names of one tensor. Empty tensors share an address without being tied."""
-    array = as_array(value)
-    return (array.ctypes.data, array.shape, array.strides) if array.size else id(value)
+    array = value._data if isinstance(value, Base) else value
+    return place(array) if array.size else id(value)
 
 
 def aliases(state: Mapping[str, Any]) -> dict[str, str]:
@@ -176,7 +178,7 @@ def compare(state: Mapping[str, Any], tensors: Mapping[str, np.ndarray[Any, Any]
     problems += [f"unexpected {name}" for name in tensors if name not in state]
     values: dict[str, str] = {}
     for name in (name for name in state if name in tensors):
-        want, got = as_array(state[name]), tensors[name]
+        want, got = state[name], tensors[name]
         if want.shape != got.shape:
             problems.append(f"{name} has shape {_shape(got.shape)}, the model's is {_shape(want.shape)}")
         elif want.dtype != got.dtype and not (is_float(want.dtype) and is_float(got.dtype)):
@@ -187,9 +189,10 @@ def compare(state: Mapping[str, Any], tensors: Mapping[str, np.ndarray[Any, Any]
 
 
 def assign(state: Mapping[str, Any], tensors: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """Copies tensors that `compare` has passed into the arrays of a state dict."""
+    """Copies tensors that `compare` has passed into the arrays of a state dict, wherever those are."""
     for name, tensor in tensors.items():
-        as_array(state[name])[...] = tensor
+        value = state[name]
+        write(value._data if isinstance(value, Base) else value, tensor)
 
 
 def refuse(what: str, path: Path_, problems: Sequence[str]) -> None:

@@ -408,7 +408,7 @@ class PReLU(Module):
     Args:
         num_parameters: 1, or the length of the second axis of the input.
         init: the weight at first.
-        device: only the CPU for now.
+        device: where the parameters are made, the CPU by default.
         dtype: of the weight, float32 by default.
 
     Example:

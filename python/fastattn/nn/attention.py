@@ -40,7 +40,7 @@ class MultiheadAttention(Module):
         kdim: the length of a key, E by default.
         vdim: the length of a value, E by default.
         batch_first: inputs are (B, T, E); otherwise (T, B, E).
-        device: only the CPU for now.
+        device: where the parameters are made, the CPU by default.
         dtype: of the parameters, float32 by default.
 
     Shape:
@@ -100,17 +100,21 @@ class MultiheadAttention(Module):
         self.vdim = embed_dim if vdim is None else vdim
         names = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
         if self.kdim == self.vdim == embed_dim:
-            self.in_proj_weight = new_parameter(3 * embed_dim, embed_dim, dtype=dtype)
+            self.in_proj_weight = new_parameter(3 * embed_dim, embed_dim, dtype=dtype, device=device)
             for name in names:
                 self.register_parameter(name, None)
         else:
             for name, length in zip(names, (embed_dim, self.kdim, self.vdim), strict=True):
-                setattr(self, name, new_parameter(embed_dim, length, dtype=dtype))
+                setattr(self, name, new_parameter(embed_dim, length, dtype=dtype, device=device))
             self.register_parameter("in_proj_weight", None)
-        self.register_parameter("in_proj_bias", new_parameter(3 * embed_dim, dtype=dtype) if bias else None)
+        self.register_parameter(
+            "in_proj_bias", new_parameter(3 * embed_dim, dtype=dtype, device=device) if bias else None
+        )
         for name in ("bias_k", "bias_v"):
-            self.register_parameter(name, new_parameter(1, 1, embed_dim, dtype=dtype) if add_bias_kv else None)
-        self.out_proj = Linear(embed_dim, embed_dim, bias=bias, dtype=dtype)
+            self.register_parameter(
+                name, new_parameter(1, 1, embed_dim, dtype=dtype, device=device) if add_bias_kv else None
+            )
+        self.out_proj = Linear(embed_dim, embed_dim, bias=bias, dtype=dtype, device=device)
         self._reset_parameters()
 
     def _reset_parameters(self) -> None:

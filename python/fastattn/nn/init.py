@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from fastattn import ops
+from fastattn._device import move
 from fastattn._missing import missing
-from fastattn.autograd.node import no_grad
+from fastattn.autograd.node import no_grad, wrap
 from fastattn.autograd.tensor import Tensor
 
 __all__ = [
@@ -448,7 +449,9 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
     normal_(tensor, 0.0, std, generator)
     zeros = math.ceil(sparsity * tensor.shape[0])
     order = np.argsort(ops.uniform_(np.empty(tensor.shape), seed=_seed(generator)), 0)
-    np.put_along_axis(tensor._data, order[:zeros], 0, 0)
+    hidden = np.zeros(tensor.shape, np.bool_)
+    np.put_along_axis(hidden, order[:zeros], True, 0)
+    tensor.masked_fill_(wrap(move(hidden, tensor.device)), 0)
     return tensor
 
 

@@ -17,8 +17,8 @@ from .module import Module
 from .parameter import Parameter
 
 
-def new_parameter(*shape: int, dtype: Any) -> Parameter:
-    return Parameter(creation.empty(shape, dtype=FLOAT32 if dtype is None else dtype))
+def new_parameter(*shape: int, dtype: Any, device: Any = None) -> Parameter:
+    return Parameter(creation.empty(shape, dtype=FLOAT32 if dtype is None else dtype, device=device))
 
 
 class Linear(Module):
@@ -30,7 +30,7 @@ class Linear(Module):
         in_features: the length of the last axis of the input.
         out_features: that of the output.
         bias: whether there is a `b`.
-        device: only the CPU for now.
+        device: where the parameters are made, the CPU by default.
         dtype: of the parameters, float32 by default.
 
     Shape:
@@ -54,9 +54,9 @@ class Linear(Module):
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features
-        self.weight = new_parameter(out_features, in_features, dtype=dtype)
+        self.weight = new_parameter(out_features, in_features, dtype=dtype, device=device)
         if bias:
-            self.bias = new_parameter(out_features, dtype=dtype)
+            self.bias = new_parameter(out_features, dtype=dtype, device=device)
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
@@ -82,7 +82,7 @@ class Embedding(Module):
         num_embeddings: rows of the table.
         embedding_dim: length of a row.
         padding_idx: a row that starts as zeros and gets no gradient; a negative one counts from the end.
-        device: only the CPU for now.
+        device: where the parameters are made, the CPU by default.
         dtype: of the table, float32 by default.
 
     Shape:
@@ -118,14 +118,14 @@ class Embedding(Module):
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = padding_idx
-        self.weight = new_parameter(num_embeddings, embedding_dim, dtype=dtype)
+        self.weight = new_parameter(num_embeddings, embedding_dim, dtype=dtype, device=device)
         self.reset_parameters()
 
     @classmethod
     def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
         """A layer with a given table (rows, dim), which is shared; `freeze`: not trained."""
         rows, length = embeddings.shape
-        layer = cls(rows, length, padding_idx, dtype=embeddings.dtype)
+        layer = cls(rows, length, padding_idx, embeddings.device, embeddings.dtype)
         layer.weight = Parameter(embeddings, requires_grad=not freeze)
         return layer
 
@@ -278,7 +278,7 @@ class Bilinear(Module):
         in2_features: that of the second.
         out_features: that of the output.
         bias: whether there is a `b`.
-        device: only the CPU for now.
+        device: where the parameters are made, the CPU by default.
         dtype: of the parameters, float32 by default.
 
     Example:
@@ -305,9 +305,9 @@ class Bilinear(Module):
         self.in1_features = in1_features
         self.in2_features = in2_features
         self.out_features = out_features
-        self.weight = new_parameter(out_features, in1_features, in2_features, dtype=dtype)
+        self.weight = new_parameter(out_features, in1_features, in2_features, dtype=dtype, device=device)
         if bias:
-            self.bias = new_parameter(out_features, dtype=dtype)
+            self.bias = new_parameter(out_features, dtype=dtype, device=device)
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()

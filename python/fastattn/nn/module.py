@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from fastattn._device import move, resolve
+from fastattn._device import move, named
 from fastattn._dtypes import bfloat16
 from fastattn.autograd.convert import is_float
 from fastattn.autograd.node import Base, kind_of
@@ -256,11 +256,13 @@ class Module(Stateful):
         """Casts the parameters and buffers of floats to a dtype, and moves all of them to a device, in place."""
         where = None
         for arg in args if device is None else (*args, device):
-            if isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda"):
-                where = resolve("to", arg)
-            elif isinstance(arg, Base):
+            if isinstance(arg, Base):
                 where, dtype = arg.device, arg._data.dtype
-            elif arg is not None and not isinstance(arg, bool):
+            elif isinstance(arg, bool) or arg is None:
+                continue  # to(device, dtype, non_blocking)
+            elif (there := named("to", arg)) is not None:
+                where = there
+            else:
                 dtype = arg
         wanted = None if dtype is None else np.dtype(dtype)
         if wanted is not None and not is_float(wanted):

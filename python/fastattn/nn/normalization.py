@@ -24,7 +24,7 @@ class LayerNorm(Module):
         eps: added to the variance.
         elementwise_affine: whether there are a weight and a bias.
         bias: whether there is a bias.
-        device: only the CPU for now.
+        device: where the parameters are made, the CPU by default.
         dtype: of the parameters, float32 by default.
 
     Shape:
@@ -57,9 +57,9 @@ class LayerNorm(Module):
         self.register_parameter("weight", None)
         self.register_parameter("bias", None)
         if elementwise_affine:
-            self.weight = new_parameter(*self.normalized_shape, dtype=dtype)
+            self.weight = new_parameter(*self.normalized_shape, dtype=dtype, device=device)
             if bias:
-                self.bias = new_parameter(*self.normalized_shape, dtype=dtype)
+                self.bias = new_parameter(*self.normalized_shape, dtype=dtype, device=device)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -86,7 +86,7 @@ class RMSNorm(Module):
         normalized_shape: the last axes of the input; an int is one axis.
         eps: added to the mean square; None is the epsilon of the dtype computed in.
         elementwise_affine: whether there is a weight.
-        device: only the CPU for now.
+        device: where the parameters are made, the CPU by default.
         dtype: of the weight, float32 by default.
 
     Shape:
@@ -116,7 +116,7 @@ class RMSNorm(Module):
         self.elementwise_affine = elementwise_affine
         self.register_parameter("weight", None)
         if elementwise_affine:
-            self.weight = new_parameter(*self.normalized_shape, dtype=dtype)
+            self.weight = new_parameter(*self.normalized_shape, dtype=dtype, device=device)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fastattn._device import CPU, move, write
 from fastattn.autograd.convert import as_data
 from fastattn.autograd.hooks import RemovableHandle
 from fastattn.autograd.node import Base
@@ -139,7 +140,7 @@ class Stateful(Hooked):
                 problems.append(f"shape of {name}: {source.shape}, expected {tensor.shape}")
             elif id(tensor) in copies:
                 first, _, other = copies[id(tensor)]
-                if source is not other and not np.array_equal(source, other, equal_nan=source.dtype.kind == "f"):
+                if source is not other and not _equal(source, other):
                     problems.append(f"{first} and {name} differ, but are one parameter here")
             else:
                 copies[id(tensor)] = name, tensor, source
@@ -150,7 +151,7 @@ class Stateful(Hooked):
             if assign:
                 tensor.data = source
             else:
-                tensor._data[...] = source
+                write(tensor._data, source)
                 tensor._version[0] += 1
         for module, value in extras:
             module.set_extra_state(value)
@@ -204,6 +205,11 @@ class Stateful(Hooked):
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Calls `hook(module, incompatible_keys)` after loading."""
         return self._add_hook("load_state_dict_post", hook)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    a, b = move(a, CPU), move(b, CPU)
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
 def _as_array(value: Any) -> Any:

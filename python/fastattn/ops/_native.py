@@ -33,9 +33,10 @@ def is_array(x: Any) -> bool:
     return type(x) is ndarray or (hasattr(x, "shape") and not isinstance(x, np.generic))
 
 
-def new(shape: tuple[int, ...], like: Any) -> Any:
-    """An uninitialised array of the dtype of `like`, where that is."""
+def new(shape: tuple[int, ...], like: Any, dtype: Any = None) -> Any:
+    """An uninitialised array where `like` is, of its dtype or another."""
+    dtype = like.dtype if dtype is None else dtype
     if type(like) is ndarray:
-        return _C.empty(shape, like.dtype)
+        return _C.empty(shape, dtype)
     with like.device:
-        return like.__array_namespace__().empty(shape, like.dtype)
+        return like.__array_namespace__().empty(shape, dtype)

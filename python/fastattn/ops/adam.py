@@ -134,7 +134,8 @@ class AdamPlan:
         }  # fmt: skip
         arrays = [_kinds.raw_list(_NAME, name, given) for name, given in lists.items()]
         self._plan = _C.AdamPlan(*arrays, zero_grads)
-        self._norm = _kinds.host_number(arrays[0])
+        self._params = arrays[0]
+        self._norm: Array | None = None  # on a device, what the norm is written to; made for the first clip
         written = (arrays for name, arrays in lists.items() if zero_grads or name != "grads")
         self._written = [a for arrays in written for a in arrays or ()]
 
@@ -154,6 +155,8 @@ class AdamPlan:
         found_inf: Array | None = None,
     ) -> float | None:
         """One step; the arguments and the result are those of `adam_step`."""
+        if max_norm is not None and self._norm is None:
+            self._norm = _kinds.host_number(self._params)
         norm: float | None = self._plan.step(
             _kinds.raw(_NAME, "found_inf", found_inf), None if max_norm is None else self._norm, _number("step", step),
             _number("lr", lr), *betas, eps, weight_decay, 1.0 if grad_scale is None else _number("grad_scale", grad_scale),

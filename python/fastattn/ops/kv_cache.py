@@ -168,6 +168,8 @@ class KVCache:
         k, v = _kinds.raw(op, "key", key), _kinds.raw(op, "value", value)
         assert k is not None
         assert v is not None
+        if type(k) is not type(v):
+            _kinds.kind_of(op, ("key", "value"), (k, v))  # raises where they do not mix
         if k.ndim != 4 or v.ndim != 4 or k.shape[:3] != v.shape[:3]:
             axes = "(B, T, Hkv, D)" if LAYOUTS[layout] else "(B, Hkv, T, D)"
             msg = f"{op}: key has shape {tuple(k.shape)} and value {tuple(v.shape)}; expected {axes} that differ in D only"

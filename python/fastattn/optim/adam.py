@@ -53,6 +53,7 @@ class Adam(Optimizer):
     (2018), algorithm 2, for amsgrad.
     """
 
+    _takes_grad_scale = True
     _decoupled = False
     _weight_decay = 0.0
 
@@ -134,6 +135,7 @@ class Adam(Optimizer):
                 amsgrad=group["amsgrad"],
                 max_exp_avg_sqs=[s["max_exp_avg_sq"] for s in states] if group["amsgrad"] else None,
                 maximize=group["maximize"],
+                grad_scale=self._grad_scale,
                 masters=None if masters is None else [masters[i] for i in chosen],
             )
             for s in states:

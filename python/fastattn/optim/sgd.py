@@ -45,6 +45,8 @@ class SGD(Optimizer):
     torch.optim.SGD's form.
     """
 
+    _takes_grad_scale = True
+
     def __init__(
         self,
         params: Params,
@@ -101,6 +103,7 @@ class SGD(Optimizer):
                 nesterov=group["nesterov"],
                 maximize=group["maximize"],
                 first_step=is_first,
+                grad_scale=self._grad_scale,
                 masters=None if masters is None else [masters[i] for i in chosen],
             )
         if group["decay"]:

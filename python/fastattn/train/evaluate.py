@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fastattn._device import CPU, move
 from fastattn.autograd import no_grad
+from fastattn.autograd.node import wrap
 from fastattn.data.windows import windows
 from fastattn.nn.utils import evaluation
 
@@ -13,10 +15,17 @@ if TYPE_CHECKING:
     from fastattn.nn import Module
 
 
+def with_model(model: Module, array: Any) -> Any:
+    """A batch where the model is: ndarrays as they are on the CPU, else a Tensor on the model's device."""
+    where = next((p.device for p in model.parameters()), CPU)
+    return array if where == CPU else wrap(move(array, where))
+
+
 def loss_of(model: Module, inputs: Any, targets: Any) -> Tensor:
     """Mean cross-entropy of a batch, nats per token, as a Tensor to differentiate."""
     from fastattn.nn import functional
 
+    inputs, targets = with_model(model, inputs), with_model(model, targets)
     if (loss := getattr(model, "loss", None)) is not None:
         return loss(inputs, targets)  # type: ignore[no-any-return]
     logits = model(inputs)
@@ -27,7 +36,7 @@ def evaluate(model: Module, ids: Any, context: int, batch_size: int = 16, limit:
     """The model's mean loss over a token sequence, read in windows that do not overlap.
 
     Args:
-        model: from (B, T) token ids to (B, T, vocabulary) logits.
+        model: from (B, T) token ids to (B, T, vocabulary) logits, on any device.
         ids: (N,), the tokens; every one but the first is predicted, from what precedes it in its window.
         context: tokens a window.
         batch_size: windows at a time; it does not change the result beyond rounding.

@@ -26,6 +26,8 @@ class Row:
         grad_norm: norm of the last step's gradient, before clipping.
         tokens_per_second: training speed over the steps since the row before.
         seconds: time in training steps so far, without evaluations and checkpoints.
+        memory: bytes of the GPU that arrays took when a step's activations were held, the most since the row before; None
+            on the CPU.
 
     Example:
         >>> import fastattn as fa
@@ -41,6 +43,7 @@ class Row:
     grad_norm: float = 0.0
     tokens_per_second: float = 0.0
     seconds: float = 0.0
+    memory: int | None = None
 
 
 @dataclass

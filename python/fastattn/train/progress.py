@@ -51,7 +51,7 @@ class Progress:
         parts = [f"step {row.step}/{self.total}", f"loss {row.loss:.4f}"]
         if row.val_loss is not None:
             parts.append(f"val_loss {row.val_loss:.4f}")
-        parts += [f"lr {row.lr:.2e}", f"{row.tokens_per_second:,.0f} tokens/s", f"{clock(self.seconds_left())} left"]
+        parts += [f"lr {row.lr:.2e}", *rates(row), f"{clock(self.seconds_left())} left"]
         return " | ".join(parts)
 
 
@@ -106,7 +106,7 @@ class Bar(Progress):
         values = [f"loss {row.loss:.4f}"]
         if self.val_loss is not None:
             values.append(f"val_loss {self.val_loss:.4f}")
-        values.append(f"{row.tokens_per_second:,.0f} tokens/s")
+        values += rates(row)
         self.bar.set_postfix_str(", ".join(values), refresh=False)
         if row.val_loss is not None:
             self.bar.write(self.line(row), file=self.stream or sys.stdout)
@@ -134,6 +134,17 @@ def progress_for(quiet: bool = False, stream: TextIO | None = None) -> Progress:
     if quiet:
         return Progress()
     return Bar(stream) if sys.stderr.isatty() else Lines(stream)
+
+
+def rates(row: Row) -> list[str]:
+    """The speed of a row, and on a GPU its memory."""
+    speed = f"{row.tokens_per_second:,.0f} tokens/s"
+    return [speed] if row.memory is None else [speed, gibibytes(row.memory)]
+
+
+def gibibytes(size: int) -> str:
+    """A number of bytes in GiB."""
+    return f"{size / 2**30:.2f} GiB"
 
 
 def clock(seconds: float) -> str:

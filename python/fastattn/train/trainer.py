@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastattn import _random
+from fastattn import _random, cuda
 from fastattn.data import WindowSampler
 from fastattn.io import Checkpoint, load_checkpoint, save_checkpoint, save_pretrained
 
 from .checks import NonFiniteError, first_nonfinite, nonfinite_gradients
 from .config import TrainConfig
-from .evaluate import evaluate, loss_of
+from .evaluate import evaluate, loss_of, with_model
 from .history import History, Row
 from .progress import Progress
 from .signals import StopRequest
@@ -34,7 +34,8 @@ class Trainer:
     having been stopped and resumed.
 
     Args:
-        model: from (B, T) token ids to (B, T, vocabulary) logits; cast to the config's dtype, in place.
+        model: from (B, T) token ids to (B, T, vocabulary) logits; cast to the config's dtype, in place. The run is
+            where its parameters are.
         train_ids: (N,) integers, the tokens to train on.
         val_ids: (M,) integers, the tokens held out.
         config: the settings.
@@ -82,6 +83,7 @@ class Trainer:
         self._losses: list[float] = []
         self._row_seconds = 0.0
         self._grad_norm = 0.0
+        self._memory: int | None = None
 
     def fit(self) -> History:
         """Trains up to the last step of the config, from where the run stands.
@@ -123,16 +125,16 @@ class Trainer:
         value = loss.item()
         if not math.isfinite(value):
             _random.set_rng_state(random)  # the same dropout as in the pass that failed
-            where = first_nonfinite(self.model, inputs)
+            where = first_nonfinite(self.model, with_model(self.model, inputs))
             self._stop(f"the output of {where}" if where else f"the loss ({value})", where or "")
+        self._watch_memory()
         loss.backward()
-        self._grad_norm = self._clip()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate(self.step)
+        self._grad_norm = self.optimizer.clip_and_step(self.config.grad_clip or math.inf)
         if not math.isfinite(self._grad_norm):
             names = nonfinite_gradients(self.model)
             self._stop(f"the gradient of {', '.join(names) or 'the model'}", names[0] if names else "")
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate(self.step)
-        self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
         self._losses.append(value)
@@ -141,11 +143,11 @@ class Trainer:
         self._row_seconds += taken
         self.progress.step(self.step)
 
-    def _clip(self) -> float:
-        """Scales the gradient down to the config's norm; returns the norm that it had."""
-        from fastattn.nn.utils import clip_grad_norm_
-
-        return float(clip_grad_norm_(self.model.parameters(), self.config.grad_clip or math.inf))
+    def _watch_memory(self) -> None:
+        """Looks at the memory of the model's GPU, if it is on one."""
+        where = next(self.model.parameters()).device
+        if where.type == "cuda":
+            self._memory = max(self._memory or 0, cuda.memory_allocated(where))
 
     def _stop(self, what: str, layer: str) -> None:
         self.optimizer.zero_grad()
@@ -172,8 +174,9 @@ class Trainer:
             grad_norm=self._grad_norm,
             tokens_per_second=len(self._losses) * config.tokens_per_step / self._row_seconds,
             seconds=self.seconds,
+            memory=self._memory,
         )
-        self._losses, self._row_seconds = [], 0.0
+        self._losses, self._row_seconds, self._memory = [], 0.0, None
         self.history.rows.append(row)
         self.progress.row(row)
         if evaluating:
