@@ -139,6 +139,9 @@ const char* synchronize(int32_t device) {
   return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
 }
 
+int32_t num_threads() { return 1; }
+void set_num_threads(int32_t) {}
+
 void* allocate(size_t bytes, int32_t device, void* stream) {
   if (device_unavailable(device) != nullptr) return nullptr;
   cudaMemPool_t pool = pool_of(devices().device[device], device);

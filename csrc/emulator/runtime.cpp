@@ -6,12 +6,16 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "emulator/emulator.h"
+
 namespace fastattn::cuda {
 namespace {
 
 // A workspace with its size in front, so that what is out can be told.
 constexpr size_t kAlign = 64;
 std::atomic<size_t> live = 0;
+
+int32_t threads = 1;
 
 }  // namespace
 
@@ -31,6 +35,13 @@ fa_status device_info(int32_t device, fa_device_info* info) {
 }
 
 const char* synchronize(int32_t device) { return device_unavailable(device); }
+
+int32_t num_threads() { return threads; }
+void set_num_threads(int32_t n) {
+  const int32_t now = n > 0 ? n : 1;
+  emulator::set_seed(emulator::options().seed + static_cast<uint64_t>(now) - static_cast<uint64_t>(threads));
+  threads = now;
+}
 
 void* allocate(size_t bytes, int32_t, void*) {
   if (bytes > SIZE_MAX - 2 * kAlign) return nullptr;
