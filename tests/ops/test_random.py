@@ -1,6 +1,5 @@
 """uniform_ and normal_: the numbers are Philox's, in place."""
 
-import os
 import re
 
 import ml_dtypes
@@ -8,7 +7,15 @@ import numpy as np
 import pytest
 
 import fastattn as fa
-from fastattn.testing import assert_ran, assert_same_bits, assert_same_for_any_threads, padded, reference, unchanged
+from fastattn.testing import (
+    ON_EMULATOR,
+    assert_ran,
+    assert_same_bits,
+    assert_same_for_any_threads,
+    padded,
+    reference,
+    unchanged,
+)
 
 SIZES = [0, 1, 2, 3, 5, 63, 64, 65, 127, 129, 257, 1031]
 
@@ -91,7 +98,7 @@ def test_explain(isa):
     assert (what.kernel, what.bytes) == (f"random_normal_f32_{isa}", 40)
 
 
-@pytest.mark.skipif("FASTATTN_TEST_BACKEND" in os.environ, reason="there are no float64 kernels on CUDA")
+@pytest.mark.skipif(ON_EMULATOR, reason="there are no float64 kernels on CUDA")
 def test_explain_float64(isa):
     (what,) = fa.explain(fa.normal_, np.empty(10, np.float64))
     assert (what.kernel, what.bytes) == (f"random_normal_f64_{isa}", 80)
