@@ -82,7 +82,7 @@ def warps(arch: str, registers: int, threads: int) -> int:
 
 def short(demangled: str) -> str:
     """void fastattn::cuda::(anonymous namespace)::f<fastattn::bf16, 8>(int) is f<bf16, 8>."""
-    text = re.sub(r"\(anonymous namespace\)::|\bfastattn::(cuda::)?|^void ", "", demangled)
+    text = re.sub(r"\(anonymous namespace\)::|\bfastattn::(cuda::)?|^void ", "", demangled).replace("> >", ">>")
     depth = 0
     for at, letter in enumerate(text):
         depth += {"<": 1, ">": -1}.get(letter, 0)

@@ -72,6 +72,7 @@ def test_reads_the_compiler(check, found):
 
 def test_names_are_short(check):
     assert check.short("void fastattn::cuda::f<(fastattn::cuda::Kind)1, g(int)>(float*)") == "f<(Kind)1, g(int)>"
+    assert check.short("void fastattn::cuda::f<fastattn::cuda::A<2> >(int)") == "f<A<2>>"
     assert check.short("fastattn_probe(int, float)") == "fastattn_probe"
 
 
