@@ -231,7 +231,7 @@ def updated(table: Usages, found: Usages, sources: Iterable[str], archs: Iterabl
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Holds the CUDA kernels to their registers, spills and occupancy.")
-    parser.add_argument("sources", nargs="*", help="paths from the root; all kernel sources if none is given")
+    parser.add_argument("sources", nargs="*", help="paths from the root, before the options; all sources if none")
     parser.add_argument("--arch", nargs="+", default=list(TABLED), choices=sorted(LIMITS))
     parser.add_argument("--update", action="store_true", help=f"write {TABLE}")
     parser.add_argument("--jobs", type=int, default=2, help="compilers at a time")
