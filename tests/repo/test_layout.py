@@ -8,6 +8,7 @@ import pytest
 NOT_OPS = {"fastattn", "types"}
 # What an op does without, with the reason. An entry that is no longer true fails.
 WITHOUT: dict[tuple[str, str], str] = {}
+WRITTEN = {"cuda_registers.txt"}  # by a script, a line per kernel
 CODE = {".py", ".cpp", ".h", ".cu", ".cuh", ".md", ".txt", ".toml", ".json", ".sh"}
 
 
@@ -58,7 +59,7 @@ def test_every_entry_of_the_table_has_its_params(root):
 def test_files_are_short(sources, root):
     long = {}
     for path in sources:
-        if path.suffix in CODE and "results" not in path.parts:
+        if path.suffix in CODE and "results" not in path.parts and path.name not in WRITTEN:
             lines = len(path.read_text().splitlines())
             if lines > 500:
                 long[str(path.relative_to(root))] = lines
