@@ -1,9 +1,8 @@
 """Attention of a few queries: the kernel that reads keys and values once, for all queries of a key head."""
 
-import os
-
 import numpy as np
 import pytest
+from tests.on_device import EMULATED
 
 import fastattn as fa
 from fastattn.testing import assert_ran, assert_same_bits, assert_same_for_any_threads, check, reference
@@ -21,7 +20,7 @@ SHAPES = [
     (4, 130, 1, 40, 1),
     (4, 600, 7, 12, 20),
 ]
-if "FASTATTN_TEST_BACKEND" in os.environ:
+if EMULATED:
     SHAPES = [(1, 1, 1, 64, 64), (1, 63, 3, 1, 5), (1, 265, 2, 17, 33), (2, 64, 1, 130, 256), (4, 130, 1, 40, 1)]
 
 

@@ -1,6 +1,5 @@
 """Attention's softcap, ALiBi slopes, sinks and weights: both passes, alone and with everything else."""
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.on_device import EMULATED
 
 import fastattn as fa
 from fastattn.testing import (
@@ -426,7 +426,7 @@ MEMORY = """
 """
 
 
-@pytest.mark.skipif("FASTATTN_TEST_BACKEND" in os.environ, reason="T = S = 4096 takes minutes on an emulator")
+@pytest.mark.skipif(EMULATED, reason="T = S = 4096 takes minutes on an emulator")
 def test_no_array_of_queries_by_keys_is_held():
     """A head's score matrix at T = S = 4096 would be 64 MB."""
     result = subprocess.run(

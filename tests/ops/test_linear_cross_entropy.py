@@ -1,10 +1,10 @@
 """linear_cross_entropy: the loss of a dense layer's logits and its gradients, by chunks of rows."""
 
-import os
 import re
 
 import numpy as np
 import pytest
+from tests.on_device import ON_CUDA
 
 import fastattn as fa
 from fastattn.testing import (
@@ -23,7 +23,7 @@ CHUNK = 32 << 20  # bytes of a chunk's logits and rows
 
 
 def not_on_cuda(reason):
-    return pytest.mark.skipif(bool(os.environ.get("FASTATTN_TEST_BACKEND")), reason=f"on CUDA {reason}")
+    return pytest.mark.skipif(ON_CUDA, reason=f"on CUDA {reason}")
 
 
 @pytest.fixture(params=REDUCTIONS)
