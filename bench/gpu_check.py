@@ -22,8 +22,10 @@ from .gpu_steps import OK, SKIPPED, Json, Step, last_line, row
 ROOT = Path(__file__).resolve().parents[1]
 BUDGET = 530.0  # seconds of a part
 BUILD_NEEDS = ("gpu", "nvcc", "cmake", "package numpy", "package pybind11", "package scikit_build_core")
-GROUPS = ("memory", "matmul", "attention", "decode", "step")  # of bench.gpu_bench
-CPU_THREADS = (1, 2, 4, 8, 16)
+GROUPS = {"memory": 120, "matmul": 70, "attention": 80, "decode": 50, "step": 70}  # of bench.gpu_bench: seconds
+CPU_THREADS = (1, 16, 8, 4, 2)  # a full table leaves out the last
+PIP = "-m pip install -v --no-build-isolation --no-deps --force-reinstall"
+PYTEST = "-q -p no:cacheprovider --tb=short -rfs -W default"
 # Where ordinary tests ask for what costs minutes under a tool that slows kernels a hundred times.
 SANITIZED = "tests/cuda/test_training.py"
 
@@ -40,14 +42,16 @@ def python(*arguments: str) -> list[str]:
 def build_steps(wheel: str | None) -> list[Step]:
     cpus = len(os.sched_getaffinity(0))
     if wheel:
-        install = Step("install", 120, python("-m", "pip", "install", "--no-index", "--no-deps", "--force-reinstall", wheel))
+        install = Step(
+            "install", 120, python("-m", "pip", "install", "--no-index", "--no-deps", "--force-reinstall", wheel)
+        )
     else:
         architecture = gpu_machine.architecture() if gpu_machine.gpu() else "native"
         install = Step(
             "build",
             420,
             python(
-                *"-m pip install -v --no-build-isolation --no-deps --force-reinstall".split(),
+                *PIP.split(),
                 "-Ccmake.define.FASTATTN_CUDA=ON", f"-Ccmake.define.CMAKE_CUDA_ARCHITECTURES={architecture}", ".",
             ),
             BUILD_NEEDS,
@@ -60,7 +64,9 @@ def build_steps(wheel: str | None) -> list[Step]:
     )
     return [
         install,
-        Step("import", 60, python("-c", "import fastattn; print(fastattn.__version__)"), ("fastattn",), figure=last_line),
+        Step(
+            "import", 60, python("-c", "import fastattn; print(fastattn.__version__)"), ("fastattn",), figure=last_line
+        ),
         Step("fastattn info", 60, python("-m", "fastattn", "info"), ("fastattn",)),
         Step("fa.cuda.is_available()", 60, python("-c", says), ("kernels",), figure=last_line),
         Step("a first kernel", 60, python("-c", first), ("kernels", "cupy"), figure=last_line),
@@ -68,7 +74,7 @@ def build_steps(wheel: str | None) -> list[Step]:
 
 
 def pytest(*arguments: str) -> list[str]:
-    return python("-m", "pytest", *"-q -p no:cacheprovider --tb=short -rfs -W default -m".split(), "not parity", *arguments)
+    return python("-m", "pytest", *PYTEST.split(), "-m", "not parity", *arguments)
 
 
 def test_steps() -> list[Step]:
@@ -99,20 +105,15 @@ def sanitizer_summary(output: str) -> str:
     return found[-1] if found else pytest_counts(output)
 
 
-def bench_steps(folder: Path, dry_run: bool) -> list[Step]:
+def bench_steps(dry_run: bool) -> list[Step]:
     flags = ["--dry-run"] if dry_run else []
-    needs = ("fastattn",) if dry_run else ("gpu", "kernels", "torch", "cupy")
-    steps = [Step(f"bench {g}", 80, python("-m", "bench.gpu_bench", "--group", g, *flags), needs) for g in GROUPS]
-    if not dry_run:
-        code = "import sys; from bench.gpu_bench import cpu_rows; cpu_rows(sys.argv[1], int(sys.argv[2]))"
-        for n in CPU_THREADS:
-            record = str(folder / f"cpu-{n}.json")
-            run = python(
-                *"-m bench --op matmul --op attention --quick --stock --seconds 0.02 --rounds 3".split(),
-                "--threads", str(n), "--json", record,
-            )  # fmt: skip
-            steps.append(Step(f"CPU, {n} threads", 40, run, ("fastattn",), {"OMP_NUM_THREADS": str(n)}))
-            steps.append(Step(f"CPU, {n} threads, rows", 20, python("-c", code, record, str(n)), ("fastattn",)))
+    needs = ("fastattn", "package torch") if dry_run else ("gpu", "kernels", "torch", "cupy")
+    steps = [
+        Step(f"bench {g}", s, python("-m", "bench.gpu_bench", "--group", g, *flags), needs) for g, s in GROUPS.items()
+    ]
+    for n in () if dry_run else CPU_THREADS:
+        threads = dict.fromkeys(("FASTATTN_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(n))
+        steps.append(Step(f"CPU, {n} threads", 40, python("-m", "bench.gpu_bench", "--cpu"), ("fastattn",), threads))
     return steps
 
 
@@ -123,7 +124,7 @@ def run_part(part: str, out: Path, wheel: str | None, budget: float, dry_run: bo
         steps = {
             "build": lambda: build_steps(wheel),
             "test": test_steps,
-            "bench": lambda: bench_steps(folder, dry_run),
+            "bench": lambda: bench_steps(dry_run),
         }[part]()
         gaps = gpu_machine.missing()
         rows = [row("tools and packages", SKIPPED if gaps else OK, "all there" if not gaps else "", "; ".join(gaps))]
@@ -142,7 +143,9 @@ def run_part(part: str, out: Path, wheel: str | None, budget: float, dry_run: bo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench/gpu_check.sh", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--part", action="append", required=True, choices=("build", "test", "bench"), help="may be repeated")
+    parser.add_argument(
+        "--part", action="append", required=True, choices=("build", "test", "bench"), help="may be repeated"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/gpu-check"), help="folder of records and logs")
     parser.add_argument("--wheel", help="a wheel of fastattn to install instead of building one")
     parser.add_argument("--budget", type=float, default=BUDGET, help="seconds of a part")

@@ -15,10 +15,22 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-QUERY = (
-    "name,driver_version,compute_cap,clocks.sm,clocks.mem,clocks.max.sm,clocks.max.mem,memory.total,power.limit,temperature.gpu"
-)
+FIELDS = ("name", "driver_version", "compute_cap", "clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem")
+FIELDS += ("memory.total", "power.limit", "temperature.gpu")
 PACKAGES = ("numpy", "ml_dtypes", "torch", "cupy-cuda13x", "fastattn", "pybind11", "scikit-build-core", "pytest")
+
+
+MODULES = (
+    "numpy",
+    "ml_dtypes",
+    "safetensors",
+    "tqdm",
+    "typer",
+    "pybind11",
+    "scikit_build_core",
+    "pytest",
+    "hypothesis",
+)
 
 
 def output_of(command: Sequence[str], seconds: float = 60) -> str | None:
@@ -33,13 +45,13 @@ def output_of(command: Sequence[str], seconds: float = 60) -> str | None:
 @functools.cache
 def gpu() -> dict[str, str]:
     """nvidia-smi's answers for the first GPU; empty where there is none."""
-    found = output_of(["nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader"])
+    found = output_of(["nvidia-smi", f"--query-gpu={','.join(FIELDS)}", "--format=csv,noheader"])
     return parse_query(found) if found else {}
 
 
 def parse_query(text: str) -> dict[str, str]:
     values = [value.strip() for value in text.splitlines()[0].split(",")]
-    return dict(zip(QUERY.split(","), values, strict=False))
+    return dict(zip(FIELDS, values, strict=False))
 
 
 def architecture() -> str:
@@ -93,14 +105,16 @@ PROBES = {
     **{name: functools.partial(no_tool, name) for name in ("nvcc", "cmake", "compute-sanitizer")},
     **{
         f"package {name}": functools.partial(no_module, name)
-        for name in ("numpy", "ml_dtypes", "safetensors", "tqdm", "typer", "pybind11", "scikit_build_core", "pytest", "hypothesis")
+        for name in MODULES
     },
 }  # fmt: skip
 
 
 def missing() -> list[str]:
     """What of the tools and packages is not there; fastattn itself may not be built yet."""
-    return [why for name, probe in PROBES.items() if name not in ("kernels", "fastattn") and (why := probe()) is not None]
+    return [
+        why for name, probe in PROBES.items() if name not in ("kernels", "fastattn") and (why := probe()) is not None
+    ]
 
 
 def description() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -21,8 +22,8 @@ from typing import Any
 
 OK, FAILED, STOPPED, SKIPPED = "ok", "FAILED", "STOPPED", "skipped"
 ROWS = "GPU_CHECK_ROWS"
-TABLE = 11_000  # characters at most
-COLUMNS = {"step": 46, "result": 8, "figure": 22, "bar": 34, "ratio": 6}
+TABLE, REASON = 11_000, 180  # characters of the table at most, and of a row that did not go well
+COLUMNS = {"step": 44, "result": 6, "figure": 21, "bar": 31, "ratio": 5}
 
 Json = dict[str, Any]
 Probe = Callable[[], str | None]  # what is missing, or None
@@ -84,7 +85,7 @@ class Runner:
         left = min(step.limit, self.end - time.monotonic())
         if left < 1:
             return [row(step.name, SKIPPED, bar="no time was left")]
-        own = self.folder / f"{len(list(self.folder.iterdir()))}-{abs(hash(step.name))}.rows"
+        own = self.folder / (re.sub(r"\W+", "_", step.name) + ".rows")
         start = time.monotonic()
         code, output = run_process(step.command, left, {**step.environment, ROWS: str(own)})
         seconds = time.monotonic() - start
@@ -124,9 +125,12 @@ def run_process(command: Sequence[str], seconds: float, environment: Mapping[str
 
 
 def line(made: Json) -> str:
-    texts = {**made, "ratio": "" if made["ratio"] is None else f"{made['ratio']:.2f}"}
-    cells = [_cut(str(texts[name]).replace("\n", " "), width) for name, width in COLUMNS.items()]
-    return "  ".join(cells).rstrip()
+    """A row as text; what did not go well has room to say why."""
+    ratio = "" if made["ratio"] is None else f"{made['ratio']:.2f}"
+    texts = [str(text).replace("\n", " ") for text in ({**made, "ratio": ratio}[name] for name in COLUMNS)]
+    if made["result"] != OK:
+        return f"{_cut(texts[0], COLUMNS['step'])}  {made['result']}  {' '.join(texts[2:4]).strip()}"[:REASON]
+    return "  ".join(map(_cut, texts, COLUMNS.values())).rstrip()
 
 
 def _cut(text: str, width: int) -> str:
@@ -135,7 +139,7 @@ def _cut(text: str, width: int) -> str:
 
 def table(rows: Sequence[Json], limit: int = TABLE) -> str:
     """All rows, or where they are too long those that did not go well and as many of the others as fit."""
-    head = line({**{name: name for name in COLUMNS}, "ratio": None}) + "  ratio"
+    head = "  ".join(map(_cut, COLUMNS, COLUMNS.values()))
     lines = [(made["result"] == OK, line(made)) for made in rows]
     room = limit - len(head) - 60 - sum(len(text) + 1 for well, text in lines if not well)
     kept, left_out = [], 0
