@@ -183,7 +183,7 @@ def _attention(b: int, h: int, t: int, d: int, causal: bool, training: bool) -> 
         peers = {f"torch {short}": (lambda f=found[name]: torchs(f)) for short, name in BACKENDS.items()}
         return {OURS: ours, **peers}
 
-    name = f"attention {'forward+backward' if training else 'forward'} bf16 {b}x{h}x{t}x{d} {'causal' if causal else 'full'}"
+    name = f"attn {'fwd+bwd' if training else 'fwd'} bf16 {b}x{h}x{t}x{d} {'causal' if causal else 'full'}"
     flops = 4.0 * b * h * t * t * d * (3.5 if training else 1) * (0.5 if causal else 1)
     return GpuCase("attention", name, make, flops=flops)
 

@@ -31,8 +31,11 @@ SANITIZED = "tests/cuda/test_training.py"
 
 
 def pytest_counts(output: str) -> str:
-    """ "312 passed, 4 skipped" of pytest's closing line."""
-    return ", ".join(re.findall(r"\d+ (?:passed|failed|skipped|errors?|xfailed)", last_line(output)))
+    """ "312 passed, 4 skipped" of pytest's closing line, and how many calls of ops ran on the device."""
+    closing = next((text for text in reversed(output.splitlines()) if re.search(r" in [\d.]+s", text)), "")
+    counts = re.findall(r"\d+ (?:passed|failed|skipped|errors?|xfailed)", closing)
+    calls = re.findall(r"on a device: (\d+ calls)", output)
+    return ", ".join([*counts, *calls])
 
 
 def python(*arguments: str) -> list[str]:
