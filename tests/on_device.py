@@ -203,7 +203,8 @@ def _adam_plan(memory, original):
         def step(self, *args):
             found_inf, norm, *numbers = args
             clips = norm is None and numbers[7] is not None
-            if not any(True for _ in _arrays(self.args)) or not _movable((self.args, args)):
+            no_number = any(a.size != 1 for a in _arrays(numbers))  # an error, of which the host's text is tested
+            if no_number or not any(True for _ in _arrays(self.args)) or not _movable((self.args, args)):
                 CALLS["host"] += 1
                 return self.on_host.step(*args)
             CALLS["device"] += 1

@@ -137,7 +137,7 @@ def test_what_nvidia_smi_says():
     [
         (
             "....\n312 passed, 4 skipped in 3.1s\non a device: 5 calls of ops; 0 stayed on the host",
-            "312 passed, 4 skipped",
+            "312 passed, 4 skipped, 5 calls",
         ),
         ("FAILED x\n=== 1 failed, 3 passed, 2 errors in 1s ===\n", "1 failed, 3 passed, 2 errors"),
         ("Segmentation fault", ""),
