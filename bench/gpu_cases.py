@@ -95,8 +95,8 @@ def _rows(name: str, ours: Callable[..., Any], torchs: Callable[..., Any], dtype
         arrays = [place.ours(t) for t in (x, *parameters)]
         calls = {OURS: lambda: ours(*arrays), "torch": lambda: torchs(place.torch.nn.functional, x, *parameters)}
         if not place.dry and name == "rms_norm":
-            compiled = place.torch.compile(torchs)
-            calls["torch.compile"] = lambda: compiled(place.torch.nn.functional, x, *parameters)
+            compiled = place.torch.compile(lambda *tensors: torchs(place.torch.nn.functional, *tensors))
+            calls["torch.compile"] = lambda: compiled(x, *parameters)
         return calls
 
     return GpuCase(

@@ -92,7 +92,7 @@ def test_steps() -> list[Step]:
         name = str(path.relative_to(ROOT))
         steps.append(Step(name, 240, pytest("--maxfail=30", name), needs, on_device, pytest_counts, "tests"))
     without_pool = {**on_device, "FASTATTN_TEST_POOL": "0"}  # an array's end is then the end of an allocation
-    for tool, chosen in (("memcheck", "not plan and not numbers"), ("racecheck", "layers or optimizers")):
+    for tool, chosen in (("memcheck", "not plan"), ("racecheck", "layers or optimizers")):
         sanitizer = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", "--target-processes", "all"]
         steps.append(
             Step(
@@ -139,8 +139,9 @@ def run_part(part: str, out: Path, wheel: str | None, budget: float, dry_run: bo
     (out / f"gpu-check-{part}.json").write_text(json.dumps(record, indent=1) + "\n")
     (out / f"gpu-check-{part}.log").write_text(runner.log() + "\n")
     machine = record["machine"]
-    print(f"\n{part} on {machine['gpu'].get('name', 'no GPU')}, {machine['date']}; kept in {out}/gpu-check-{part}.json")
-    print(gpu_steps.table(rows))
+    print(gpu_steps.ends(runner.logs, rows))
+    print(f"{part} on {machine['gpu'].get('name', 'no GPU')}, {machine['date']}; kept in {out}/gpu-check-{part}.json")
+    print(gpu_steps.table(rows), flush=True)
     return gpu_steps.exit_code(rows)
 
 
@@ -154,6 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--budget", type=float, default=BUDGET, help="seconds of a part")
     parser.add_argument("--dry-run", action="store_true", help="bench: tiny cases on the CPU, times made up")
     given = parser.parse_args(arguments)
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # pip's tools
     codes = [run_part(p, given.out, given.wheel, given.budget, given.dry_run) for p in dict.fromkeys(given.part)]
     return 1 if 1 in codes else max(codes)
 

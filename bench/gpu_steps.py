@@ -155,6 +155,16 @@ def table(rows: Sequence[Json], limit: int = TABLE) -> str:
     return "\n".join([head, *kept])[:limit]
 
 
+def ends(logs: Sequence[tuple[str, str]], rows: Sequence[Json], lines: int = 12) -> str:
+    """The last lines of the steps that did not go well; all there is to see where only the end of the output is kept."""
+    bad = {made["step"] for made in rows if made["result"] in (FAILED, STOPPED)}
+    return "\n".join(
+        "\n".join([f"==== {title}", *(text[:200] for text in output.splitlines()[-lines:])])
+        for title, output in logs
+        if title.partition(": ")[0] in bad
+    )
+
+
 def exit_code(rows: Sequence[Json]) -> int:
     """0: all went well. 1: something failed, or was stopped at its limit. 2: nothing did, but something was not run."""
     results = {made["result"] for made in rows}

@@ -40,6 +40,7 @@ def test_steps(runner):
     assert found["no command"][0] == FAILED
     assert [r["step"] for r in rows][-3:] == ["side by side 0", "side by side 1", "side by side 2"]
     assert "it broke" in runner.log()
+    assert next(text for text in gpu_steps.ends(runner.logs, rows).splitlines() if "====" not in text) == "it broke"
 
 
 def test_a_limit_ends_all_that_a_step_started_and_keeps_its_rows(runner):
