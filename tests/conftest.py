@@ -6,10 +6,10 @@ import os
 
 import numpy as np
 import pytest
+from on_device import DEVICE, ON_CUDA
 
 import fastattn as fa
 from fastattn.testing import forced_isa, isas
-from tests.on_device import DEVICE, ON_CUDA
 
 TINY = "--layers 1 --width 8 --heads 2 --context 16 --batch-size 2 --steps 12 --sample 8"
 TINY += " --eval-every 4 --checkpoint-every 5"

@@ -1,4 +1,4 @@
-"""The door of the op tests to a device (tests/on_device.py), with host memory in the device's place."""
+"""The door of the op tests to a device (tests/support/on_device.py), with host memory in the device's place."""
 
 import os
 import re
@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import on_device
 import pytest
-from tests import on_device
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
+import on_device
 import pytest
 
 import fastattn as fa
 from fastattn import _C
 from fastattn.ops import _kinds
-from tests import on_device
 
 from . import fake_cupy
 

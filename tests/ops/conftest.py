@@ -1,7 +1,7 @@
-"""With FASTATTN_TEST_DEVICE the tests of this folder run on a device (tests/on_device.py)."""
+"""With FASTATTN_TEST_DEVICE the tests of this folder run on a device (tests/support/on_device.py)."""
 
+import on_device
 import pytest
-from tests import on_device
 
 from fastattn.testing import forced_isa, isas
 

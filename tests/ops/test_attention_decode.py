@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.on_device import EMULATED
+from on_device import EMULATED
 
 import fastattn as fa
 from fastattn.testing import assert_ran, assert_same_bits, assert_same_for_any_threads, check, reference

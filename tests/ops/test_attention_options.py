@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.on_device import EMULATED
+from on_device import EMULATED
 
 import fastattn as fa
 from fastattn.testing import (

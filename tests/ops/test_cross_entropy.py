@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from tests.on_device import ON_CUDA
+from on_device import ON_CUDA
 
 import fastattn as fa
 from fastattn.testing import (

@@ -5,7 +5,7 @@ import re
 import ml_dtypes
 import numpy as np
 import pytest
-from tests.on_device import ON_CUDA
+from on_device import ON_CUDA
 
 import fastattn as fa
 from fastattn.testing import assert_ran, assert_same_bits, assert_same_for_any_threads, padded, reference, unchanged
