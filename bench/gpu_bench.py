@@ -22,6 +22,7 @@ from .gpu_steps import FAILED, OK, SKIPPED, Json, leave_row, row
 from .gpu_timing import Clock, Events, MadeUp, interleaved
 
 SECONDS = 1.0  # of rounds of a case
+SHORT = {"attention": "attn", "forward": "fwd", "backward": "bwd", "bfloat16": "bf16", "float32": "f32"}  # in names
 
 
 def rate(case: GpuCase, seconds: float) -> str:
@@ -80,7 +81,9 @@ def ready(calls: dict[str, Call]) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def bandwidth_of_copy(place: Place, clock: Clock) -> float:
-    times = interleaved(COPY.make(place), clock, SECONDS / 4)
+    calls = COPY.make(place)
+    _, without = ready(calls)
+    times = interleaved({name: call for name, call in calls.items() if name not in without}, clock, SECONDS / 4)
     return COPY.bytes / min(statistics.median(t) for t in times.values())
 
 
@@ -139,7 +142,10 @@ def cpu_rows(record: Json, threads: int) -> list[Json]:
         seconds = results[peer]["median"] if peer else None
         bar = f"{peer} {work / seconds / 1e9:.0f} {unit}" if seconds else ""
         ratio = seconds / ours["median"] if seconds else None
-        name = f"CPU x{threads} {case['op']} {case['case']}"
+        name = f"{case['op']} {case['case']}"
+        for long, short in SHORT.items():
+            name = name.replace(long, short)
+        name = f"CPU x{threads} {name}"
         rows.append(row(name, OK, figure, bar, ratio, seconds=ours["median"], of_limit=ours["of_limit"], case=case))
     return rows
 

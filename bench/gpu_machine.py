@@ -73,10 +73,13 @@ def no_module(name: str) -> str | None:
 
 @functools.cache
 def _says(code: str) -> str | None:
-    """What a fresh interpreter says: None where it has nothing to say against it."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    said = (done.stdout.strip() or done.stderr.strip()).splitlines()
-    return None if done.returncode == 0 and not said else (said[-1] if said else f"it ended with {done.returncode}")
+    """What a fresh interpreter prints, or the last line of its error; None where it ends well and prints nothing."""
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    except subprocess.TimeoutExpired:
+        return "it took longer than 120 s: " + code.splitlines()[0]
+    said = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    return said[-1] if said else None if done.returncode == 0 else f"it ended with {done.returncode}"
 
 
 def no_fastattn() -> str | None:

@@ -125,6 +125,19 @@ def test_a_machine_without_a_gpu(tmp_path, monkeypatch):
     assert all("no GPU that nvidia-smi knows" in r["bar"] for r in rows)
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import sys; print('a warning', file=sys.stderr)", None),
+        ("print('no driver')", "no driver"),
+        ("raise ImportError('no libcuda')", "ImportError: no libcuda"),
+        ("raise SystemExit(3)", "it ended with 3"),
+    ],
+)
+def test_what_an_interpreter_says(code, said):
+    assert gpu_machine._says(code) == said
+
+
 def test_what_nvidia_smi_says():
     found = gpu_machine.parse_query(
         "NVIDIA H200, 580.1, 9.0, 345 MHz, 3201 MHz, 1980 MHz, 3201 MHz, 143771 MiB, 700 W, 31\n"
@@ -213,10 +226,10 @@ def test_rows_of_the_cpu():
     def result(median):
         return {"median": median, "of_limit": 0.8}
 
-    case = {"op": "matmul", "case": "a", "flops": 4e9, "bytes": 1, "compute_bound": True}
+    case = {"op": "attention", "case": "bfloat16 forward", "flops": 4e9, "bytes": 1, "compute_bound": True}
     case["results"] = {"fastattn": result(0.1), "numpy": result(0.4), "torch": result(0.2)}
     (found,) = gpu_bench.cpu_rows({"cases": [case]}, 8)
-    assert (found["step"], found["figure"]) == ("CPU x8 matmul a", "40 GFLOP/s, 80%")
+    assert (found["step"], found["figure"]) == ("CPU x8 attn bf16 fwd", "40 GFLOP/s, 80%")
     assert (found["bar"], found["ratio"]) == ("torch 20 GFLOP/s", 2.0)
 
 
