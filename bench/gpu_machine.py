@@ -19,18 +19,8 @@ FIELDS = ("name", "driver_version", "compute_cap", "clocks.sm", "clocks.mem", "c
 FIELDS += ("memory.total", "power.limit", "temperature.gpu")
 PACKAGES = ("numpy", "ml_dtypes", "torch", "cupy-cuda13x", "fastattn", "pybind11", "scikit-build-core", "pytest")
 
-
-MODULES = (
-    "numpy",
-    "ml_dtypes",
-    "safetensors",
-    "tqdm",
-    "typer",
-    "pybind11",
-    "scikit_build_core",
-    "pytest",
-    "hypothesis",
-)
+MODULES = ["numpy", "ml_dtypes", "safetensors", "tqdm", "typer", "torch", "pybind11", "scikit_build_core"]
+MODULES += ["pytest", "hypothesis"]
 
 
 def output_of(command: Sequence[str], seconds: float = 60) -> str | None:

@@ -73,9 +73,16 @@ class Runner:
         for beside, group in groupby(steps, key=lambda s: s.beside or id(s)):
             together = list(group)
             with ThreadPoolExecutor(self.jobs if isinstance(beside, str) else 1) as pool:
-                for found in pool.map(self._one, together):
+                for found in pool.map(self._surely, together):
                     rows += found
         return rows
+
+    def _surely(self, step: Step) -> list[Json]:
+        """The rows of a step, whatever goes wrong with it here."""
+        try:
+            return self._one(step)
+        except Exception as error:
+            return [row(step.name, FAILED, bar=f"{type(error).__name__}: {error}")]
 
     def _one(self, step: Step) -> list[Json]:
         print(f"-- {step.name}", flush=True)

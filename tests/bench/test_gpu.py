@@ -30,6 +30,7 @@ def test_steps(runner):
         Step("good", 10, says("4 passed in 1s"), ("there",), figure=gpu_check.pytest_counts),
         Step("bad", 10, says("it broke", 3)),
         Step("lacking", 10, says("never"), ("there", "absent", "old")),
+        Step("no such probe", 10, says("never"), ("misspelt",)),
         Step("no command", 10, ["/no/such/command"]),
         *(Step(f"side by side {i}", 10, says(i), beside="all") for i in range(3)),
     ])  # fmt: skip
@@ -37,6 +38,7 @@ def test_steps(runner):
     assert found["good"] == (OK, "4 passed", "")
     assert found["bad"] == (FAILED, "", "it broke")
     assert found["lacking"] == (SKIPPED, "", "no such tool; too old")
+    assert found["no such probe"] == (FAILED, "", "KeyError: 'misspelt'")
     assert found["no command"][0] == FAILED
     assert [r["step"] for r in rows][-3:] == ["side by side 0", "side by side 1", "side by side 2"]
     assert "it broke" in runner.log()
@@ -108,6 +110,7 @@ def test_every_need_has_a_probe():
         *gpu_check.build_steps("a.whl"),
         *gpu_check.test_steps(),
         *gpu_check.bench_steps(False),
+        *gpu_check.bench_steps(True),
     ]
     assert {name for s in steps for name in s.needs} <= set(gpu_machine.PROBES)
     assert len({s.name for s in gpu_check.test_steps()}) == len(gpu_check.test_steps())
