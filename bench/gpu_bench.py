@@ -19,7 +19,7 @@ import numpy as np
 
 from .gpu_cases import COPY, OURS, Call, GpuCase, Place, cases
 from .gpu_steps import FAILED, OK, SKIPPED, Json, leave_row, row
-from .gpu_timing import Clock, Events, MadeUp, interleaved
+from .gpu_timing import FLUSHED, Clock, Events, MadeUp, interleaved
 
 SECONDS = 1.0  # of rounds of a case
 SHORT = {"attention": "attn", "forward": "fwd", "backward": "bwd", "bfloat16": "bf16", "float32": "f32"}  # in names
@@ -104,10 +104,11 @@ def measure(case: GpuCase, place: Place, clock: Clock) -> list[Json]:
 
 
 def memory_row(case: GpuCase, place: Place) -> Json:
-    """What a step keeps, ours and torch's: both are in this process, each with an allocator of its own."""
+    """What a step needs at most, ours and torch's: both are in this process, each with an allocator of its own; the clock's
+    buffer is in ours."""
     import fastattn as fa
 
-    ours, peer = fa.cuda.memory_reserved(), place.torch.cuda.max_memory_reserved()
+    ours, peer = fa.cuda.memory_reserved() - FLUSHED, place.torch.cuda.max_memory_reserved()
     bar = f"torch {peer / 2**30:.2f} GiB"
     return row(
         f"{case.name}, memory", OK, f"{ours / 2**30:.2f} GiB", bar, peer / ours if ours else None, ours=ours, torch=peer
