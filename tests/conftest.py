@@ -6,9 +6,10 @@ import os
 
 import numpy as np
 import pytest
+from on_device import DEVICE, ON_CUDA
 
 import fastattn as fa
-from fastattn.testing import ON_EMULATOR, forced_isa, isas
+from fastattn.testing import forced_isa, isas
 
 TINY = "--layers 1 --width 8 --heads 2 --context 16 --batch-size 2 --steps 12 --sample 8"
 TINY += " --eval-every 4 --checkpoint-every 5"
@@ -50,7 +51,7 @@ def pytest_pyfunc_call():
     try:
         return (yield)
     except fa.UnsupportedError as error:
-        if not ON_EMULATOR:
+        if not (ON_CUDA or DEVICE):
             raise
         pytest.skip(str(error))
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from on_device import ON_CUDA
 
 import fastattn as fa
-from fastattn.testing import ON_EMULATOR, assert_same_bits
+from fastattn.testing import assert_same_bits
 
 ROUNDED = np.float32(1 + 2.0**-12)  # 1 in tf32
 
@@ -33,14 +34,14 @@ def test_the_name():
         assert fa.get_float32_matmul_precision() == name
 
 
-@pytest.mark.skipif(ON_EMULATOR, reason="the CPU's kernels take no note; CUDA's do")
+@pytest.mark.skipif(ON_CUDA, reason="the CPU's kernels take no note; CUDA's do")
 def test_the_cpu_takes_no_note(high):
     found = products()
     fa.set_float32_matmul_precision("highest")
     assert_same_bits(found, products())
 
 
-@pytest.mark.skipif(not ON_EMULATOR, reason="the CPU's kernels take no note")
+@pytest.mark.skipif(not ON_CUDA, reason="the CPU's kernels take no note")
 def test_tensor_cores_round(high):
     out, dx, dy = products()
     assert (out == 3).all()

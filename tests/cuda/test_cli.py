@@ -36,11 +36,10 @@ def history(folder):
 
 
 @pytest.mark.smoke
-def test_a_run(fastattn, tmp_path, emulated):
+def test_a_run(fastattn, tmp_path, device_name):
     """The losses of the CPU, to test_training's bound for 3 steps; files that the CPU reads; a sample."""
     out, _ = fastattn("train", "--text", "text.txt", "--out", "there", "--device", "cuda", *TINY)
-    name = "emulator" if emulated else "cpu"
-    assert f"device   cuda:0, {name}, compute capability" in out
+    assert f"device   cuda:0, {device_name}, compute capability" in out
     assert " GiB | " in out
     fastattn("train", "--text", "text.txt", "--out", "host", *TINY)
     there, host = history(tmp_path / "there"), history(tmp_path / "host")
@@ -124,9 +123,8 @@ def test_without_cupy(fastattn, monkeypatch, tmp_path):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_info(fastattn, emulated):
-    name = "emulator" if emulated else "cpu"
-    assert f"CUDA      cuda:0, {name}, compute capability " in fastattn("info")[0]
+def test_info(fastattn, device_name):
+    assert f"CUDA      cuda:0, {device_name}, compute capability " in fastattn("info")[0]
     assert json.loads(fastattn("info", "--json")[0])["no_gpu"] is None
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from on_device import EMULATED
 
 import fastattn as fa
 from fastattn.testing import (
     LAYOUTS,
-    ON_EMULATOR,
     assert_ran,
     assert_same_bits,
     assert_same_for_any_threads,
@@ -127,7 +127,7 @@ def test_masks(isa, dtype, qkv, randn, rng, shape, kind, is_causal):
     args = (mask, 0.0, is_causal, None, True)
     out = attend(q, k, v, *args)
     check(out, reference.attention, q, k, v, mask, is_causal, None, True)
-    for layout in list(LAYOUTS.values())[: 2 if ON_EMULATOR else None]:
+    for layout in list(LAYOUTS.values())[: 2 if EMULATED else None]:
         assert_same_bits(attend(q, k, v, layout(mask), *args[1:]), out)
 
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from on_device import EMULATED
 
 import fastattn as fa
 from fastattn.testing import (
     LAYOUTS,
-    ON_EMULATOR,
     accumulator,
     assert_ran,
     assert_same_bits,
@@ -259,7 +259,7 @@ def test_a_value_that_some_see_reaches_only_them(isa, dtype, case):
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_same_bits_for_any_threads(isa, dtype, case, randn, causal):
-    rows, keys = (70, 80) if ON_EMULATOR else (150, 170)
+    rows, keys = (70, 80) if EMULATED else (150, 170)
     args, mask = case(2, 4, rows, keys, 24, kv_heads=2, dtype=dtype), randn(2, 1, rows, keys, dtype=dtype)
     assert_same_for_any_threads(lambda: gradients(*args, mask, 0.0, causal, None, True))
     assert_same_for_any_threads(lambda: gradients(*args, mask[:1, :, :1], 0.0, causal, None, True))

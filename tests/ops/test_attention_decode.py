@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from on_device import EMULATED
 
 import fastattn as fa
-from fastattn.testing import ON_EMULATOR, assert_ran, assert_same_bits, assert_same_for_any_threads, check, reference
+from fastattn.testing import assert_ran, assert_same_bits, assert_same_for_any_threads, check, reference
 
 ATTENTION = fa.scaled_dot_product_attention
 # T, S, query heads to a key head, D, Dv: around tiles of 64 keys, splits of 512, four rows, vectors of columns. CUDA's
@@ -19,7 +20,7 @@ SHAPES = [
     (4, 130, 1, 40, 1),
     (4, 600, 7, 12, 20),
 ]
-if ON_EMULATOR:
+if EMULATED:
     SHAPES = [(1, 1, 1, 64, 64), (1, 63, 3, 1, 5), (1, 265, 2, 17, 33), (2, 64, 1, 130, 256), (4, 130, 1, 40, 1)]
 
 

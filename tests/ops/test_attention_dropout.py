@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from on_device import EMULATED
 
 import fastattn as fa
-from fastattn.testing import ON_EMULATOR, assert_ran, assert_same_bits, assert_same_for_any_threads, check, reference
+from fastattn.testing import assert_ran, assert_same_bits, assert_same_for_any_threads, check, reference
 
 ATTENTION = fa.scaled_dot_product_attention
 
@@ -105,7 +106,7 @@ def test_layouts_have_one_mask(isa, dtype, case):
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_same_bits_for_any_threads(isa, dtype, case, randn, causal):
-    rows, keys = (70, 81) if ON_EMULATOR else (150, 171)
+    rows, keys = (70, 81) if EMULATED else (150, 171)
     args, mask = case(2, 4, rows, keys, 24, kv_heads=2, dtype=dtype), randn(2, 1, rows, keys, dtype=dtype)
     options = {"is_causal": causal, "enable_gqa": True, "dropout_p": 0.2, "seed": 4}
     assert_same_for_any_threads(lambda: ATTENTION(*args[1:], mask, **options))

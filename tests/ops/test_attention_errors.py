@@ -7,6 +7,7 @@ import textwrap
 
 import numpy as np
 import pytest
+from on_device import ON_CUDA
 
 import fastattn as fa
 from fastattn import _C
@@ -201,6 +202,7 @@ def test_out_that_cannot_be_written():
         ATTENTION(q, q, q, out=frozen)
 
 
+@pytest.mark.skipif(ON_CUDA, reason="its words are the CPU's")
 def test_weights_without_the_statistics_that_they_are_made_from(isa):
     """Only `_C` can be called so: what no kernel does is named."""
     q, out, weights = Z((1, 1, 3, 4)), np.full((1, 1, 3, 4), 7.0), np.full((1, 1, 3, 3), 7.0)
@@ -211,6 +213,7 @@ def test_weights_without_the_statistics_that_they_are_made_from(isa):
     assert isinstance(fa.UnsupportedError("x"), NotImplementedError)
 
 
+@pytest.mark.skipif(ON_CUDA, reason="there are no float64 kernels on CUDA")
 def test_explain(isa):
     (what,) = fa.explain(ATTENTION, Q, K, K)
     assert what.kernel == f"attention_fwd_f64_{isa}"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from on_device import EMULATED
 
 import fastattn as fa
 from fastattn.testing import (
     LAYOUTS,
-    ON_EMULATOR,
     accumulator,
     assert_ran,
     assert_same_bits,
@@ -80,7 +80,7 @@ class Case:
 # One option at a time, and all -----------------------------------------------------------------------------------------
 
 # Around blocks of 24 and 48 queries, tiles of 64 and 128 keys.
-LENGTHS = [(1, 1), (25, 63), (70, 33)] if ON_EMULATOR else [(1, 1), (25, 63), (49, 129), (130, 65)]
+LENGTHS = [(1, 1), (25, 63), (70, 33)] if EMULATED else [(1, 1), (25, 63), (49, 129), (130, 65)]
 
 
 @pytest.mark.smoke
@@ -236,7 +236,7 @@ def chosen_of(weights, choice):
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
-@pytest.mark.parametrize("causal", [True] if ON_EMULATOR else [False, True])
+@pytest.mark.parametrize("causal", [True] if EMULATED else [False, True])
 def test_chosen_weights(isa, dtype, choice, causal):
     c = Case(dtype, 2, 4, 53, 67, 12, 7, 2)
     options = {"enable_gqa": True, "is_causal": causal, "softcap": 3.0, "alibi_slopes": c.slopes, "sinks": c.sinks}
@@ -320,7 +320,7 @@ def test_shapes_of_weights():
 
 
 def test_same_bits_for_any_threads_and_strides(isa, dtype):
-    c = Case(dtype, 2, 4, *((20, 40) if ON_EMULATOR else (150, 170)), 24, kv_heads=2)
+    c = Case(dtype, 2, 4, *((20, 40) if EMULATED else (150, 170)), 24, kv_heads=2)
     options = {"enable_gqa": True, "softcap": 4.0, "alibi_slopes": c.slopes[0], "sinks": c.sinks, "is_causal": True}
     assert_same_for_any_threads(lambda: c.forward(**options))
     assert_same_for_any_threads(lambda: c.gradients(c.mask, c.dweights, c.dlse, **options))
@@ -334,7 +334,7 @@ def test_same_bits_for_any_threads_and_strides(isa, dtype):
 
 
 def test_a_sequence_does_not_depend_on_the_batch(isa, dtype):
-    c = Case(dtype, 3, 2, *((20, 70) if ON_EMULATOR else (100, 130)), 24)
+    c = Case(dtype, 3, 2, *((20, 70) if EMULATED else (100, 130)), 24)
     options = {"softcap": 4.0, "alibi_slopes": c.slopes, "sinks": c.sinks}
     whole, gradients = c.forward(**options), c.gradients(dweights=c.dweights, **options)
     for name in ("q", "k", "v", "dout", "dweights"):
@@ -371,7 +371,7 @@ def test_torch_tensors():
     torch.autograd.grad(top.values.sum(), q)
 
 
-@settings(deadline=None, derandomize=True, max_examples=10 if ON_EMULATOR else 60)
+@settings(deadline=None, derandomize=True, max_examples=10 if EMULATED else 60)
 @given(
     st.sampled_from(isas()),
     st.tuples(st.integers(0, 70), st.integers(0, 140), st.integers(1, 40), st.integers(1, 40)),
@@ -426,7 +426,7 @@ MEMORY = """
 """
 
 
-@pytest.mark.skipif(ON_EMULATOR, reason="T = S = 4096 takes minutes on an emulator")
+@pytest.mark.skipif(EMULATED, reason="T = S = 4096 takes minutes on an emulator")
 def test_no_array_of_queries_by_keys_is_held():
     """A head's score matrix at T = S = 4096 would be 64 MB."""
     result = subprocess.run(

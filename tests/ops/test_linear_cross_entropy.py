@@ -4,11 +4,11 @@ import re
 
 import numpy as np
 import pytest
+from on_device import ON_CUDA
 
 import fastattn as fa
 from fastattn.testing import (
     LAYOUTS,
-    ON_EMULATOR,
     accumulator,
     assert_ran,
     assert_same_bits,
@@ -23,7 +23,7 @@ CHUNK = 32 << 20  # bytes of a chunk's logits and rows
 
 
 def not_on_cuda(reason):
-    return pytest.mark.skipif(ON_EMULATOR, reason=f"on CUDA {reason}")
+    return pytest.mark.skipif(ON_CUDA, reason=f"on CUDA {reason}")
 
 
 @pytest.fixture(params=REDUCTIONS)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from on_device import EMULATED
 
 import fastattn as fa
 from fastattn.testing import (
     LAYOUTS,
-    ON_EMULATOR,
     assert_ran,
     assert_same_bits,
     assert_same_for_any_threads,
@@ -205,7 +205,7 @@ def test_same_bits_in_any_batch_and_block(isa, dtype, randn):
 # Around a group of rows of b, a square that is transposed, half a pair of bf16, and one or two blocks of k.
 STREAMED = [(1, 1), (16, 17), (7, 1030), (513, 16), (1023, 33), (2049, 5), (1026, 300)]
 FEW = (1, 2, 3, 4, 5, 11, 32)
-if ON_EMULATOR:  # an emulator takes a minute for the last; on CUDA few is up to 16
+if EMULATED:  # an emulator takes a minute for the last; on CUDA few is up to 16
     STREAMED[-1] = (1026, 70)
     FEW = (1, 5, 16, 17)
 

@@ -5,10 +5,10 @@ import re
 import ml_dtypes
 import numpy as np
 import pytest
+from on_device import ON_CUDA
 
 import fastattn as fa
 from fastattn.testing import (
-    ON_EMULATOR,
     assert_ran,
     assert_same_bits,
     assert_same_for_any_threads,
@@ -98,7 +98,7 @@ def test_explain(isa):
     assert (what.kernel, what.bytes) == (f"random_normal_f32_{isa}", 40)
 
 
-@pytest.mark.skipif(ON_EMULATOR, reason="there are no float64 kernels on CUDA")
+@pytest.mark.skipif(ON_CUDA, reason="there are no float64 kernels on CUDA")
 def test_explain_float64(isa):
     (what,) = fa.explain(fa.normal_, np.empty(10, np.float64))
     assert (what.kernel, what.bytes) == (f"random_normal_f64_{isa}", 80)

@@ -1,7 +1,7 @@
 """What tests compare with: reference implementations, the derived tolerance, awkward layouts, forced variants."""
 
 from .asserts import assert_ran, assert_same_bits, assert_same_for_any_threads, is_kernel, kernel_name, unchanged
-from .isa import ON_EMULATOR, forced_isa, isas, threads, variants
+from .isa import forced_isa, isas, threads, variants
 from .layouts import LAYOUTS, padded, reverse, strided, transposed
 from .tolerance import DTYPES, EXCEPTIONS, accumulator, assert_within, check, computed, is_float
 
@@ -9,7 +9,6 @@ __all__ = [
     "DTYPES",
     "EXCEPTIONS",
     "LAYOUTS",
-    "ON_EMULATOR",
     "accumulator",
     "assert_ran",
     "assert_same_bits",

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fastattn._runtime import build_info, force_isa, get_num_threads, set_num_threads
-
-# Whether ops run CUDA's kernels on the emulator (docs/emulator.md): those have no float64, and take their time.
-ON_EMULATOR = "FASTATTN_TEST_BACKEND" in os.environ
 
 
 def isas() -> list[str]:
