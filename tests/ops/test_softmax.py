@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from on_device import EMULATED
 
 import fastattn as fa
 from fastattn.testing import (
@@ -147,7 +148,7 @@ def test_any_shape_and_strides(name, shape, axis, layout, dtype, log):
 
 
 def test_same_bits_for_any_threads_and_batch(isa, dtype, op, randn):
-    x = randn(60, 40, 50, dtype=dtype)
+    x = randn(*((20, 12, 15) if EMULATED else (60, 40, 50)), dtype=dtype)
     for axis in (0, 1, 2):
         assert_same_for_any_threads(lambda axis=axis: op[0](x, axis))
     for axis in (1, 2):
@@ -263,7 +264,7 @@ def test_infinities_of_logsumexp(isa, dtype):
 
 
 def test_logsumexp_has_the_same_bits_for_any_threads(isa, dtype, randn):
-    x = randn(70, 3, 501, dtype=dtype)
+    x = randn(*((20, 3, 60) if EMULATED else (70, 3, 501)), dtype=dtype)
     for axis in range(3):
         assert_same_for_any_threads(lambda axis=axis: fa.logsumexp(x, axis))
 
