@@ -17,8 +17,8 @@ int32_t device_count();
 fa_status device_info(int32_t device, fa_device_info* info);
 const char* synchronize(int32_t device);  // nullptr, or what went wrong
 
-// Threads of the host, of which a kernel needs one; on the emulator each number of them is a schedule of its own, so that
-// what must be the same for any number of threads is tested to be the same in any order.
+// Threads of the host, of which a kernel needs one; on the emulator each number of them is a schedule of its own, so
+// that what must be the same for any number of threads is tested to be the same in any order.
 int32_t num_threads();
 void set_num_threads(int32_t n);
 

@@ -27,7 +27,7 @@ class MLP(Module):
         dropout: probability, after each activation.
         bias: whether the layers have biases.
         flatten: whether an input (B, ...) becomes (B, in_features): images as they are.
-        device: only the CPU for now.
+        device: where the parameters are made, the CPU by default.
         dtype: of the parameters, float32 by default.
 
     Raises:

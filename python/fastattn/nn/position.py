@@ -104,7 +104,7 @@ class LearnedPositionalEmbedding(Module):
     Args:
         max_len: how many positions there are.
         d_model: E, the length of a vector.
-        device: only the CPU for now.
+        device: where the parameters are made, the CPU by default.
         dtype: of the table, float32 by default.
 
     Shape:

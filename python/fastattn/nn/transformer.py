@@ -94,7 +94,7 @@ class TransformerEncoderLayer(_Layer):
         batch_first: inputs are (B, T, E); otherwise (T, B, E).
         norm_first: norms before attention and dense layers instead of after the sums.
         bias: whether dense layers, projections and norms have biases.
-        device: only the CPU for now.
+        device: where the parameters are made, the CPU by default.
         dtype: of the parameters, float32 by default.
 
     Shape:
@@ -154,7 +154,7 @@ class TransformerDecoderLayer(_Layer):
         batch_first: inputs are (B, T, E); otherwise (T, B, E).
         norm_first: norms before attention and dense layers instead of after the sums.
         bias: whether dense layers, projections and norms have biases.
-        device: only the CPU for now.
+        device: where the parameters are made, the CPU by default.
         dtype: of the parameters, float32 by default.
 
     Shape:
@@ -362,7 +362,7 @@ class Transformer(Module):
         batch_first: inputs are (B, T, E); otherwise (T, B, E).
         norm_first: norms before attention and dense layers instead of after the sums.
         bias: whether dense layers, projections and norms have biases.
-        device: only the CPU for now.
+        device: where the parameters are made, the CPU by default.
         dtype: of the parameters, float32 by default.
 
     Shape:
