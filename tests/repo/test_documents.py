@@ -160,7 +160,7 @@ def test_flags_in_the_documents_exist(document):
 
 
 # Variables for those who work on the kernels; their page is docs/emulator.md.
-FOR_TESTS = {"FASTATTN_TEST_BACKEND", "FASTATTN_EMULATOR_SEED", "FASTATTN_TEST_PART"}
+FOR_TESTS = {"FASTATTN_TEST_BACKEND", "FASTATTN_EMULATOR_SEED"}
 
 
 def test_environment_variables_are_documented(package):
