@@ -14,27 +14,31 @@ constexpr const char* kOp = "adam_step";
 // A number, or an array of one element in the memory of a device, which stays there: the kernel reads it. What is not
 // in such memory is read here; the tensor is then absent.
 struct Number {
-  Number(Call& call, py::handle object, const char* name) : text(name) {
+  Number(Call& call, py::handle object_, const char* name_) : object(object_), name(name_) {
     if (!PyFloat_Check(object.ptr()) && py::hasattr(object, "__cuda_array_interface__")) {
       tensor = call.input(object, name);
       if (!is_float(tensor.dtype) && tensor.dtype != FA_I64) {
-        call.type_error(text + " has dtype " + dtype_name(tensor.dtype) + "; expected floating numbers or int64");
+        call.type_error(std::string(name) + " has dtype " + dtype_name(tensor.dtype) +
+                        "; expected floating numbers or int64");
       }
-      if (num_elements(tensor) != 1) call.value_error(text + " needs one element; " + call.show(name));
+      if (num_elements(tensor) != 1) call.value_error(std::string(name) + " needs one element; " + call.show(name));
       return;
     }
     try {
       value = py::cast<double>(py::hasattr(object, "item") ? object.attr("item")()
                                                            : py::reinterpret_borrow<py::object>(object));
     } catch (const std::exception&) {  // of an array of several elements, or what is no number
-      call.type_error(text + " is a " + Py_TYPE(object.ptr())->tp_name + "; expected a number or an array of one");
+      call.type_error(std::string(name) + " is a " + Py_TYPE(object.ptr())->tp_name +
+                      "; expected a number or an array of one");
     }
-    text += " is " + std::string(py::str(object));
   }
+
+  std::string text() const { return std::string(name) + " is " + std::string(py::str(object)); }
 
   double value = 0;
   fa_tensor tensor = {};
-  std::string text;  // for an error
+  py::handle object;
+  const char* name;
 };
 
 // The lists of a step, read and checked once; it keeps the arrays.
@@ -71,9 +75,9 @@ class AdamPlan {
       call.value_error("found_inf needs one element; " + call.show("found_inf"));
     p.found_inf = static_cast<const float*>(inf.data);
     if (step.tensor.data == nullptr) {
-      if (!(step.value >= 1)) call.value_error(step.text + "; the first step is 1");
+      if (!(step.value >= 1)) call.value_error(step.text() + "; the first step is 1");
       if (!(step.value < 0x1p53) || step.value != std::floor(step.value)) {
-        call.value_error(step.text + "; expected a whole number");
+        call.value_error(step.text() + "; expected a whole number");
       }
     }
     if (!(beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1)) call.value_error("betas are two numbers of [0, 1)");
