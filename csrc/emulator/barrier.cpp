@@ -65,6 +65,7 @@ Votes arrive(const char* op, int id, int threads, bool predicate, bool waits, Si
     yield_one_in(2);
   } else if (waits) {
     lane.wait = Lane::Wait::kBarrier;
+    lane.warp().absent |= lane.bit();
     lane.op = op;
     lane.barrier = id;
     lane.site = site;

@@ -14,10 +14,7 @@ namespace fastattn::emulator {
 
 constinit Lane* current = nullptr;
 
-Running& running() {
-  static Running r;
-  return r;
-}
+Running the_running;
 
 Options& options() {
   static Options o = [] {
@@ -64,6 +61,7 @@ void run_lane() {
   check_not_awaited(lane, "the kernel's end", Site("", 0), false);
   check_copies_done(lane);
   lane.state = Lane::State::kExited;
+  lane.warp().absent |= lane.bit();
   --lane.block->live;
   exit_leaves_barriers(lane);
   r.polls = 0;
@@ -101,6 +99,7 @@ void start_block(Block& block, uint32_t position) {
   block.threads = block.live = static_cast<int>(size.x * size.y * size.z);
   block.lagging_warp = static_cast<int>(r.rng.below(static_cast<uint32_t>(block.threads + 31) / 32));
   for (Barrier& barrier : block.barriers) barrier = Barrier();
+  for (Warp& warp : block.warps) warp = Warp();
   reset_shared(block);
   while (block.lanes.size() < static_cast<size_t>(block.threads)) block.lanes.push_back(std::make_unique<Lane>());
   for (int i = 0; i < block.threads; ++i) {
@@ -114,6 +113,7 @@ void start_block(Block& block, uint32_t position) {
     lane.open.clear();
     lane.groups.clear();
     start_clock(lane);
+    lane.warp().absent &= ~lane.bit();
     lane.fiber.reset(run_lane);
     r.ready.push_back(&lane);
   }
@@ -138,6 +138,12 @@ void check_launch(const Launch& config) {
 
 void wake(Lane& lane) {
   lane.state = Lane::State::kReady;
+  Warp& warp = lane.warp();
+  if (lane.wait == Lane::Wait::kBarrier) warp.absent &= ~lane.bit();
+  if (lane.wait == Lane::Wait::kWarp) {
+    warp.waiting &= ~lane.bit();
+    if (warp.waiting == 0) warp.alike = true;
+  }
   lane.wait = Lane::Wait::kNothing;
   running().ready.push_back(&lane);
   running().polls = 0;

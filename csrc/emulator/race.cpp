@@ -1,7 +1,9 @@
 // The race detector: two accesses to the same bytes, one of them a write and not both atomic, of which neither comes
 // before the other by the barriers, __syncwarp, fences and atomics that the program ran. As it judges by order and not
 // by what happened to be read, it finds a missing barrier in every schedule.
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <unordered_map>
 
 #include "emulator/cell.h"
@@ -11,42 +13,51 @@
 namespace fastattn::emulator {
 namespace {
 
-void join_own(std::vector<uint32_t>& a, const std::vector<uint32_t>& b) {
-  if (a.size() < b.size()) a.resize(b.size());
-  for (size_t i = 0; i < b.size(); ++i) a[i] = a[i] < b[i] ? b[i] : a[i];
+// Places by their number: a table of what was met so far, by hash.
+Where places[1 << kPlaceBits];
+uint32_t number_of(Where where) {
+  constexpr uint32_t kMask = (1 << kPlaceBits) - 1;
+  auto slot = static_cast<uint32_t>(static_cast<uint64_t>(where) * 0x9E3779B97F4A7C15u >> (64 - kPlaceBits));
+  while (places[slot] != where) {
+    if (places[slot] == Where::kNowhere)
+      places[slot] = where;  // kernels have far fewer places than the table
+    else
+      slot = (slot + 1) & kMask;
+  }
+  return slot;
 }
 
-constexpr size_t kPageBytes = 4096;
+constexpr size_t kPageBytes = 4096, kPageCells = kPageBytes / kCellBytes;
 struct Page {
-  Cell cells[kPageBytes / kCellBytes];
+  Cell cells[kPageCells];
 };
+// The cells of global memory, and what was released through the atomic at an address.
 struct Shadow {
   std::unordered_map<uintptr_t, std::unique_ptr<Page>> pages;
-  std::unordered_map<const void*, Clock> atomics;  // what was released through the atomic at this address
-  uintptr_t last = 0;
-  Page* last_page = nullptr;
-};
-Shadow& shadow() {
-  static Shadow s;
-  return s;
-}
+  std::unordered_map<const void*, Clock> atomics;
+  struct {
+    uintptr_t number = 0;
+    Page* page = nullptr;
+  } recent[64];
+} shadow;
 
-Cell* global_cells(uintptr_t address) {
-  Shadow& s = shadow();
-  const uintptr_t page = address / kPageBytes;
-  if (s.last_page == nullptr || s.last != page) {
-    auto& slot = s.pages[page];
+Page& page_of(uintptr_t number) {
+  auto& recent = shadow.recent[number % std::size(shadow.recent)];
+  if (recent.page == nullptr || recent.number != number) {
+    auto& slot = shadow.pages[number];
     if (!slot) slot = std::make_unique<Page>();
-    s.last = page;
-    s.last_page = slot.get();
+    recent = {number, slot.get()};
   }
-  return s.last_page->cells + address % kPageBytes / kCellBytes;
+  return *recent.page;
 }
 
-bool before(const Lane& lane, const Event& event) {
-  if (event.block == lane.block->serial) return lane.clock.own[event.lane] >= event.clock;
+inline bool before(const Lane& lane, const Event& event) {
+  if (event.block == lane.block->serial) {
+    return event.lane == static_cast<uint32_t>(lane.index) || lane.clock.own[event.lane] >= event.moment;
+  }
+  if (lane.clock.foreign.empty()) return false;
   const auto it = lane.clock.foreign.find(event.block);
-  return it != lane.clock.foreign.end() && event.lane < it->second.size() && it->second[event.lane] >= event.clock;
+  return it != lane.clock.foreign.end() && it->second[event.lane] >= event.moment;
 }
 
 const char* verb(Access kind) {
@@ -62,29 +73,40 @@ const char* verb(Access kind) {
 [[noreturn]] void race(const Lane& lane, const void* p, Access kind, Where where, const char* other,
                        const Event& event) {
   fail("race on " + memory_text(p) + "\n  " + verb(kind) + " by " + text_of(lane) + " at " + text_of(where) + "\n  " +
-       (event.atomic ? "atomic " : "") + other + " by " + lane_text(event.block, event.lane) + " at " +
-       text_of(event.where) + ", which nothing orders before it");
+       (event.atomic ? "atomic " : "") + other + " by " + lane_text(event.block, static_cast<int>(event.lane)) +
+       " at " + text_of(places[event.place]) + ", which nothing orders before it");
 }
 
 [[noreturn]] void in_flight(const Lane& lane, const void* p, const char* what, Where where, const Event& copy) {
   fail("race on " + memory_text(p) + "\n  " + what + " by " + text_of(lane) + " at " + text_of(where) +
-       "\n  cp.async by " + lane_text(copy.block, copy.lane) + " at " + text_of(copy.where) +
+       "\n  cp.async by " + lane_text(copy.block, static_cast<int>(copy.lane)) + " at " + text_of(places[copy.place]) +
        ", which has not been waited for");
 }
 
-// Calls f(cell, which bytes of it, address) for the cells of [p, p + n).
+// Calls f(first cell, how many, which bytes of the first and of the last, their index in shared memory) for each run of
+// cells of [p, p + n): one in shared memory, one a page in global memory.
 template <class F>
-void for_cells(Lane& lane, const void* p, size_t n, const F& f) {
-  const char* begin = static_cast<const char*>(p);
-  Block& block = *lane.block;
-  const bool shared = block.holds(begin);
-  for (const char* a = begin; a < begin + n;) {
-    const auto address = reinterpret_cast<uintptr_t>(a);
-    Cell* cell = shared ? &block.cells[static_cast<size_t>(a - block.arena) / kCellBytes] : global_cells(address);
-    const bool odd = address % kCellBytes != 0, both = !odd && a + 1 < begin + n;
-    f(*cell, static_cast<uint8_t>(both ? 3 : odd ? 2 : 1), a);
-    a += both ? 2 : 1;
+void for_cells(const Block& block, const void* p, size_t n, const F& f) {
+  auto begin = reinterpret_cast<uintptr_t>(p);
+  const uintptr_t end = begin + n, arena = reinterpret_cast<uintptr_t>(block.arena);
+  auto run = [&](Cell* cells, size_t index, uintptr_t from, uintptr_t to) {
+    f(cells, index, (to - 1) / kCellBytes - from / kCellBytes + 1, from % kCellBytes ? 2u : 3u,
+      to % kCellBytes ? 1u : 3u);
+  };
+  if (block.holds(p)) {
+    const size_t index = (begin - arena) / kCellBytes;
+    if (n > 0) run(&block.cells[index], index, begin, end);
+    return;
   }
+  while (begin < end) {
+    const uintptr_t stop = std::min(end, (begin / kPageBytes + 1) * kPageBytes);
+    run(page_of(begin / kPageBytes).cells + begin % kPageBytes / kCellBytes, 0, begin, stop);
+    begin = stop;
+  }
+}
+// Which bytes of cell i of a run.
+inline uint32_t bytes_of(size_t i, size_t cells, uint32_t first, uint32_t last) {
+  return (i == 0 ? first : 3u) & (i + 1 == cells ? last : 3u);
 }
 
 // Events of earlier launches, and of earlier blocks in the same shared memory, are none.
@@ -94,22 +116,57 @@ uint32_t oldest(const Lane& lane, const void* p) {
 
 }  // namespace
 
+// Its vector, of at least so many lanes, for writing.
+Moments::Vector& Moments::own(size_t size) {
+  if (!known_) {
+    known_ = std::make_shared<Vector>();
+  } else if (known_.use_count() > 1) {
+    within_ = known_;
+    known_ = std::make_shared<Vector>(*within_);
+  }
+  if (known_->size() < size) known_->resize(size);
+  return *known_;
+}
+
+void Moments::join(const Moments& other) {
+  if (!other.known_ || other.known_ == known_ || other.known_ == within_) return;
+  bool less = false, more = false;
+  const size_t sizes = std::max(known_ ? known_->size() : 0, other.known_->size());
+  if (known_ && other.within_ != known_) {
+    for (size_t i = 0; i < sizes; ++i) {
+      less |= (*this)[i] < other[i];
+      more |= (*this)[i] > other[i];
+    }
+    if (!less) {
+      within_ = other.known_;
+      return;
+    }
+  }
+  if (!more) {
+    *this = other;
+    return;
+  }
+  Vector& mine = own(sizes);
+  for (size_t i = 0; i < other.known_->size(); ++i) mine[i] = std::max(mine[i], (*other.known_)[i]);
+  within_ = other.known_;
+}
+
+void Moments::set(size_t lane, uint32_t moment) { own(lane + 1)[lane] = moment; }
+
 void Clock::join(const Clock& other) {
-  join_own(own, other.own);
-  for (const auto& [block, clock] : other.foreign) join_own(foreign[block], clock);
+  own.join(other.own);
+  for (const auto& [block, clock] : other.foreign) foreign[block].join(clock);
 }
 
 void start_clock(Lane& lane) {
-  if (!kRaces) return;
+  lane.moment = 1;
   lane.clock = lane.fenced = lane.observed = Clock();
-  lane.clock.own.assign(static_cast<size_t>(lane.block->threads), 0);
-  lane.clock.own[static_cast<size_t>(lane.index)] = 1;
 }
 
 void release(Lane& lane, Clock& to) {
   if (!kRaces) return;
   to.join(lane.clock);
-  ++lane.clock.own[static_cast<size_t>(lane.index)];
+  to.own.set(static_cast<size_t>(lane.index), lane.moment++);
 }
 
 void acquire(Lane& lane, const Clock& from) {
@@ -117,35 +174,58 @@ void acquire(Lane& lane, const Clock& from) {
 }
 
 void forget_cells() {
-  constexpr size_t kKept = 512;  // 2 MB of watched memory, 75 MB of cells; those of an old launch are recognised as old
-  Shadow& s = shadow();
-  s.atomics.clear();
-  s.last_page = nullptr;
-  if (s.pages.size() > kKept) s.pages.clear();
+  constexpr size_t kKept = 512;  // 2 MB of watched memory, 24 MB of cells; those of an old launch are recognised as old
+  shadow.atomics.clear();
+  if (shadow.pages.size() <= kKept) return;
+  shadow.pages.clear();
+  for (auto& recent : shadow.recent) recent = {};
 }
+
+namespace {
+Event event_of(const Lane& lane, Where where, bool atomic) {
+  return {.block = lane.block->serial,
+          .moment = lane.moment,
+          .place = number_of(where),
+          .lane = static_cast<uint32_t>(lane.index),
+          .bytes = 3,
+          .atomic = atomic};
+}
+void mark_copy(Block& block, const Copy& copy, const Event& event) {  // its bytes are whole cells
+  for_cells(
+      block, copy.to, static_cast<size_t>(copy.bytes),
+      [&](Cell*, size_t index, size_t count, uint32_t, uint32_t) { std::fill_n(&block.copies[index], count, event); });
+}
+}  // namespace
 
 void access(Lane& lane, const void* p, size_t bytes, Access kind, Where where) {
   const bool write = kind == Access::kWrite || kind == Access::kAtomicWrite;
   const bool atomic = kind == Access::kAtomicRead || kind == Access::kAtomicWrite;
+  const Block& block = *lane.block;
+  const bool copies = block.copies_in_flight > 0 && block.holds(p);
   const uint32_t since = oldest(lane, p);
-  const Event now{lane.block->serial,
-                  lane.clock.own[static_cast<size_t>(lane.index)],
-                  where,
-                  static_cast<uint16_t>(lane.index),
-                  0,
-                  atomic};
-  for_cells(lane, p, bytes, [&](Cell& cell, uint8_t which, const char* a) {
-    auto conflicts = [&](const Event& e) {
-      return e.block >= since && (e.bytes & which) != 0 && !(atomic && e.atomic) && !before(lane, e);
-    };
-    if (cell.copy.block >= since && (cell.copy.bytes & which) != 0) in_flight(lane, a, verb(kind), where, cell.copy);
-    if (conflicts(cell.write)) race(lane, a, kind, where, "write", cell.write);
-    if (write && conflicts(cell.read)) race(lane, a, kind, where, "read", cell.read);
-    // Of reads that are not ordered only one is kept: now this, now that.
-    Event& mine = write ? cell.write : cell.read;
-    if (!write && conflicts(cell.read) && running().rng.one_in(2)) return;
-    mine = now;
-    mine.bytes = which;
+  Event now = event_of(lane, where, atomic);
+  for_cells(block, p, bytes, [&](Cell* cells, size_t index, size_t count, uint32_t first, uint32_t last) {
+    for (size_t i = 0; i < count; ++i) {
+      Cell& cell = cells[i];
+      now.bytes = bytes_of(i, count, first, last);
+      auto conflicts = [&](const Event& e) {
+        return e.block >= since && (e.bytes & now.bytes) != 0 && !(atomic && e.atomic) && !before(lane, e);
+      };
+      const auto* address = static_cast<const char*>(p) + (i > 0 ? i * kCellBytes - (first == 2) : 0);
+      if (copies) {
+        const Event& copy = block.copies[index + i];
+        if (copy.block >= since && (copy.bytes & now.bytes) != 0) in_flight(lane, address, verb(kind), where, copy);
+      }
+      Event& mine = write ? cell.write : cell.read;
+      if (mine == now) continue;  // nothing that was not looked at then can have come between
+      if (conflicts(cell.write)) race(lane, address, kind, where, "write", cell.write);
+      // Of reads that are not ordered only one is kept: now this, now that.
+      if (conflicts(cell.read)) {
+        if (write) race(lane, address, kind, where, "read", cell.read);
+        if (running().rng.one_in(2)) continue;
+      }
+      mine = now;
+    }
   });
 }
 
@@ -154,18 +234,15 @@ void copy_issued(Lane& lane, const Copy& copy) {
   const Where where = where_of(copy.site);
   access(lane, copy.from, static_cast<size_t>(copy.source_bytes), Access::kRead, where);
   access(lane, copy.to, static_cast<size_t>(copy.bytes), Access::kWrite, where);
-  const Event now{lane.block->serial, 0, where, static_cast<uint16_t>(lane.index), 0, false};
-  for_cells(lane, copy.to, static_cast<size_t>(copy.bytes), [&](Cell& cell, uint8_t which, const char*) {
-    cell.copy = now;
-    cell.copy.bytes = which;
-  });
+  mark_copy(*lane.block, copy, event_of(lane, where, false));
+  ++lane.block->copies_in_flight;
 }
 
 void copy_landed(Lane& lane, const Copy& copy) {
   if (!kRaces) return;
   const Where where = where_of(copy.site);
-  for_cells(lane, copy.to, static_cast<size_t>(copy.bytes),
-            [](Cell& cell, uint8_t, const char*) { cell.copy = Event(); });
+  --lane.block->copies_in_flight;
+  mark_copy(*lane.block, copy, Event());
   // It may have read and written at any time up to now.
   access(lane, copy.from, static_cast<size_t>(copy.source_bytes), Access::kRead, where);
   access(lane, copy.to, static_cast<size_t>(copy.bytes), Access::kWrite, where);
@@ -203,7 +280,7 @@ Clock publish(Lane& lane) {
   Clock known;
   known.foreign = lane.clock.foreign;
   known.foreign[lane.block->serial] = lane.clock.own;
-  ++lane.clock.own[static_cast<size_t>(lane.index)];
+  known.foreign[lane.block->serial].set(static_cast<size_t>(lane.index), lane.moment++);
   return known;
 }
 }  // namespace
@@ -223,10 +300,10 @@ void atomic_begin(void* p, size_t bytes, AtomicKind kind, Order order, Site site
   Lane& lane = *current;
   note(lane, p, bytes, kind == AtomicKind::kLoad ? Access::kAtomicRead : Access::kAtomicWrite, "atomic", site);
   if (!kRaces) return;
-  Clock& at = shadow().atomics[p];
+  Clock& at = shadow.atomics[p];
   if (kind != AtomicKind::kStore) {
     for (const auto& [block, clock] : at.foreign) {
-      join_own(block == lane.block->serial ? lane.observed.own : lane.observed.foreign[block], clock);
+      (block == lane.block->serial ? lane.observed.own : lane.observed.foreign[block]).join(clock);
     }
     if (order == Order::kAcquire) lane.clock.join(lane.observed);
   }

@@ -11,9 +11,6 @@
 namespace fastattn::emulator {
 namespace {
 
-constexpr uint64_t kSiteBit = uint64_t{1} << 63;
-constexpr int kLineShift = 47;  // pointers of user space end below it
-
 // The output of addr2line, line by line; empty where there is no binutils.
 std::vector<std::string> addr2line(const std::string& object, uintptr_t address, const char* flags) {
   std::vector<std::string> lines;
@@ -70,14 +67,6 @@ std::string kernel_name() {
 }
 
 }  // namespace
-
-Where where_of(Site site) {
-  return static_cast<Where>(kSiteBit | static_cast<uint64_t>(site.line) << kLineShift |
-                            reinterpret_cast<uint64_t>(site.file));
-}
-Where where_of(const void* return_address) {
-  return static_cast<Where>(reinterpret_cast<uint64_t>(return_address) - 1);  // inside the call
-}
 
 std::string text_of(Site site) { return std::string(site.file) + ":" + std::to_string(site.line); }
 

@@ -17,17 +17,15 @@ Block::Block() {
   void* p = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED) throw std::bad_alloc();
   arena = static_cast<char*>(p);
-  if (kRaces) cells = std::make_unique<Cell[]>(kBytes / kCellBytes);
+  if (kRaces) {
+    cells = std::make_unique<Cell[]>(kBytes / kCellBytes);
+    copies = std::make_unique<Event[]>(kBytes / kCellBytes);
+  }
 }
 
 Block::~Block() {
   asan::unpoison(arena, kArenaStart + kArenaBytes);
   munmap(arena, kArenaStart + kArenaBytes);
-}
-
-bool Block::holds(const void* p) const {
-  const char* a = static_cast<const char*>(p);
-  return a >= arena && a < arena + kArenaStart + kArenaBytes;
 }
 
 const SharedArray* Block::array_at(const void* p, size_t bytes) const {
@@ -42,6 +40,7 @@ void reset_shared(Block& block) {
   block.arrays.clear();
   block.used = kArenaStart;
   block.static_bytes = block.total_bytes = 0;
+  block.copies_in_flight = 0;
   asan::poison(block.arena, kArenaStart + kArenaBytes);
 }
 

@@ -26,18 +26,39 @@ inline constexpr int kBarriers = 16;
 
 // A place in the code, in one word: a call site (file and line) or, from a hook, an instruction's address.
 enum class Where : uint64_t { kNowhere = 0 };
-Where where_of(Site site);
-Where where_of(const void* return_address);
+inline constexpr uint64_t kSiteBit = uint64_t{1} << 63;
+inline constexpr int kLineShift = 47;  // pointers of user space end below it
+inline Where where_of(Site site) {
+  return static_cast<Where>(kSiteBit | static_cast<uint64_t>(site.line) << kLineShift |
+                            reinterpret_cast<uint64_t>(site.file));
+}
+inline Where where_of(const void* return_address) {
+  return static_cast<Where>(reinterpret_cast<uint64_t>(return_address) - 1);  // inside the call
+}
 std::string text_of(Where where);  // FILE:LINE
 std::string text_of(Site site);
+
+// Moments of the lanes of a block; 0 of whom nothing is known. Lanes that a barrier brought to the same knowledge share
+// it until one learns more: a barrier of n lanes costs n pointers, where vectors of their own would cost n * n numbers.
+class Moments {
+ public:
+  uint32_t operator[](size_t lane) const { return known_ && lane < known_->size() ? (*known_)[lane] : 0; }
+  void join(const Moments& other);
+  void set(size_t lane, uint32_t moment);
+
+ private:
+  using Vector = std::vector<uint32_t>;
+  Vector& own(size_t size);
+  std::shared_ptr<Vector> known_;
+  std::shared_ptr<Vector> within_;  // another vector of which known_ is known to have all
+};
 
 // What a lane knows of the others. own[i]: the last moment of lane i of its block that comes before what it does next;
 // foreign: the same of other blocks, by serial, as learnt through atomics and fences.
 struct Clock {
-  std::vector<uint32_t> own;
-  std::map<uint32_t, std::vector<uint32_t>> foreign;
+  Moments own;
+  std::map<uint32_t, Moments> foreign;
   void join(const Clock& other);
-  bool empty() const { return own.empty() && foreign.empty(); }
 };
 
 struct Copy {  // one cp.async
@@ -49,6 +70,15 @@ struct Copy {  // one cp.async
 };
 
 struct Block;
+struct Lane;
+
+// The lanes of a warp by what they do, so that one that comes to a call need not look at each.
+struct Warp {
+  unsigned waiting = 0;         // in a call of the warp
+  unsigned absent = ~0u;        // at a barrier, exited, or beyond the block
+  const Lane* first = nullptr;  // of those that wait
+  bool alike = true;            // all of those wait in the same call
+};
 
 struct Lane {
   enum class State : uint8_t { kReady, kWaiting, kExited };
@@ -68,6 +98,7 @@ struct Lane {
   int barrier = 0;
   Votes votes{0, 0};
 
+  uint32_t moment = 1;  // its own; a release opens the next
   Clock clock;
   Clock fenced;            // what an atomic store after the last fence passes on
   Clock observed;          // what atomic loads saw, known for good after the next fence
@@ -75,6 +106,8 @@ struct Lane {
   std::deque<std::vector<Copy>> groups;
 
   int lane() const { return index % 32; }
+  unsigned bit() const { return 1u << lane(); }
+  Warp& warp() const;
 };
 
 struct Barrier {
@@ -95,6 +128,7 @@ struct SharedArray {
 };
 
 struct Cell;
+struct Event;
 
 // A place for a resident block: lanes and memory are kept from block to block.
 struct Block {
@@ -105,20 +139,28 @@ struct Block {
   int threads = 0, live = 0;
   int lagging_warp = 0;
   std::vector<std::unique_ptr<Lane>> lanes;
+  Warp warps[kMaxThreads / 32];
   Barrier barriers[kBarriers];
 
   char* arena;  // shared memory
   size_t used = 0, static_bytes = 0, total_bytes = 0;
   std::vector<SharedArray> arrays;
   std::unique_ptr<Cell[]> cells;
+  std::unique_ptr<Event[]> copies;  // beside cells: an asynchronous copy into one that has not been waited for
+  int copies_in_flight = 0;
 
-  bool holds(const void* p) const;
+  bool holds(const void* p) const;                                 // in its arena
   const SharedArray* array_at(const void* p, size_t bytes) const;  // the one that has all of it, or nullptr
 };
+inline Warp& Lane::warp() const { return block->warps[index / 32]; }
 // Addresses start above 0, so that an unset one is never right; the rest is room for red zones.
 inline constexpr size_t kArenaStart = 1024;
 inline constexpr size_t kArenaBytes = kSharedBytes + (93 << 10);
 inline constexpr size_t kRedZone = 64;
+inline bool Block::holds(const void* p) const {
+  const char* a = static_cast<const char*>(p);
+  return a >= arena && a < arena + kArenaStart + kArenaBytes;
+}
 
 class Rng {
  public:
@@ -149,7 +191,8 @@ struct Running {
   uint64_t polls = 0;
   std::string error;
 };
-Running& running();
+extern Running the_running;
+inline Running& running() { return the_running; }
 
 extern constinit Lane* current;  // the lane that runs; nullptr outside of one
 

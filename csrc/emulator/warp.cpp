@@ -20,6 +20,11 @@ std::string call_text(const char* op, unsigned mask, Site site) {
        there);
 }
 
+bool same_op(const char* a, const char* b) { return a == b || std::strcmp(a, b) == 0; }
+bool in_call(const Lane& lane, const char* op, unsigned mask, Site site) {
+  return same_op(lane.op, op) && lane.mask == mask && where_of(lane.site) == where_of(site);
+}
+
 std::string waits_in(const Lane& other) {
   if (other.wait == Lane::Wait::kWarp) return "in " + call_text(other.op, other.mask, other.site);
   return "at " + std::string(other.op ? other.op : "barrier " + std::to_string(other.barrier)) + " at " +
@@ -30,11 +35,12 @@ std::string waits_in(const Lane& other) {
 
 // A lane of the warp that waits in a call which names this lane waits for exactly that call.
 void check_not_awaited(Lane& lane, const char* op, Site site, bool same_call_allowed) {
+  if (lane.warp().waiting == 0) return;
   for (int i = 0; i < 32; ++i) {
     const Lane* other = peer(lane, i);
     if (other == nullptr || other->wait != Lane::Wait::kWarp || (other->mask >> lane.lane() & 1) == 0) continue;
-    if (same_call_allowed && std::strcmp(other->op, op) == 0 && other->mask == lane.mask &&
-        (where_of(other->site) == where_of(site) || std::strcmp(op, "__syncwarp") == 0)) {
+    if (same_call_allowed && same_op(other->op, op) && other->mask == lane.mask &&
+        (where_of(other->site) == where_of(site) || same_op(op, "__syncwarp"))) {
       continue;
     }
     std::string here = op;
@@ -47,12 +53,16 @@ void check_not_awaited(Lane& lane, const char* op, Site site, bool same_call_all
   }
 }
 
-void collective(const char* op, unsigned mask, void* operand, void (*work)(const WarpCall&), Site site) {
-  Lane& lane = *current;
-  lane.mask = mask;
-  if ((mask >> lane.lane() & 1) == 0) fail(call_text(op, mask, site) + ": " + text_of(lane) + " is not in the mask");
+namespace {
+// The lanes of the mask that have come to the call, this one among them. Fails if one cannot come to it any more, or if
+// one of the warp waits for this lane elsewhere.
+unsigned arrived_at(Lane& lane, const char* op, unsigned mask, Site site) {
+  const Warp& warp = lane.warp();
+  if ((mask & warp.absent) == 0 && (warp.waiting == 0 || (warp.alike && in_call(*warp.first, op, mask, site)))) {
+    return warp.waiting | lane.bit();
+  }
   check_not_awaited(lane, op, site, true);
-  unsigned arrived = 1u << lane.lane();
+  unsigned arrived = lane.bit();
   for (int i = 0; i < 32; ++i) {
     if ((mask >> i & 1) == 0 || i == lane.lane()) continue;
     const Lane* other = peer(lane, i);
@@ -66,10 +76,23 @@ void collective(const char* op, unsigned mask, void* operand, void (*work)(const
       arrived |= 1u << i;
     }
   }
+  return arrived;
+}
+}  // namespace
+
+void collective(const char* op, unsigned mask, void* operand, void (*work)(const WarpCall&), Site site) {
+  Lane& lane = *current;
+  lane.mask = mask;
+  if ((mask & lane.bit()) == 0) fail(call_text(op, mask, site) + ": " + text_of(lane) + " is not in the mask");
+  const unsigned arrived = arrived_at(lane, op, mask, site);
   lane.op = op;
   lane.site = site;
   lane.operand = operand;
   if (arrived != mask) {
+    Warp& warp = lane.warp();
+    if (warp.waiting == 0) warp.first = &lane;
+    warp.alike = warp.alike && in_call(*warp.first, op, mask, site);
+    warp.waiting |= lane.bit();
     lane.wait = Lane::Wait::kWarp;
     wait();
     return;
