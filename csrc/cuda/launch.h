@@ -29,9 +29,9 @@ const char* launch(void (*kernel)(Params...), const LaunchConfig& config, std::t
   return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
 #else
   auto thread = [&] { kernel(args...); };
-  emulator::launch(
-      {config.grid, config.block, config.shared_bytes, reinterpret_cast<const void*>(kernel)},
-      [](void* run) { (*static_cast<decltype(thread)*>(run))(); }, &thread);
+  emulator::Launch launch{config.grid, config.block, config.shared_bytes, reinterpret_cast<const void*>(kernel)};
+  (launch.add_parameter(&args, sizeof args), ...);
+  emulator::launch(launch, [](void* run) { (*static_cast<decltype(thread)*>(run))(); }, &thread);
   return nullptr;
 #endif
 }

@@ -28,6 +28,13 @@ struct Launch {
   dim3 grid, block;
   size_t shared_bytes = 0;       // dynamic shared memory
   const void* kernel = nullptr;  // its address, from which a report finds the name
+  // Where the parameters lie, which every thread copies and none can change: the detector leaves them out.
+  const char *parameters = nullptr, *parameters_end = nullptr;
+  void add_parameter(const void* p, size_t bytes) {
+    const char* begin = static_cast<const char*>(p);
+    if (parameters == nullptr || begin < parameters) parameters = begin;
+    if (begin + bytes > parameters_end) parameters_end = begin + bytes;
+  }
 };
 // Runs body once for every thread of the grid; throws Error (emulator.h) with the report of whatever is wrong.
 void launch(const Launch& config, void (*body)(void*), void* argument);

@@ -1,6 +1,6 @@
 // What g++ calls for every plain load and store of a source compiled with -fsanitize=thread: ThreadSanitizer's entry
 // points, answered here instead of by its library. Only kernel sources are compiled so. Locals of a lane
-// are its own and go no further.
+// are its own and go no further; nor do a kernel's parameters.
 #include <cstring>
 
 #include "emulator/sanitizer.h"
@@ -16,6 +16,8 @@ namespace {
 inline void on_access(const void* p, size_t bytes, bool write, const void* return_address) {
   Lane* lane = current;
   if (lane == nullptr || Fiber::on_a_stack(p)) return;
+  const Launch& launch = *running().launch;
+  if (p >= launch.parameters && p < launch.parameters_end) return;
   const Where where = where_of(return_address);
   if (lane->block->holds(p) && lane->block->array_at(p, bytes) == nullptr) {
     fail(std::string(write ? "write" : "read") + " of " + std::to_string(bytes) + " bytes at " + memory_text(p) +
