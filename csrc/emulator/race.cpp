@@ -51,13 +51,11 @@ Page& page_of(uintptr_t number) {
   return *recent.page;
 }
 
-inline bool before(const Lane& lane, const Event& event) {
-  if (event.block == lane.block->serial) {
-    return event.lane == static_cast<uint32_t>(lane.index) || lane.clock.own[event.lane] >= event.moment;
-  }
+// What orders another's event before the lane's next one.
+bool before_from_another_block(const Lane& lane, const Event& event) {
   if (lane.clock.foreign.empty()) return false;
   const auto it = lane.clock.foreign.find(event.block);
-  return it != lane.clock.foreign.end() && it->second[event.lane] >= event.moment;
+  return it != lane.clock.foreign.end() && it->second[static_cast<size_t>(event.lane())] >= event.moment;
 }
 
 const char* verb(Access kind) {
@@ -73,13 +71,13 @@ const char* verb(Access kind) {
 [[noreturn]] void race(const Lane& lane, const void* p, Access kind, Where where, const char* other,
                        const Event& event) {
   fail("race on " + memory_text(p) + "\n  " + verb(kind) + " by " + text_of(lane) + " at " + text_of(where) + "\n  " +
-       (event.atomic ? "atomic " : "") + other + " by " + lane_text(event.block, static_cast<int>(event.lane)) +
-       " at " + text_of(places[event.place]) + ", which nothing orders before it");
+       ((event.tag & Event::kAtomic) != 0 ? "atomic " : "") + other + " by " + lane_text(event.block, event.lane()) +
+       " at " + text_of(places[event.place()]) + ", which nothing orders before it");
 }
 
 [[noreturn]] void in_flight(const Lane& lane, const void* p, const char* what, Where where, const Event& copy) {
   fail("race on " + memory_text(p) + "\n  " + what + " by " + text_of(lane) + " at " + text_of(where) +
-       "\n  cp.async by " + lane_text(copy.block, static_cast<int>(copy.lane)) + " at " + text_of(places[copy.place]) +
+       "\n  cp.async by " + lane_text(copy.block, copy.lane()) + " at " + text_of(places[copy.place()]) +
        ", which has not been waited for");
 }
 
@@ -183,50 +181,57 @@ void forget_cells() {
 
 namespace {
 Event event_of(const Lane& lane, Where where, bool atomic) {
-  return {.block = lane.block->serial,
-          .moment = lane.moment,
-          .place = number_of(where),
-          .lane = static_cast<uint32_t>(lane.index),
-          .bytes = 3,
-          .atomic = atomic};
+  return {lane.block->serial, lane.moment, Event::tag_of(lane.index, number_of(where), atomic)};
 }
 void mark_copy(Block& block, const Copy& copy, const Event& event) {  // its bytes are whole cells
   for_cells(
       block, copy.to, static_cast<size_t>(copy.bytes),
       [&](Cell*, size_t index, size_t count, uint32_t, uint32_t) { std::fill_n(&block.copies[index], count, event); });
 }
+
+template <bool kWrite>
+void access_by(Lane& lane, const void* p, size_t bytes, Access kind, Where where) {
+  const bool atomic = kind == Access::kAtomicRead || kind == Access::kAtomicWrite;
+  const Block& block = *lane.block;
+  const bool copies = block.copies_in_flight > 0 && block.holds(p);
+  const uint32_t since = oldest(lane, p), atomic_bit = atomic ? Event::kAtomic : 0;
+  Event now = event_of(lane, where, atomic);
+  const uint32_t tag = now.tag;
+  const Moments::View own = lane.clock.own.view();
+  for_cells(
+      block, p, bytes,
+      [&](Cell * cells, size_t index, size_t count, uint32_t first, uint32_t last) __attribute__((always_inline)) {
+        for (size_t i = 0; i < count; ++i) {
+          Cell& cell = cells[i];
+          const uint32_t which = bytes_of(i, count, first, last);
+          now.tag = tag | which;
+          auto conflicts = [&](const Event& e) {
+            if (e.block < since || (e.tag & which) == 0 || (e.tag & atomic_bit) != 0) return false;
+            if (e.block != now.block) return !before_from_another_block(lane, e);
+            return e.lane() != lane.index && own[static_cast<size_t>(e.lane())] < e.moment;
+          };
+          auto address = [&] { return static_cast<const char*>(p) + (i > 0 ? i * kCellBytes - (first == 2) : 0); };
+          if (copies) {
+            const Event& copy = block.copies[index + i];
+            if (copy.block >= since && (copy.tag & which) != 0) in_flight(lane, address(), verb(kind), where, copy);
+          }
+          Event& mine = kWrite ? cell.write : cell.read;
+          if (mine == now) continue;  // nothing that was not looked at then can have come between
+          if (conflicts(cell.write)) race(lane, address(), kind, where, "write", cell.write);
+          // Of reads that are not ordered only one is kept: now this, now that.
+          if (conflicts(cell.read)) {
+            if (kWrite) race(lane, address(), kind, where, "read", cell.read);
+            if (running().rng.one_in(2)) continue;
+          }
+          mine = now;
+        }
+      });
+}
 }  // namespace
 
 void access(Lane& lane, const void* p, size_t bytes, Access kind, Where where) {
   const bool write = kind == Access::kWrite || kind == Access::kAtomicWrite;
-  const bool atomic = kind == Access::kAtomicRead || kind == Access::kAtomicWrite;
-  const Block& block = *lane.block;
-  const bool copies = block.copies_in_flight > 0 && block.holds(p);
-  const uint32_t since = oldest(lane, p);
-  Event now = event_of(lane, where, atomic);
-  for_cells(block, p, bytes, [&](Cell* cells, size_t index, size_t count, uint32_t first, uint32_t last) {
-    for (size_t i = 0; i < count; ++i) {
-      Cell& cell = cells[i];
-      now.bytes = bytes_of(i, count, first, last);
-      auto conflicts = [&](const Event& e) {
-        return e.block >= since && (e.bytes & now.bytes) != 0 && !(atomic && e.atomic) && !before(lane, e);
-      };
-      const auto* address = static_cast<const char*>(p) + (i > 0 ? i * kCellBytes - (first == 2) : 0);
-      if (copies) {
-        const Event& copy = block.copies[index + i];
-        if (copy.block >= since && (copy.bytes & now.bytes) != 0) in_flight(lane, address, verb(kind), where, copy);
-      }
-      Event& mine = write ? cell.write : cell.read;
-      if (mine == now) continue;  // nothing that was not looked at then can have come between
-      if (conflicts(cell.write)) race(lane, address, kind, where, "write", cell.write);
-      // Of reads that are not ordered only one is kept: now this, now that.
-      if (conflicts(cell.read)) {
-        if (write) race(lane, address, kind, where, "read", cell.read);
-        if (running().rng.one_in(2)) continue;
-      }
-      mine = now;
-    }
-  });
+  write ? access_by<true>(lane, p, bytes, kind, where) : access_by<false>(lane, p, bytes, kind, where);
 }
 
 void copy_issued(Lane& lane, const Copy& copy) {
@@ -234,7 +239,9 @@ void copy_issued(Lane& lane, const Copy& copy) {
   const Where where = where_of(copy.site);
   access(lane, copy.from, static_cast<size_t>(copy.source_bytes), Access::kRead, where);
   access(lane, copy.to, static_cast<size_t>(copy.bytes), Access::kWrite, where);
-  mark_copy(*lane.block, copy, event_of(lane, where, false));
+  Event in_flight = event_of(lane, where, false);
+  in_flight.tag |= Event::kBytes;
+  mark_copy(*lane.block, copy, in_flight);
   ++lane.block->copies_in_flight;
 }
 

@@ -42,7 +42,13 @@ std::string text_of(Site site);
 // it until one learns more: a barrier of n lanes costs n pointers, where vectors of their own would cost n * n numbers.
 class Moments {
  public:
-  uint32_t operator[](size_t lane) const { return known_ && lane < known_->size() ? (*known_)[lane] : 0; }
+  struct View {  // until the next change
+    const uint32_t* moments;
+    size_t size;
+    uint32_t operator[](size_t lane) const { return lane < size ? moments[lane] : 0; }
+  };
+  View view() const { return known_ ? View{known_->data(), known_->size()} : View{nullptr, 0}; }
+  uint32_t operator[](size_t lane) const { return view()[lane]; }
   void join(const Moments& other);
   void set(size_t lane, uint32_t moment);
 
