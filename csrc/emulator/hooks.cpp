@@ -13,9 +13,8 @@ bool sees_bounds() { return asan::kOn; }
 #ifdef FASTATTN_EMULATOR_RACES
 namespace {
 
-inline void on_access(const void* p, size_t bytes, bool write, const void* return_address) {
-  Lane* lane = current;
-  if (lane == nullptr || Fiber::on_a_stack(p)) return;
+[[gnu::noinline]] void on_shared_access(Lane* lane, const void* p, size_t bytes, bool write,
+                                        const void* return_address) {
   const Launch& launch = *running().launch;
   if (p >= launch.parameters && p < launch.parameters_end) return;
   const Where where = where_of(return_address);
@@ -25,6 +24,10 @@ inline void on_access(const void* p, size_t bytes, bool write, const void* retur
   }
   access(*lane, p, bytes, write ? Access::kWrite : Access::kRead, where);
   yield_one_in(running().options.yield_one_in);
+}
+// Most are of locals: those cost no more than two comparisons.
+inline void on_access(const void* p, size_t bytes, bool write, const void* return_address) {
+  if (current != nullptr && !Fiber::on_a_stack(p)) on_shared_access(current, p, bytes, write, return_address);
 }
 
 }  // namespace
