@@ -9,7 +9,7 @@ import pytest
 from on_device import DEVICE, ON_CUDA
 
 import fastattn as fa
-from fastattn.testing import forced_isa, isas
+from fastattn.testing import forced_isa, isas, threads
 
 TINY = "--layers 1 --width 8 --heads 2 --context 16 --batch-size 2 --steps 12 --sample 8"
 TINY += " --eval-every 4 --checkpoint-every 5"
@@ -30,13 +30,13 @@ def pytest_report_header() -> list[str]:
     ]
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """FASTATTN_TEST_PART=2/3: every third test, from the second on. The three parts are all."""
-    part, _, parts = os.environ.get("FASTATTN_TEST_PART", "1/1").partition("/")
-    out = [item for i, item in enumerate(items) if i % int(parts) != int(part) - 1]
-    if out:
-        config.hook.pytest_deselected(items=out)
-        items[:] = [item for i, item in enumerate(items) if i % int(parts) == int(part) - 1]
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """FASTATTN_TEST_SCHEDULES=3: each test with 1, 2 and 3 threads, of which the emulator makes seeds of its schedule.
+    Those that are about the number of threads go through all of them as they are."""
+    schedules = int(os.environ.get("FASTATTN_TEST_SCHEDULES", "1"))
+    if schedules > 1 and "any_threads" not in metafunc.function.__name__:
+        metafunc.fixturenames.append("schedule")
+        metafunc.parametrize("schedule", range(1, schedules + 1), indirect=True, scope="session")
 
 
 def pytest_collection_finish() -> None:
@@ -54,6 +54,12 @@ def pytest_pyfunc_call():
         if not (ON_CUDA or DEVICE):
             raise
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def schedule(request):
+    with threads(request.param):
+        yield
 
 
 # FASTATTN_ISA narrows the tests of all instruction sets to that one.

@@ -44,6 +44,8 @@ LENGTHS = [
     (5, 0),
 ]
 LENGTHS += [(0, 0), (131, 200)]
+if EMULATED:
+    LENGTHS = [(1, 1), (1, 65), (2, 63), (63, 64), (64, 1), (66, 129), (0, 5), (5, 0), (0, 0)]
 
 
 @pytest.fixture
@@ -127,7 +129,7 @@ def test_masks(isa, dtype, qkv, randn, rng, shape, kind, is_causal):
     args = (mask, 0.0, is_causal, None, True)
     out = attend(q, k, v, *args)
     check(out, reference.attention, q, k, v, mask, is_causal, None, True)
-    for layout in list(LAYOUTS.values())[: 2 if EMULATED else None]:
+    for layout in list(LAYOUTS.values())[1 : 2 if EMULATED else None]:
         assert_same_bits(attend(q, k, v, layout(mask), *args[1:]), out)
 
 
@@ -277,13 +279,14 @@ def test_all_scores_minus_infinity(isa, dtype, qkv):
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_same_bits_for_any_threads(isa, dtype, qkv, causal):
-    q, k, v = qkv(2, 3, 150, 170, 24, dtype=dtype)
+    q, k, v = qkv(2, *((2, 70, 130) if EMULATED else (3, 150, 170)), 24, dtype=dtype)
     assert_same_for_any_threads(lambda: attend(q, k, v, is_causal=causal))
 
 
 def test_a_sequence_does_not_depend_on_the_batch(isa, dtype, qkv, rng):
-    q, k, v = qkv(5, 4, 100, 130, 24, kv_heads=2, dtype=dtype)
-    mask = rng.random((5, 1, 100, 130)) < 0.7
+    rows, keys = (66, 70) if EMULATED else (100, 130)
+    q, k, v = qkv(5, 4, rows, keys, 24, kv_heads=2, dtype=dtype)
+    mask = rng.random((5, 1, rows, keys)) < 0.7
     out, _, lse = attend(q, k, v, mask, enable_gqa=True)
     one = attend(q[3:4], k[3:4], v[3:4], mask[3:4], enable_gqa=True)
     assert_same_bits(one, (out[3:4], None, lse[3:4]))
@@ -296,7 +299,7 @@ def test_without_lse_the_output_is_the_same(isa, dtype, qkv):
     assert_same_bits(ATTENTION(q, k, v), ATTENTION(q, k, v, return_lse=True).output)
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=20 if EMULATED else 60)
 @given(
     st.sampled_from(isas()),
     st.tuples(st.integers(0, 70), st.integers(0, 140), st.integers(1, 40), st.integers(1, 40)),
