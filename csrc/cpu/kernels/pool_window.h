@@ -20,7 +20,9 @@ struct PoolAxis {
         adaptive(w.adaptive != 0) {}
 
   // Where tap 0 of window o is; in the padding where that is negative.
-  FASTATTN_INLINE int64_t start(int64_t o) const { return adaptive ? o * in / out : o * stride - padding; }
+  FASTATTN_INLINE int64_t start(int64_t o) const {
+    return !adaptive ? o * stride - padding : out == 1 ? 0 : o * in / out;
+  }
 
   // The taps of window o that are inside: [first_tap, end_tap).
   FASTATTN_INLINE int64_t first_tap(int64_t o) const {
@@ -29,7 +31,7 @@ struct PoolAxis {
   }
   FASTATTN_INLINE int64_t end_tap(int64_t o) const {
     const int64_t at = start(o);
-    if (adaptive) return ceil_div((o + 1) * in, out) - at;
+    if (adaptive) return out == 1 ? in : ceil_div((o + 1) * in, out) - at;
     return at >= in ? 0 : min_of(kernel, ceil_div(in - at, dilation));
   }
   // Taps that count for an average which includes the padding.
@@ -37,12 +39,13 @@ struct PoolAxis {
 
   // The windows that element i may be in: [first_window, end_window).
   FASTATTN_INLINE int64_t first_window(int64_t i) const {
-    if (adaptive) return i * out / in;
+    if (adaptive) return out == 1 ? 0 : i * out / in;
     const int64_t reach = i + padding - dilation * (kernel - 1);
     return reach <= 0 ? 0 : ceil_div(reach, stride);
   }
   FASTATTN_INLINE int64_t end_window(int64_t i) const {
-    return adaptive ? ceil_div((i + 1) * out, in) : min_of(out, (i + padding) / stride + 1);
+    if (adaptive) return out == 1 ? 1 : ceil_div((i + 1) * out, in);
+    return min_of(out, (i + padding) / stride + 1);
   }
   // Which tap of such a window element i is, or -1.
   FASTATTN_INLINE int64_t tap(int64_t o, int64_t i) const {

@@ -177,7 +177,7 @@ class AvgPool2d(_Pool):
     Example:
         >>> import fastattn as fa
         >>> fa.nn.AvgPool2d(2)(fa.tensor([[[1.0, 3.0], [2.0, 0.0]]]))
-        tensor([[[1.5000]]])
+        tensor([[[1.5]]])
 
     Source: torch.nn.AvgPool2d.
     """
@@ -266,7 +266,7 @@ class AdaptiveAvgPool2d(_AdaptivePool):
     Example:
         >>> import fastattn as fa
         >>> fa.nn.AdaptiveAvgPool2d(1)(fa.tensor([[[1.0, 3.0], [2.0, 0.0]]]))
-        tensor([[[1.5000]]])
+        tensor([[[1.5]]])
 
     Source: Lin, Chen and Yan, "Network in network" (2014), section 3.2.
     """

@@ -1,16 +1,14 @@
-// pool: maximum or average of windows over the last two axes, and its gradient.
+// pool, forward: maximum or average of windows over the last two axes.
 //
-//   x, dx (N, C, H, W)   out, dout, index (N, C, OH, OW)   any strides
+//   x (N, C, H, W)   out, index (N, C, OH, OW)   any strides
 //
-// An element of a result belongs to one item, and is made in row-major order of its taps (backward: of its windows), so
+// An element of a result belongs to one item, and is made in row-major order of its taps, so
 // that no split of the work can change its bits. Three loops, by the strides and the kind of windows:
 //   channels   the vectors lie along C, which is contiguous (channels-last): a tap is a contiguous load
-//   rows       the vectors lie along a row of out (of dx): tap (kh, kw) of the windows of a row is a run of a row of x,
+//   rows       the vectors lie along a row of out: tap (kh, kw) of the windows of a row is a run of a row of x,
 //              gathered where its step is not 1. An item is some rows.
 //   windows    the windows of an adaptive op differ: one at a time, the sums along their rows
-// Forward and backward: x (dx) and out (dout) once; the taps that windows share come from the cache.
-// The backward gathers: an item owns elements of dx and adds up the windows that they are in, so nothing is added to
-// twice, and the order is that of the windows.
+// Traffic: x and out once; the taps that windows share come from the cache. The roofline is memory.
 //
 // What a maximum keeps for its backward is the number of the tap in its window, in one byte where the window has at
 // most 256 of them: torch keeps the position in eight, which for 2 x 2 windows of f32 is half as much traffic as x
@@ -224,22 +222,43 @@ FASTATTN_INLINE void max_window(const Pool& p, int64_t n, int64_t c, int64_t oh,
 template <class T>
 FASTATTN_INLINE void average_window(const Pool& p, int64_t n, int64_t c, int64_t oh, int64_t ow) {
   using A = compute_t<T>;
-  const int64_t step = p.plane.strides[3], width = p.w.end_tap(ow);
+  using V = Vec<A>;
+  const int64_t step = p.plane.strides[3], height = p.h.end_tap(oh), width = p.w.end_tap(ow);
   alignas(64) T buffer[kElementwiseBuffer];
-  A sum = 0;
-  for (int64_t kh = 0; kh < p.h.end_tap(oh); ++kh) {
-    const T* x = data<T>(p.plane) + at(p.plane, n, c, p.h.start(oh) + kh, p.w.start(ow));
-    for (int64_t kw = 0; kw < width; kw += kElementwiseBuffer) {
-      const int64_t count = min_of(width - kw, kElementwiseBuffer);
-      const T* from = x + kw * step;
-      if (step != 1) {
-        gather(from, step, buffer, count);
-        from = buffer;
+  V sum[2] = {V::zero(), V::zero()};
+  auto add = [&](const T* from, int64_t count) {
+    int64_t i = 0;
+    for (; i + 2 * V::kLanes <= count; i += 2 * V::kLanes) {
+      sum[0] += V::load(from + i);
+      sum[1] += V::load(from + i + V::kLanes);
+    }
+    for (; i < count; i += V::kLanes) sum[0] += load_lanes(from + i, int(min_of<int64_t>(V::kLanes, count - i)));
+  };
+  const T* x = data<T>(p.plane) + at(p.plane, n, c, p.h.start(oh), p.w.start(ow));
+  if (p.w.out == 1 && step == 1 && p.plane.strides[2] == width) {
+    add(x, height * width);
+  } else if (p.w.out == 1) {  // rows that are whole count as one, however they lie
+    for (int64_t first = 0; first < height * width; first += kElementwiseBuffer) {
+      const int64_t count = min_of(height * width - first, kElementwiseBuffer);
+      for (int64_t i = 0; i < count;) {
+        const int64_t kh = (first + i) / width, kw = (first + i) % width, run = min_of(count - i, width - kw);
+        gather(x + kh * p.plane.strides[2] + kw * step, step, buffer + i, run);
+        i += run;
       }
-      sum += sum_row<A>(count, [&](int64_t i, int m) { return load_lanes(from + i, m); });
+      add(buffer, count);
+    }
+  } else {
+    for (int64_t kh = 0; kh < height; ++kh) {
+      for (int64_t kw = 0; kw < width; kw += kElementwiseBuffer) {
+        const int64_t count = min_of(width - kw, kElementwiseBuffer);
+        const T* from = x + kh * p.plane.strides[2] + kw * step;
+        if (step != 1) gather(from, step, buffer, count);
+        add(step == 1 ? from : buffer, count);
+      }
     }
   }
-  data<T>(p.pooled)[at(p.pooled, n, c, oh, ow)] = narrow<T>(sum / static_cast<A>(p.divisor(oh, ow)));
+  data<T>(p.pooled)[at(p.pooled, n, c, oh, ow)] =
+      narrow<T>(reduce_add(sum[0] + sum[1]) / static_cast<A>(p.divisor(oh, ow)));
 }
 
 template <class T, bool kMax>
@@ -268,171 +287,6 @@ void pool_forward(const Pool& p, const fa_launch& launch) {
   }
 }
 
-// Backward, channels --------------------------------------------------------------------------------------------------
-
-// dx of one element (n, h, w), channels [c, c + count).
-template <class T, class I, bool kMax, int kVectors>
-FASTATTN_INLINE void spread_channels(const Pool& p, int64_t n, int64_t h, int64_t w, int64_t c, int count) {
-  using A = compute_t<T>;
-  using V = Vec<A>;
-  constexpr int kLanes = V::kLanes;
-  V sum[kVectors];
-  for (int k = 0; k < kVectors; ++k) sum[k] = V::zero();
-  const int64_t first_w = p.w.first_window(w), end_w = p.w.end_window(w);
-  for (int64_t oh = p.h.first_window(h), end_h = p.h.end_window(h); oh < end_h; ++oh) {
-    const int64_t kh = p.h.tap(oh, h);
-    if (kh < 0) continue;
-    for (int64_t ow = first_w; ow < end_w; ++ow) {
-      const int64_t kw = p.w.tap(ow, w);
-      if (kw < 0) continue;
-      const T* dout = data<T>(p.pooled) + at(p.pooled, n, c, oh, ow);
-      if constexpr (kMax) {
-        const I* index = data<I>(p.index) + at(p.index, n, c, oh, ow);
-        const I here = static_cast<I>(sizeof(I) == 1 ? kh * p.w.kernel + kw : h * p.w.in + w);
-        alignas(64) uint8_t same[kVectors * kLanes];
-        for (int i = 0; i < count; ++i) same[i] = index[i] == here;
-        for (int k = 0; k < kVectors; ++k) {
-          const int m = kVectors == 1 ? count : kLanes;
-          sum[k] += select(load_mask<A>(same + k * kLanes, m), load_lanes(dout + k * kLanes, m), V::zero());
-        }
-      } else {
-        const V divisor = V::set(static_cast<A>(p.divisor(oh, ow)));
-        for (int k = 0; k < kVectors; ++k) {
-          sum[k] += load_lanes(dout + k * kLanes, kVectors == 1 ? count : kLanes) / divisor;
-        }
-      }
-    }
-  }
-  T* dx = data<T>(p.plane) + at(p.plane, n, c, h, w);
-  for (int k = 0; k < kVectors; ++k) store_lanes(sum[k], dx + k * kLanes, kVectors == 1 ? count : kLanes);
-}
-
-template <class T, class I, bool kMax>
-void spread_by_channels(const Pool& p, const fa_launch& launch) {
-  constexpr int kLanes = Vec<compute_t<T>>::kLanes, kBlock = kPoolVectors * kLanes;
-  const int64_t rows = p.N * p.h.in, per_item = p.items_of(p.w.in * p.C, 1);
-  parallel_for(launch, ceil_div(rows, per_item), [&](int64_t item, int) {
-    for (int64_t row = item * per_item; row < min_of(rows, (item + 1) * per_item); ++row) {
-      const int64_t n = row / p.h.in, h = row % p.h.in;
-      for (int64_t w = 0; w < p.w.in; ++w) {
-        int64_t c = 0;
-        for (; c + kBlock <= p.C; c += kBlock) spread_channels<T, I, kMax, kPoolVectors>(p, n, h, w, c, kBlock);
-        for (; c < p.C; c += kLanes) {
-          spread_channels<T, I, kMax, 1>(p, n, h, w, c, int(min_of<int64_t>(kLanes, p.C - c)));
-        }
-      }
-    }
-  });
-}
-
-// Backward, rows and windows ------------------------------------------------------------------------------------------
-
-// What window row oh gives to the elements [begin, end) of row h of dx, of which it holds tap row kh. The taps go from
-// the last to the first: an element's windows then come in order.
-template <class T, class I, bool kMax>
-FASTATTN_INLINE void spread_row(const Pool& p, const T* dout, const I* index, int64_t oh, int64_t kh, int64_t h,
-                                int64_t begin, int64_t end, compute_t<T>* sum) {
-  using A = compute_t<T>;
-  using V = Vec<A>;
-  alignas(64) A share[kPoolChunk], divisor[kPoolChunk];
-  const int64_t dout_step = p.pooled.strides[3], index_step = kMax ? p.index.strides[3] : 0;
-  for (int64_t kw = p.w.kernel - 1; kw >= 0; --kw) {
-    const int64_t first = p.w.first_at(kw, begin), last = p.w.end_at(kw, end), count = last - first;
-    if (count <= 0) continue;
-    for (int64_t i = 0; i < count; ++i) share[i] = widen(dout[(first + i) * dout_step]);
-    if constexpr (kMax) {
-      I here = static_cast<I>(kh * p.w.kernel + kw);
-      I there = 0;
-      if (sizeof(I) > 1) {
-        here = static_cast<I>(h * p.w.in + p.w.start(first) + kw * p.w.dilation);
-        there = static_cast<I>(p.w.stride);
-      }
-      if (index_step == 1) {
-        const I* from = index + first;
-        for (int64_t i = 0; i < count; ++i) share[i] = from[i] == static_cast<I>(here + i * there) ? share[i] : A(0);
-      } else {
-        for (int64_t i = 0; i < count; ++i) {
-          if (index[(first + i) * index_step] != static_cast<I>(here + i * there)) share[i] = 0;
-        }
-      }
-    } else {
-      p.divisor.fill(oh, first, last, divisor);
-      map_row<A>(count, [&](int64_t i, int m) {
-        store_lanes(load_lanes(share + i, m) / load_lanes(divisor + i, m), share + i, m);
-      });
-    }
-    A* to = sum + (p.w.start(first) + kw * p.w.dilation - begin);
-    if (p.w.stride == 1) {
-      map_row<A>(count, [&](int64_t i, int m) {
-        const V total = load_lanes(to + i, m) + load_lanes(share + i, m);
-        store_lanes(total, to + i, m);
-      });
-    } else {
-      for (int64_t i = 0; i < count; ++i) to[i * p.w.stride] += share[i];
-    }
-  }
-}
-
-// The same of windows that differ.
-template <class T, class I, bool kMax>
-FASTATTN_INLINE void spread_windows(const Pool& p, const T* dout, const I* index, int64_t oh, int64_t kh, int64_t h,
-                                    int64_t begin, int64_t end, compute_t<T>* sum) {
-  using A = compute_t<T>;
-  for (int64_t ow = p.w.first_window(begin), last = p.w.end_window(end - 1); ow < last; ++ow) {
-    const int64_t start = p.w.start(ow);
-    const A g = widen(dout[ow * p.pooled.strides[3]]);
-    if constexpr (kMax) {
-      const int64_t of_row = sizeof(I) == 1 ? kh * p.w.kernel : h * p.w.in + start;
-      const int64_t kw = static_cast<int64_t>(index[ow * p.index.strides[3]]) - of_row;
-      const int64_t w = start + kw;
-      if (kw >= 0 && kw < p.w.end_tap(ow) && w >= begin && w < end) sum[w - begin] += g;
-    } else {
-      const A share = g / static_cast<A>(p.divisor(oh, ow));
-      const int64_t stop = min_of(end, start + p.w.end_tap(ow));
-      for (int64_t w = max_of(begin, start); w < stop; ++w) sum[w - begin] += share;
-    }
-  }
-}
-
-template <class T, class I, bool kMax>
-void spread_by_rows(const Pool& p, const fa_launch& launch) {
-  using A = compute_t<T>;
-  const int64_t rows = p.N * p.C * p.h.in, per_item = p.items_of(p.w.in, 1);
-  parallel_for(launch, ceil_div(rows, per_item), [&](int64_t item, int) {
-    alignas(64) A sum[kPoolChunk];
-    for (int64_t row = item * per_item; row < min_of(rows, (item + 1) * per_item); ++row) {
-      const int64_t n = row / p.h.in / p.C, c = row / p.h.in % p.C, h = row % p.h.in;
-      for (int64_t begin = 0; begin < p.w.in; begin += kPoolChunk) {
-        const int64_t end = min_of(p.w.in, begin + kPoolChunk);
-        for (int64_t i = 0; i < end - begin; ++i) sum[i] = 0;
-        for (int64_t oh = p.h.first_window(h), last = p.h.end_window(h); oh < last; ++oh) {
-          const int64_t kh = p.h.tap(oh, h);
-          if (kh < 0) continue;
-          const T* dout = data<T>(p.pooled) + at(p.pooled, n, c, oh, 0);
-          const I* index = kMax ? data<I>(p.index) + at(p.index, n, c, oh, 0) : nullptr;
-          if (p.h.adaptive) {
-            spread_windows<T, I, kMax>(p, dout, index, oh, kh, h, begin, end, sum);
-          } else {
-            spread_row<T, I, kMax>(p, dout, index, oh, kh, h, begin, end, sum);
-          }
-        }
-        T* dx = data<T>(p.plane) + at(p.plane, n, c, h, begin);
-        if (p.plane.strides[3] == 1) {
-          map_row<A>(end - begin, [&](int64_t i, int m) { store_lanes(load_lanes(sum + i, m), dx + i, m); });
-        } else {
-          for (int64_t i = 0; i < end - begin; ++i) dx[i * p.plane.strides[3]] = narrow<T>(sum[i]);
-        }
-      }
-    }
-  });
-}
-
-template <class T, class I, bool kMax>
-void pool_backward(const Pool& p, const fa_launch& launch) {
-  if (p.loop() == PoolLoop::kChannels) return spread_by_channels<T, I, kMax>(p, launch);
-  spread_by_rows<T, I, kMax>(p, launch);
-}
-
 }  // namespace
 
 fa_status pool_fwd(const fa_pool_fwd_params& params, fa_launch& launch) {
@@ -448,26 +302,6 @@ fa_status pool_fwd(const fa_pool_fwd_params& params, fa_launch& launch) {
       pool_forward<T, true>(p, launch);
     } else {
       pool_forward<T, false>(p, launch);
-    }
-    return FA_OK;
-  });
-}
-
-fa_status pool_bwd(const fa_pool_bwd_params& params, fa_launch& launch) {
-  return visit_float(params.dx.dtype, launch, [&]<class T>() {
-    const Pool p(params.dx, params.dout, params.index, params.window);
-    if (p.is_max()) {
-      describe<"max_pool_bwd", T>(launch, p.work(sizeof(T)));
-    } else {
-      describe<"avg_pool_bwd", T>(launch, p.work(sizeof(T)));
-    }
-    if (launch.query) return FA_OK;
-    if (!p.is_max()) {
-      pool_backward<T, uint8_t, false>(p, launch);
-    } else if (p.index.dtype == FA_U8) {
-      pool_backward<T, uint8_t, true>(p, launch);
-    } else {
-      pool_backward<T, int64_t, true>(p, launch);
     }
     return FA_OK;
   });
