@@ -12,6 +12,8 @@ OPS = (
     "softmax",
     "layer_norm",
     "rms_norm",
+    "batch_norm",
+    "pool",
     "activation",
     "swiglu",
     "rope",

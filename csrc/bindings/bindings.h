@@ -8,6 +8,7 @@ namespace fastattn::bindings {
 void bind_activation(pybind11::module_& m);
 void bind_adam(pybind11::module_& m);
 void bind_attention(pybind11::module_& m);
+void bind_batch_norm(pybind11::module_& m);
 void bind_binary(pybind11::module_& m);
 void bind_cast(pybind11::module_& m);
 void bind_cross_entropy(pybind11::module_& m);
@@ -18,6 +19,7 @@ void bind_grad_norm(pybind11::module_& m);
 void bind_layer_norm(pybind11::module_& m);
 void bind_linear_cross_entropy(pybind11::module_& m);
 void bind_matmul(pybind11::module_& m);
+void bind_pool(pybind11::module_& m);
 void bind_random(pybind11::module_& m);
 void bind_rms_norm(pybind11::module_& m);
 void bind_rope(pybind11::module_& m);

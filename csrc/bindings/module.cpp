@@ -52,6 +52,7 @@ PYBIND11_MODULE(_C, m) {
   bind_activation(m);
   bind_adam(m);
   bind_attention(m);
+  bind_batch_norm(m);
   bind_binary(m);
   bind_cast(m);
   bind_cross_entropy(m);
@@ -62,6 +63,7 @@ PYBIND11_MODULE(_C, m) {
   bind_layer_norm(m);
   bind_linear_cross_entropy(m);
   bind_matmul(m);
+  bind_pool(m);
   bind_random(m);
   bind_rms_norm(m);
   bind_rope(m);

@@ -10,6 +10,7 @@
 #include "activation.h"
 #include "adam.h"
 #include "attention.h"
+#include "batch_norm.h"
 #include "binary.h"
 #include "cast.h"
 #include "cross_entropy.h"
@@ -19,6 +20,7 @@
 #include "layer_norm.h"
 #include "linear_cross_entropy.h"
 #include "matmul.h"
+#include "pool.h"
 #include "random.h"
 #include "rms_norm.h"
 #include "rope.h"
@@ -38,6 +40,8 @@ enum { FA_TABLE_VERSION = 2 };
   X(activation_bwd)           \
   X(attention_fwd)            \
   X(attention_bwd)            \
+  X(batch_norm_fwd)           \
+  X(batch_norm_bwd)           \
   X(binary)                   \
   X(cast)                     \
   X(cross_entropy_fwd)        \
@@ -52,6 +56,8 @@ enum { FA_TABLE_VERSION = 2 };
   X(linear_cross_entropy)     \
   X(linear_cross_entropy_bwd) \
   X(matmul)                   \
+  X(pool_fwd)                 \
+  X(pool_bwd)                 \
   X(random_fill)              \
   X(rms_norm_fwd)             \
   X(rms_norm_bwd)             \

@@ -17,6 +17,7 @@ from fastattn.ops._op import Array, Op
 class TorchKind(_kinds.Kind):
     name = "torch"
     index = torch.int64
+    byte = torch.uint8
 
     def empty(self, shape: tuple[int, ...], dtype: Any, like: Array) -> Array:
         return torch.empty(shape, dtype=dtype, device=like.device)

@@ -5,8 +5,10 @@ from fastattn._missing import missing
 from . import activation as _activation
 from . import functional, init, utils
 from . import loss as _loss
+from . import pooling as _pooling
 from .activation import *  # noqa: F403
 from .attention import MultiheadAttention
+from .batch_norm import BatchNorm1d, BatchNorm2d
 from .container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .layers import (
     Bilinear,
@@ -26,6 +28,7 @@ from .loss import *  # noqa: F403
 from .module import Module
 from .normalization import LayerNorm, RMSNorm
 from .parameter import Buffer, Parameter
+from .pooling import *  # noqa: F403
 from .position import LearnedPositionalEmbedding, RotaryEmbedding, SinusoidalPositionalEncoding
 from .transformer import (
     Transformer,
@@ -38,6 +41,9 @@ from .transformer import (
 __all__ = [
     *_activation.__all__,
     *_loss.__all__,
+    *_pooling.__all__,
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Bilinear",
     "Buffer",
     "CosineSimilarity",

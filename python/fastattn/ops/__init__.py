@@ -3,6 +3,7 @@
 from .activation import gelu, relu, sigmoid, silu
 from .adam import AdamPlan, adam_step
 from .attention import AttentionResult, TopWeights, Weights, scaled_dot_product_attention
+from .batch_norm import batch_norm
 from .binary import binary as binary
 from .cast import cast
 from .cross_entropy import cross_entropy
@@ -13,6 +14,16 @@ from .kv_cache import KVCache, attention_with_kv_cache
 from .layer_norm import layer_norm
 from .linear_cross_entropy import linear_cross_entropy
 from .matmul import matmul
+from .pool import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    max_pool1d,
+    max_pool2d,
+)
 from .random import normal_, uniform_
 from .rms_norm import rms_norm
 from .rope import rope, rope_cos_sin
@@ -29,7 +40,14 @@ __all__ = [
     "TopWeights",
     "Weights",
     "adam_step",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
     "attention_with_kv_cache",
+    "avg_pool1d",
+    "avg_pool2d",
+    "batch_norm",
     "cast",
     "cross_entropy",
     "dropout",
@@ -45,6 +63,8 @@ __all__ = [
     "log_softmax",
     "logsumexp",
     "matmul",
+    "max_pool1d",
+    "max_pool2d",
     "normal_",
     "relu",
     "rms_norm",

@@ -30,6 +30,7 @@ class Kind:
 
     name: str
     index: Any = np.dtype(np.int64)  # the dtype of what counts, in this kind's own terms
+    byte: Any = np.dtype(np.uint8)
 
     def empty(self, shape: tuple[int, ...], dtype: Any, like: Array) -> Array:
         """An uninitialised array, `dtype` in this kind's own terms, on the device of `like`."""

@@ -17,7 +17,7 @@ import numpy as np
 
 import fastattn as fa
 
-from . import reference, reference_losses
+from . import reference, reference_batch_norm, reference_losses, reference_pool
 from .tolerance import DTYPES, accumulator
 
 NDArray = np.ndarray[Any, Any]
@@ -184,6 +184,19 @@ def _normal(d: Draw, *shape: int) -> Arguments:
     return (d.normal(*shape),)
 
 
+def _images(d: Draw, h: int, w: int) -> Arguments:
+    return (d.normal(2, 3, h, w),)
+
+
+def _apart(d: Draw, h: int, w: int) -> Arguments:
+    """Images of numbers so far apart that finite differences do not change the order."""
+    return (d.rng.permutation(np.arange(6 * h * w) / 4).reshape(2, 3, h, w).astype(d.dtype),)
+
+
+def _largest(x: NDArray, *args: Any, **options: Any) -> NDArray:
+    return reference_pool.max_pool(x, *args, **options)[0]
+
+
 # The table -----------------------------------------------------------------------------------------------------------
 
 OP_CASES: tuple[OpCase, ...] = (
@@ -287,6 +300,47 @@ OP_CASES: tuple[OpCase, ...] = (
         FLAT,
         reference.swiglu_backward,
         (0, 1),
+    ),
+    OpCase(
+        "batch_norm",
+        lambda d, n, c: (d.normal(n, c, 3, 3), d.normal(c), d.normal(c)),
+        lambda x, weight, bias: fa.batch_norm(x, None, None, weight, bias, True),
+        reference_batch_norm.batch_norm,
+        ((3, 2), (40, 33)),
+        lambda dout, x, weight, bias: reference_batch_norm.batch_norm_backward(dout, x, weight),
+        (0, 1, 2),
+    ),
+    OpCase(
+        "batch_norm",
+        lambda d, n, c: (d.normal(n, c), d.normal(c), d.normal(c), d.normal(c), d.positive(c) + d.dtype.type(1)),
+        lambda x, weight, bias, mean, var: fa.batch_norm(x, mean, var, weight, bias),
+        reference_batch_norm.batch_norm,
+        ((3, 2), (300, 70)),
+        lambda dout, x, weight, bias, mean, var: reference_batch_norm.batch_norm_backward(dout, x, weight, mean, var),
+        (0, 1, 2),
+        label="evaluation",
+    ),
+    *(
+        OpCase(
+            op,
+            make,
+            lambda x, op=op: getattr(fa, op)(x, 3, 2, 1),
+            lambda x, forward=forward: forward(x, (3, 3), stride=(2, 2), padding=(1, 1)),
+            ((5, 3), (3, 70)),
+            lambda dout, x, backward=backward: backward(dout, x, (3, 3), stride=(2, 2), padding=(1, 1)),
+        )
+        for op, make, forward, backward in (
+            ("max_pool2d", _apart, _largest, reference_pool.max_pool_backward),
+            ("avg_pool2d", _images, reference_pool.avg_pool, reference_pool.avg_pool_backward),
+        )
+    ),
+    OpCase(
+        "adaptive_avg_pool2d",
+        _images,
+        lambda x: fa.adaptive_avg_pool2d(x, (3, 2)),
+        lambda x: reference_pool.avg_pool(x, (3, 2), adaptive=True),
+        ((5, 3), (3, 70)),
+        lambda dout, x: reference_pool.avg_pool_backward(dout, x, (3, 2), adaptive=True),
     ),
     OpCase(
         "rms_norm",

@@ -8,7 +8,18 @@ from typing import Any
 from fastattn import ops
 from fastattn._missing import missing
 from fastattn.autograd.tensor import Tensor
-from fastattn.ops import scaled_dot_product_attention
+from fastattn.ops import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    batch_norm,
+    max_pool1d,
+    max_pool2d,
+    scaled_dot_product_attention,
+)
 
 from . import activation, loss, vector
 from .activation import *  # noqa: F403
@@ -19,6 +30,13 @@ __all__ = [
     *activation.__all__,
     *loss.__all__,
     *vector.__all__,
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "batch_norm",
     "dropout",
     "dropout1d",
     "dropout2d",
@@ -28,6 +46,8 @@ __all__ = [
     "layer_norm",
     "linear",
     "log_softmax",
+    "max_pool1d",
+    "max_pool2d",
     "relu",
     "rms_norm",
     "scaled_dot_product_attention",
