@@ -5,6 +5,7 @@ from .adam import AdamPlan, adam_step
 from .attention import AttentionResult, TopWeights, Weights, scaled_dot_product_attention
 from .binary import binary as binary
 from .cast import cast
+from .conv import conv1d, conv2d
 from .cross_entropy import cross_entropy
 from .dropout import dropout
 from .embedding import embedding
@@ -31,6 +32,8 @@ __all__ = [
     "adam_step",
     "attention_with_kv_cache",
     "cast",
+    "conv1d",
+    "conv2d",
     "cross_entropy",
     "dropout",
     "embedding",
