@@ -8,6 +8,7 @@ from . import loss as _loss
 from .activation import *  # noqa: F403
 from .attention import MultiheadAttention
 from .container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from .convolution import Conv1d, Conv2d
 from .layers import (
     Bilinear,
     CosineSimilarity,
@@ -40,6 +41,8 @@ __all__ = [
     *_loss.__all__,
     "Bilinear",
     "Buffer",
+    "Conv1d",
+    "Conv2d",
     "CosineSimilarity",
     "Dropout",
     "Dropout1d",

@@ -10,13 +10,15 @@ from fastattn._missing import missing
 from fastattn.autograd.tensor import Tensor
 from fastattn.ops import scaled_dot_product_attention
 
-from . import activation, loss, vector
+from . import activation, convolution, loss, vector
 from .activation import *  # noqa: F403
+from .convolution import *  # noqa: F403
 from .loss import *  # noqa: F403
 from .vector import *  # noqa: F403
 
 __all__ = [
     *activation.__all__,
+    *convolution.__all__,
     *loss.__all__,
     *vector.__all__,
     "dropout",
