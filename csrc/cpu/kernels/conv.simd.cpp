@@ -17,7 +17,8 @@
 // for few channels: with C = 1 it is the writing of out.
 //
 // Bits: an element is, per chunk of channels (chunk_channels), one FMA chain over (tap, channel) from 0; bias and
-// chunks are added in order.
+// chunks are added in order. Where taps are columns (spread) it is the bias and then, tap by tap, their sums over
+// channels.
 //
 // Reference: Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning" (2014), section 3; Georganas et al.,
 // "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures" (2018).
@@ -27,7 +28,8 @@ namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
 
 constexpr int64_t kBandPixels = 192;  // sums of 64 columns: 48 KB
-constexpr int64_t kItems = 16;        // of a call, at least
+constexpr int64_t kSpreadPixels = 784;
+constexpr int64_t kItems = 16;  // of a call, at least
 
 template <class S>
 struct Gather {
@@ -40,8 +42,14 @@ struct Gather {
   const S* bias;
   int64_t bias_n;
   TapAxis taps_h, taps_w;
+  // Where taps are columns (see spread): N counts (tap, column), and what its taps were is here.
+  int64_t tap_columns;  // of one tap, or 0
+  TapAxis spread_h, spread_w;
 
   int64_t taps() const { return taps_h.count * taps_w.count; }
+  // Sums that a band of `rows` rows makes: those around it too, where taps are columns.
+  int64_t sum_rows(int64_t rows) const { return rows + spread_h.reach(); }
+  int64_t sum_cols() const { return Q + spread_w.reach(); }
 };
 
 template <class S>
@@ -57,7 +65,7 @@ struct GatherPlan {
   int64_t packed, bias, window, sums, runs;
 
   static int64_t band_pixels(const Gather<S>& p) {
-    int64_t pixels = kBandPixels;
+    int64_t pixels = p.tap_columns == 0 ? kBandPixels : kSpreadPixels;
     while (pixels > 32 && ceil_div(p.batch * p.P * p.Q, pixels) * p.groups < kItems) pixels /= 2;
     return pixels;
   }
@@ -70,16 +78,18 @@ struct GatherPlan {
     const int64_t items = bands.count() * p.groups;
     if (items * column_blocks < kItems)
       column_blocks = min_of(columns.num_slivers, ceil_div(kItems, max_of(items, int64_t{1})));
+    if (p.tap_columns != 0) column_blocks = 1;
     const TapAxis &h = p.taps_h, &w = p.taps_w;
     in_place = !kIsHalf<S> && p.src.c == 1 && h.offset >= 0 && w.offset >= 0 &&
-               h.offset + h.window(p.P) <= p.src.height && w.offset + w.window(p.Q) <= p.src.width;
-    direct = !kIsHalf<S> && p.dst.c == 1;
+               h.offset + h.window(p.sum_rows(p.P)) <= p.src.height && w.offset + w.window(p.sum_cols()) <= p.src.width;
+    direct = !kIsHalf<S> && p.dst.c == 1 && p.tap_columns == 0;
     packed = p.groups * p.taps() * p.K * columns.padded();
-    bias = p.bias == nullptr ? 0 : round_up(p.groups * columns.padded(), 16);
-    window = in_place ? 0 : bands.images * h.window(bands.rows) * w.window(p.Q) * chunk;
+    bias = p.bias == nullptr || p.tap_columns != 0 ? 0 : round_up(p.groups * columns.padded(), 16);
+    window = in_place ? 0 : bands.images * h.window(p.sum_rows(bands.rows)) * w.window(p.sum_cols()) * chunk;
     sums = direct ? 0
-                  : bands.images * bands.rows * p.Q * columns.slivers.begin(min_of(columns.num_slivers, int64_t{1})) *
-                        Vec<T>::kLanes * ceil_div(columns.num_slivers, max_of(column_blocks, int64_t{1}));
+                  : bands.images * p.sum_rows(bands.rows) * p.sum_cols() *
+                        columns.slivers.begin(min_of(columns.num_slivers, int64_t{1})) * Vec<T>::kLanes *
+                        ceil_div(columns.num_slivers, max_of(column_blocks, int64_t{1}));
     runs = p.taps();
   }
   size_t bytes(int threads) const {
@@ -102,18 +112,30 @@ struct GatherPlan {
   }
 };
 
-// dst[k][n] of one sliver of columns and one chunk of channels.
+// Where a tap's weights are.
 template <class S>
-__attribute__((noinline)) void pack_weight(const Gather<S>& p, const S* weight, int64_t channels, int64_t cols,
-                                           int64_t width, compute_t<S>* dst) {
+FASTATTN_INLINE int64_t tap_offset(const Gather<S>& p, const TapAxis& h, const TapAxis& w, int64_t i, int64_t j) {
+  return (h.index + i * h.index_step) * p.weight_h + (w.index + j * w.index_step) * p.weight_w;
+}
+
+// dst[k][n] of one sliver of columns, from `col` on, and one chunk of channels.
+template <class S>
+__attribute__((noinline)) void pack_weight(const Gather<S>& p, const S* weight, int64_t channels, int64_t col,
+                                           int64_t cols, int64_t width, compute_t<S>* dst) {
+  auto column = [&](int64_t n) __attribute__((always_inline)) {
+    if (p.tap_columns == 0) return n * p.weight_n;
+    const int64_t tap = n / p.tap_columns, per_row = p.spread_w.count;
+    return n % p.tap_columns * p.weight_n + tap_offset(p, p.spread_h, p.spread_w, tap / per_row, tap % per_row);
+  };
   for (int64_t i = 0; i < p.taps_h.count; ++i) {
     for (int64_t j = 0; j < p.taps_w.count; ++j) {
-      const S* from = weight + (p.taps_h.index + i * p.taps_h.index_step) * p.weight_h +
-                      (p.taps_w.index + j * p.taps_w.index_step) * p.weight_w;
-      for (int64_t c = 0; c < channels; ++c, dst += width) {
-        for (int64_t n = 0; n < cols; ++n) dst[n] = widen(from[c * p.weight_k + n * p.weight_n]);
-        for (int64_t n = cols; n < width; ++n) dst[n] = 0;
+      const S* from = weight + (p.tap_columns == 0 ? tap_offset(p, p.taps_h, p.taps_w, i, j) : 0);
+      for (int64_t n = 0; n < width; ++n) {
+        const S* at = from + column(n < cols ? col + n : 0);
+        for (int64_t c = 0; c < channels; ++c)
+          dst[c * width + n] = n < cols ? widen(at[c * p.weight_k]) : compute_t<S>(0);
       }
+      dst += channels * width;
     }
   }
 }
@@ -143,7 +165,7 @@ struct GatherItem {
         return {from + (band.row * h.stride + h.offset) * p.src.h + w.offset * p.src.w, p.src.n, p.src.h, p.src.w};
       }
     }
-    const int64_t rows = h.window(band.rows), cols = w.window(p.Q);
+    const int64_t rows = h.window(p.sum_rows(band.rows)), cols = w.window(p.sum_cols());
     for (int64_t i = 0; i < band.images; ++i) {
       copy_window(p.src, from + i * p.src.n, band.row * h.stride + h.offset, rows, w.offset, cols, channels,
                   window + i * rows * cols * channels, channels);
@@ -155,10 +177,12 @@ struct GatherItem {
     const int64_t vec_begin = plan.columns.slivers.begin(sliver_begin);
     const int64_t item_cols = (plan.columns.slivers.begin(sliver_end) - vec_begin) * Vec<T>::kLanes;
     const int64_t col_begin = vec_begin * Vec<T>::kLanes;
-    S* const out = p.dst.data + (group * p.N + col_begin) * p.dst.c + band.image * p.dst.n + band.row * p.dst.h;
+    const int64_t rows = p.sum_rows(band.rows), width = p.sum_cols();
+    S* const out = p.dst.data + band.image * p.dst.n + band.row * p.dst.h +
+                   (group * (p.tap_columns == 0 ? p.N : p.tap_columns) + col_begin) * p.dst.c;
     T* to = sums;
     PixelAxis axes[3] = {
-        {band.images, 0, band.rows * p.Q * item_cols}, {band.rows, 0, p.Q * item_cols}, {p.Q, 0, item_cols}};
+        {band.images, 0, rows * width * item_cols}, {rows, 0, width * item_cols}, {width, 0, item_cols}};
     if constexpr (!kIsHalf<S>) {
       if (plan.direct) {
         to = out;
@@ -176,13 +200,39 @@ struct GatherItem {
       axes[2].src = x.pixel * p.taps_w.stride;
       multiply(x, channel, channels, axes, to, chunk == 0);
     }
-    if (!plan.direct) {
+    if (p.tap_columns != 0) {
+      add_taps(out, rows, width, item_cols);
+    } else if (!plan.direct) {
       const int64_t cols = min_of(item_cols, p.N - col_begin);
       const bool lines = p.dst.h == p.Q * p.dst.w;  // rows follow each other
       for (int64_t n = 0; n < band.images; ++n) {
         for (int64_t r = 0; r < (lines ? 1 : band.rows); ++r) {
           store_pixels(sums + (n * band.rows + r) * p.Q * item_cols, item_cols, lines ? band.rows * p.Q : p.Q, cols,
                        out + n * p.dst.n + r * p.dst.h, p.dst.c, p.dst.w);
+        }
+      }
+    }
+  }
+
+  // An output is the sum of its taps' columns, each at the pixel that the tap reads.
+  void add_taps(S* out, int64_t rows, int64_t width, int64_t pitch) {
+    const TapAxis &h = p.spread_h, &w = p.spread_w;
+    for (int64_t c = 0; c < p.tap_columns; ++c) {
+      const T start = p.bias == nullptr ? T(0) : widen(p.bias[(group * p.tap_columns + c) * p.bias_n]);
+      for (int64_t line = 0; line < band.images * band.rows; ++line) {
+        const int64_t n = line / band.rows, r = line % band.rows;
+        const T* const from = sums + (n * rows + r) * width * pitch + c;
+        S* const to = out + n * p.dst.n + r * p.dst.h + c * p.dst.c;
+        for (int64_t q = 0; q < p.Q; ++q) {
+          T sum = start;
+          const T* column = from + q * pitch;
+          for (int64_t i = 0; i < h.count; ++i) {
+            const T* at = column + i * h.offset_step * width * pitch;
+            for (int64_t j = 0; j < w.count; ++j, column += p.tap_columns, at += p.tap_columns) {
+              sum += at[j * w.offset_step * pitch];
+            }
+          }
+          to[q * p.dst.w] = narrow<S>(sum);
         }
       }
     }
@@ -270,9 +320,9 @@ __attribute__((noinline)) void run_gather(const Gather<S>& p, const fa_launch& l
     const int64_t vec = plan.columns.slivers.begin(sliver),
                   width = (plan.columns.slivers.begin(sliver + 1) - vec) * kLanes;
     const int64_t cols = min_of(p.N - vec * kLanes, width);
-    pack_weight(p, p.weight + group * p.weight_group + channel * p.weight_k + vec * kLanes * p.weight_n, channels, cols,
-                width, w.packed + group * group_packed + p.taps() * (channel * padded + vec * kLanes * channels));
-    if (p.bias != nullptr && chunk == 0) {
+    pack_weight(p, p.weight + group * p.weight_group + channel * p.weight_k, channels, vec * kLanes, cols, width,
+                w.packed + group * group_packed + p.taps() * (channel * padded + vec * kLanes * channels));
+    if (plan.bias != 0 && chunk == 0) {
       for (int64_t n = 0; n < width; ++n) {
         w.bias[group * padded + vec * kLanes + n] =
             n < cols ? widen(p.bias[(group * p.N + vec * kLanes + n) * p.bias_n]) : T(0);
@@ -290,7 +340,7 @@ __attribute__((noinline)) void run_gather(const Gather<S>& p, const fa_launch& l
                        blocks.begin(block),
                        blocks.begin(block + 1),
                        w.packed + group * group_packed,
-                       p.bias == nullptr ? nullptr : w.bias + group * padded,
+                       plan.bias == 0 ? nullptr : w.bias + group * padded,
                        w.windows + worker * round_up(plan.window, 16),
                        w.sums + worker * round_up(plan.sums, 16),
                        w.runs + worker * plan.runs};
@@ -324,7 +374,10 @@ Gather<S> forward_gather(const fa_conv_fwd_params& p) {
           data<const S>(p.bias),
           p.bias.data == nullptr ? 0 : p.bias.strides[0],
           forward_taps(p.geometry, 0, w.shape[2]),
-          forward_taps(p.geometry, 1, w.shape[3])};
+          forward_taps(p.geometry, 1, w.shape[3]),
+          0,
+          {},
+          {}};
 }
 
 // The positions (phase_h + SH t, phase_w + SW u) of dx.
@@ -354,7 +407,29 @@ Gather<S> backward_gather(const fa_conv_bwd_input_params& p, int64_t phase_h, in
           nullptr,
           0,
           backward_taps(p.geometry, 0, w.shape[2], phase_h),
-          backward_taps(p.geometry, 1, w.shape[3], phase_w)};
+          backward_taps(p.geometry, 1, w.shape[3], phase_w),
+          0,
+          {},
+          {}};
+}
+
+// With few columns, such as the gradient of a grey image, most lanes of a vector would be empty: taps become columns. A
+// sum is then of one pixel and one tap, over channels, and an output adds those of its taps.
+template <class S>
+Gather<S> spread(Gather<S> p) {
+  const int64_t vecs = ceil_div(p.N, int64_t{Vec<compute_t<S>>::kLanes});
+  const int64_t columns = p.N * p.taps(), spread_vecs = ceil_div(columns, int64_t{Vec<compute_t<S>>::kLanes});
+  constexpr int64_t kLeastChannels = 8, kMostColumns = 256;  // or adding the taps is the larger part
+  const bool pays =
+      p.taps() > 1 && 2 * spread_vecs <= vecs * p.taps() && p.K >= kLeastChannels && columns <= kMostColumns;
+  if (!pays || p.taps_h.stride != 1 || p.taps_w.stride != 1) return p;
+  p.tap_columns = p.N;
+  p.N = columns;
+  p.spread_h = p.taps_h;
+  p.spread_w = p.taps_w;
+  p.taps_h = {1, 0, 1, p.taps_h.offset, 1, 1};
+  p.taps_w = {1, 0, 1, p.taps_w.offset, 1, 1};
+  return p;
 }
 
 template <class S>
@@ -367,7 +442,7 @@ FASTATTN_INLINE size_t gather_bytes(const Gather<S>& p) {
 fa_status conv_fwd(const fa_conv_fwd_params& p, fa_launch& launch) {
   return visit_float(
       p.x.dtype, launch, [&]<class S>() __attribute__((always_inline)) {
-        const Gather<S> gather = forward_gather<S>(p);
+        const Gather<S> gather = spread(forward_gather<S>(p));
         if (launch.query) {
           const double elements = static_cast<double>(num_elements(p.x) + num_elements(p.weight) + num_elements(p.out));
           describe<"conv_fwd", S>(
@@ -390,7 +465,7 @@ fa_status conv_bwd_input(const fa_conv_bwd_input_params& p, fa_launch& launch) {
         if (!launch.query) describe<"conv_bwd_input", S>(launch);
         for (int64_t i = 0; i < phases_h; ++i) {
           for (int64_t j = 0; j < phases_w; ++j) {
-            const Gather<S> gather = backward_gather<S>(p, i, j);
+            const Gather<S> gather = spread(backward_gather<S>(p, i, j));
             if (launch.query) {
               workspace = max_of(workspace, gather_bytes(gather));
             } else {

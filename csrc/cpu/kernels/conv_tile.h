@@ -41,6 +41,15 @@ __attribute__((noinline)) void conv_tile(const ConvTile<T>& t) {
     for (int v = 0; v < kV; ++v) acc[r][v] = V::zero();
   }
 
+  // dst is on its way while the sums are made.
+#pragma GCC unroll 8
+  for (int r = 0; r < kR; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kV; ++v) {
+      if (v * V::kLanes * sizeof(T) % 64 == 0) __builtin_prefetch(t.dst + r * t.dst_stride + v * V::kLanes, 1);
+    }
+  }
+
   // As in matmul_tile.h: a pointer for every third row, or the registers do not last.
   constexpr int kPointers = kByRow ? (kR + 2) / 3 : 1;
   constexpr int kUnroll = 4;
@@ -84,12 +93,14 @@ __attribute__((noinline)) void conv_tile(const ConvTile<T>& t) {
         asm("" : "+r"(a[i]));
       }
     }
-#pragma GCC unroll 1
-    for (; k > 0; --k) {
+    // Runs are short: what is left does without a loop.
+    if (k & 2) {
       step(0);
+      step(1);
 #pragma GCC unroll 4
-      for (int i = 0; i < kPointers; ++i) a[i] += a_step;
+      for (int i = 0; i < kPointers; ++i) a[i] += 2 * a_step;
     }
+    if (k & 1) step(0);
   }
 
   if (t.add != nullptr) {
