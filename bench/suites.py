@@ -9,6 +9,7 @@ from .harness import Case
 OPS = (
     "matmul",
     "attention",
+    "conv",
     "softmax",
     "layer_norm",
     "rms_norm",

@@ -11,6 +11,7 @@ void bind_attention(pybind11::module_& m);
 void bind_batch_norm(pybind11::module_& m);
 void bind_binary(pybind11::module_& m);
 void bind_cast(pybind11::module_& m);
+void bind_conv(pybind11::module_& m);
 void bind_cross_entropy(pybind11::module_& m);
 void bind_device(pybind11::module_& m);
 void bind_dropout(pybind11::module_& m);

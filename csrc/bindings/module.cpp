@@ -55,6 +55,7 @@ PYBIND11_MODULE(_C, m) {
   bind_batch_norm(m);
   bind_binary(m);
   bind_cast(m);
+  bind_conv(m);
   bind_cross_entropy(m);
   bind_device(m);
   bind_dropout(m);

@@ -41,8 +41,11 @@ fa_status cross_entropy_bwd(const fa_cross_entropy_bwd_params& p, fa_launch& lau
 
 // X(name, "reason"): an entry without a kernel, and what its caller is told. Each entry is declared above or is here,
 // or the table does not compile.
-#define FA_CUDA_MISSING(X)                     \
-  X(batch_norm_fwd, "no CUDA kernel yet") \
-  X(batch_norm_bwd, "no CUDA kernel yet") \
-  X(pool_fwd, "no CUDA kernel yet")       \
+#define FA_CUDA_MISSING(X)                 \
+  X(batch_norm_fwd, "no CUDA kernel yet")  \
+  X(batch_norm_bwd, "no CUDA kernel yet")  \
+  X(conv_fwd, "no CUDA kernel yet")        \
+  X(conv_bwd_input, "no CUDA kernel yet")  \
+  X(conv_bwd_weight, "no CUDA kernel yet") \
+  X(pool_fwd, "no CUDA kernel yet")        \
   X(pool_bwd, "no CUDA kernel yet")

@@ -13,6 +13,7 @@
 #include "batch_norm.h"
 #include "binary.h"
 #include "cast.h"
+#include "conv.h"
 #include "cross_entropy.h"
 #include "dropout.h"
 #include "embedding.h"
@@ -44,6 +45,9 @@ enum { FA_TABLE_VERSION = 2 };
   X(batch_norm_bwd)           \
   X(binary)                   \
   X(cast)                     \
+  X(conv_fwd)                 \
+  X(conv_bwd_input)           \
+  X(conv_bwd_weight)          \
   X(cross_entropy_fwd)        \
   X(cross_entropy_bwd)        \
   X(dropout)                  \

@@ -10,6 +10,7 @@ from .activation import *  # noqa: F403
 from .attention import MultiheadAttention
 from .batch_norm import BatchNorm1d, BatchNorm2d
 from .container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from .convolution import Conv1d, Conv2d
 from .layers import (
     Bilinear,
     CosineSimilarity,
@@ -46,6 +47,8 @@ __all__ = [
     "BatchNorm2d",
     "Bilinear",
     "Buffer",
+    "Conv1d",
+    "Conv2d",
     "CosineSimilarity",
     "Dropout",
     "Dropout1d",

@@ -6,6 +6,7 @@ from .attention import AttentionResult, TopWeights, Weights, scaled_dot_product_
 from .batch_norm import batch_norm
 from .binary import binary as binary
 from .cast import cast
+from .conv import conv1d, conv2d
 from .cross_entropy import cross_entropy
 from .dropout import dropout
 from .embedding import embedding
@@ -49,6 +50,8 @@ __all__ = [
     "avg_pool2d",
     "batch_norm",
     "cast",
+    "conv1d",
+    "conv2d",
     "cross_entropy",
     "dropout",
     "embedding",

@@ -17,7 +17,7 @@ import numpy as np
 
 import fastattn as fa
 
-from . import reference, reference_batch_norm, reference_losses, reference_pool
+from . import reference, reference_batch_norm, reference_conv, reference_losses, reference_pool
 from .tolerance import DTYPES, accumulator
 
 NDArray = np.ndarray[Any, Any]
@@ -168,6 +168,24 @@ def _with_options_backward(dout: NDArray, *arrays: NDArray) -> Any:
     return *gradients[:3], *gradients[4:]
 
 
+def _convolve(layout: str, x: Any, weight: Any, bias: Any) -> Any:
+    """(N, C, H, W) through either layout."""
+    if layout == "nchw":
+        return fa.conv2d(x, weight, bias, padding=1)
+    last = fa.conv2d(_permuted(x, (0, 2, 3, 1)), weight, bias, padding=1, layout=layout)
+    return _permuted(last, (0, 3, 1, 2))
+
+
+def _permuted(x: Any, axes: tuple[int, ...]) -> Any:
+    return x.permute(*axes) if hasattr(x, "permute") else x.transpose(axes)
+
+
+def _depthwise(function: Any, x: NDArray, weight: NDArray, *dout: NDArray) -> Any:
+    """One axis as the second of two."""
+    found = function(*dout, x[:, :, None], weight[:, :, None], stride=(1, 2), groups=x.shape[1])
+    return found if dout else found[:, :, 0]
+
+
 def _with_cache(query: Any, key: Any, value: Any) -> Any:
     """The tokens of the queries go behind the others, which are in the cache."""
     before = key.shape[2] - query.shape[2]
@@ -218,6 +236,31 @@ OP_CASES: tuple[OpCase, ...] = (
         _fused_backward,
         (0, 1, 2, 3),
         label="fused",
+    ),
+    *(
+        OpCase(
+            "conv2d",
+            lambda d, n, c, o, *size: (d.normal(n, c, *size), d.normal(o, c, 3, 3), d.normal(o)),
+            functools.partial(_convolve, layout),
+            lambda x, weight, bias: reference_conv.conv2d(x, weight, bias, padding=(1, 1, 1, 1)),
+            ((2, 2, 3, 4, 5), (3, 17, 50, 9, 14)),
+            lambda dout, x, weight, bias: reference_conv.conv2d_backward(dout, x, weight, bias, padding=(1, 1, 1, 1)),
+            (0, 1, 2),
+            label=layout,
+        )
+        for layout in ("nchw", "nhwc")
+    ),
+    OpCase(
+        "conv1d",
+        lambda d, n, c, length: (d.normal(n, c, length), d.normal(2 * c, 1, 3)),
+        lambda x, weight: fa.conv1d(x, weight, stride=2, groups=x.shape[1]),
+        lambda x, weight: _depthwise(reference_conv.conv2d, x, weight),
+        ((2, 3, 7), (2, 9, 70)),
+        lambda dout, x, weight: [
+            g[:, :, 0] for g in _depthwise(reference_conv.conv2d_backward, x, weight, dout[:, :, None])[:2]
+        ],
+        (0, 1),
+        label="depthwise",
     ),
     _attention("", 201, 64),
     _attention("causal, grouped", 201, 64, kv_heads=1, is_causal=True, enable_gqa=True),

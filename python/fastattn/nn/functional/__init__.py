@@ -21,13 +21,15 @@ from fastattn.ops import (
     scaled_dot_product_attention,
 )
 
-from . import activation, loss, vector
+from . import activation, convolution, loss, vector
 from .activation import *  # noqa: F403
+from .convolution import *  # noqa: F403
 from .loss import *  # noqa: F403
 from .vector import *  # noqa: F403
 
 __all__ = [
     *activation.__all__,
+    *convolution.__all__,
     *loss.__all__,
     *vector.__all__,
     "adaptive_avg_pool1d",
