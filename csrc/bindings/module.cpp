@@ -63,6 +63,7 @@ PYBIND11_MODULE(_C, m) {
   bind_linear_cross_entropy(m);
   bind_matmul(m);
   bind_random(m);
+  bind_recurrent(m);
   bind_rms_norm(m);
   bind_rope(m);
   bind_sgd(m);

@@ -20,6 +20,7 @@
 #include "linear_cross_entropy.h"
 #include "matmul.h"
 #include "random.h"
+#include "recurrent.h"
 #include "rms_norm.h"
 #include "rope.h"
 #include "sgd.h"
@@ -53,6 +54,8 @@ enum { FA_TABLE_VERSION = 2 };
   X(linear_cross_entropy_bwd) \
   X(matmul)                   \
   X(random_fill)              \
+  X(recurrent_fwd)            \
+  X(recurrent_bwd)            \
   X(rms_norm_fwd)             \
   X(rms_norm_bwd)             \
   X(rope)                     \

@@ -27,6 +27,8 @@ from .module import Module
 from .normalization import LayerNorm, RMSNorm
 from .parameter import Buffer, Parameter
 from .position import LearnedPositionalEmbedding, RotaryEmbedding, SinusoidalPositionalEncoding
+from .recurrent import GRU, LSTM, RNN, RNNBase
+from .recurrent_cell import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from .transformer import (
     Transformer,
     TransformerDecoder,
@@ -38,6 +40,9 @@ from .transformer import (
 __all__ = [
     *_activation.__all__,
     *_loss.__all__,
+    "GRU",
+    "LSTM",
+    "RNN",
     "Bilinear",
     "Buffer",
     "CosineSimilarity",
@@ -47,7 +52,9 @@ __all__ = [
     "Dropout3d",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "Identity",
+    "LSTMCell",
     "LayerNorm",
     "LearnedPositionalEmbedding",
     "Linear",
@@ -60,6 +67,9 @@ __all__ = [
     "ParameterDict",
     "ParameterList",
     "RMSNorm",
+    "RNNBase",
+    "RNNCell",
+    "RNNCellBase",
     "RotaryEmbedding",
     "Sequential",
     "SinusoidalPositionalEncoding",

@@ -14,6 +14,7 @@ from .layer_norm import layer_norm
 from .linear_cross_entropy import linear_cross_entropy
 from .matmul import matmul
 from .random import normal_, uniform_
+from .recurrent import gru, lstm, rnn
 from .rms_norm import rms_norm
 from .rope import rope, rope_cos_sin
 from .sgd import sgd_step
@@ -39,15 +40,18 @@ __all__ = [
     "gelu",
     "grad_norm",
     "grad_scale",
+    "gru",
     "layer_norm",
     "linear_cross_entropy",
     "log",
     "log_softmax",
     "logsumexp",
+    "lstm",
     "matmul",
     "normal_",
     "relu",
     "rms_norm",
+    "rnn",
     "rope",
     "rope_cos_sin",
     "scaled_dot_product_attention",
