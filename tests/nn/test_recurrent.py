@@ -166,7 +166,7 @@ def test_packed_sequence():
 def test_other_dtypes(name, dtype):
     layer = getattr(nn, name)(I, H, bidirectional=True, dtype=dtype)
     x = fa.randn(T, B, I).to(dtype).requires_grad_()
-    output, last = layer(x)
+    output, _ = layer(x)
     output.sum().backward()
     wide = getattr(nn, name)(I, H, bidirectional=True, dtype=fa.float64)
     wide.load_state_dict({k: v.double() for k, v in layer.state_dict().items()})
@@ -207,11 +207,19 @@ ERRORS = [
     (lambda: nn.GRU(3, 4, dropout=1.5), ValueError, "GRU: dropout is 1.5; expected 0 to 1"),
     (lambda: nn.GRU(3, 4)(fa.ones(3)), ValueError, "GRU: input has 1 axes; expected 2 or 3"),
     (lambda: nn.GRU(3, 4)(fa.ones(2, 5, 4)), ValueError, r"GRU: input has shape \(2, 5, 4\); expected 3"),
-    (lambda: nn.GRU(3, 4)(fa.ones(2, 5, 3), fa.ones(1, 4, 4)), ValueError, r"h_0 has shape \(1, 4, 4\); expected \(1, 5"),
+    (
+        lambda: nn.GRU(3, 4)(fa.ones(2, 5, 3), fa.ones(1, 4, 4)),
+        ValueError,
+        r"h_0 has shape \(1, 4, 4\); expected \(1, 5",
+    ),
     (lambda: nn.LSTM(3, 4)(fa.ones(2, 5, 3), [fa.ones(1, 5, 4)]), ValueError, "LSTM: hx has 1 states"),
     (lambda: nn.GRUCell(3, 4)(fa.ones(2, 5)), ValueError, r"GRUCell: input has shape \(2, 5\); expected \(B, 3\)"),
     (lambda: nn.GRUCell(3, 4)(fa.ones(2, 3), fa.ones(2, 3)), ValueError, r"GRUCell: hx has shape \(2, 3\); expected"),
-    (lambda: rnn_utils.pack_padded_sequence(fa.ones(3, 2), [1]), ValueError, r"lengths has shape \(1,\); expected \(2,\)"),
+    (
+        lambda: rnn_utils.pack_padded_sequence(fa.ones(3, 2), [1]),
+        ValueError,
+        r"lengths has shape \(1,\); expected \(2,\)",
+    ),
     (lambda: rnn_utils.pack_padded_sequence(fa.ones(3, 2), [4, 1]), ValueError, "lengths are 1 to 4; expected 1 to 3"),
     (lambda: rnn_utils.pack_padded_sequence(fa.ones(3, 2), [1, 0]), ValueError, "lengths are 0 to 1; expected 1 to 3"),
     (lambda: rnn_utils.pack_padded_sequence(fa.ones(3, 2), [1, 2]), RuntimeError, "lengths rise"),

@@ -241,7 +241,9 @@ def test_errors(call, error, text):
 def test_a_bad_length_changes_nothing(isa):
     output, h_n = np.full((5, 2, 4), 7.0), np.full((2, 4), 7.0)
     with unchanged(output, h_n), pytest.raises(IndexError, match="rnn: a length"):
-        _C.recurrent_fwd(X, W1[:4], W2[:4], None, None, None, None, np.array([5, 9]), output, h_n, None, None, None, 0, 0)
+        _C.recurrent_fwd(
+            X, W1[:4], W2[:4], None, None, None, None, np.array([5, 9]), output, h_n, None, None, None, 0, 0
+        )
 
 
 def test_explain(isa):

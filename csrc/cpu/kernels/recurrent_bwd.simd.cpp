@@ -149,7 +149,11 @@ struct Backward {
     if (p.db_ih.data != nullptr) one(kSlots - kGates, kGates, w.db);
     f(p.db_ih);
     if (p.db_hh.data == nullptr) return;
-    for (const Piece& piece : Cell::kPieces) one(piece.from, piece.n, w.db == nullptr ? nullptr : w.db + piece.to * H);
+    constexpr bool kSame = kSlots == kGates;
+    if (!kSame || p.db_ih.data == nullptr) {
+      for (const Piece& piece : Cell::kPieces)
+        one(piece.from, piece.n, w.db == nullptr ? nullptr : w.db + piece.to * H);
+    }
     f(p.db_hh);
   }
 
@@ -249,34 +253,36 @@ struct Backward {
   void step(const Scratch& w, int64_t s, int64_t row_begin, int64_t row_end, int64_t group_begin,
             int64_t group_end) const {
     using G = Groups<A, 1>;
-    alignas(64) A sums[G::kTileRows * G::kVecs * V::kLanes];
+    constexpr int64_t kRow = G::kVecs * V::kLanes;
+    alignas(64) A sums[kPartRows * kRow], state[kPartRows * kRow];
     const int64_t t = p.reverse ? T - 1 - s : s, after = p.reverse ? t - 1 : t + 1;
-    const A* const d_after = w.d + after * B * kSlots * H;
-    const int64_t num_tiles = ceil_div(row_end - row_begin, int64_t{G::kTileRows});
-    const EvenSplit tiles(row_end - row_begin, num_tiles);
+    const int64_t rows = row_end - row_begin, num_tiles = ceil_div(rows, int64_t{G::kTileRows});
+    const A* const d_after = w.d + (after * B + row_begin) * kSlots * H;
+    typename G::Product product{d_after, kSlots * H, EvenSplit(rows, num_tiles), num_tiles, 0, sums, state};
+    for (int64_t i = 0; i < num_tiles; ++i) {
+      for (int64_t r = product.tiles.begin(i); r < product.tiles.begin(i + 1); ++r) {
+        if (s + 1 < T && after < w.lengths[row_begin + r]) product.active |= 1u << i;
+      }
+      if ((product.active >> i & 1) != 0) continue;
+      const int64_t begin = product.tiles.begin(i) * kRow, end = product.tiles.begin(i + 1) * kRow;
+      for (int64_t j = begin; j < end; j += V::kLanes) V::zero().store(sums + j);
+    }
     for (int64_t group = group_begin; group < group_end; ++group) {
-      for (int64_t i = 0; i < num_tiles; ++i) {
-        const int64_t row = row_begin + tiles.begin(i), rows = row_begin + tiles.begin(i + 1) - row;
-        bool active = false;
-        for (int64_t r = 0; r < rows; ++r) {
-          active |= s + 1 < T && after < w.lengths[row + r];
-          if (s < 0) continue;
-          const int64_t at = ((t * B + row + r) * kSlots) * H + groups.unit(group);
-          for (int k = 0; k < kSlots; ++k) {
-            for (int64_t v = 0; v < groups.unit_vecs(group); ++v) {
-              __builtin_prefetch(data<A>(p.gates) + at + k * H + v * V::kLanes);
-              __builtin_prefetch(w.d + at + k * H + v * V::kLanes, 1);
-            }
+      for (int64_t r = 0; r < rows && s >= 0; ++r) {
+        const int64_t at = (t * B + row_begin + r) * kSlots * H + groups.unit(group);
+        for (int k = 0; k < kSlots; ++k) {
+          for (int64_t v = 0; v < groups.unit_vecs(group); ++v) {
+            __builtin_prefetch(data<A>(p.gates) + at + k * H + v * V::kLanes);
+            __builtin_prefetch(w.d + at + k * H + v * V::kLanes, 1);
           }
         }
-        if (active) groups.product(w.packed, group, d_after + row * kSlots * H, kSlots * H, rows, sums);
-        for (int64_t r = 0; r < rows; ++r) {
-          for (int64_t v = 0; v < groups.unit_vecs(group); ++v) {
-            const int64_t unit = groups.unit(group) + v * V::kLanes;
-            const int lanes = static_cast<int>(min_of(int64_t{V::kLanes}, H - unit));
-            const V product = active ? V::load(sums + (r * G::kVecs + v) * V::kLanes) : V::zero();
-            back(w, s, t, row + r, unit, lanes, product);
-          }
+      }
+      groups.product(w.packed, group, product);
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t v = 0; v < groups.unit_vecs(group); ++v) {
+          const int64_t unit = groups.unit(group) + v * V::kLanes;
+          const int lanes = static_cast<int>(min_of(int64_t{V::kLanes}, H - unit));
+          back(w, s, t, row_begin + r, unit, lanes, V::load(sums + r * kRow + v * V::kLanes));
         }
       }
     }

@@ -96,48 +96,72 @@ struct Groups {
     compute_tile<T, kR, kV, true>(t);
   }
 
-  // sums[r][v] = a[r] @ the group's columns; sums has kVecs vectors a row.
-  FASTATTN_INLINE void product(const T* packed, int64_t group, const T* a, int64_t a_stride, int64_t rows,
-                               T* sums) const {
+  // Of a part's rows, which a points to, in tiles; one is left out where its bit of `active` is not set. Scratch: sums
+  // and state, kPartRows rows of kVecs vectors each.
+  //
+  // A piece of k goes through all tiles before the next one, so that the weights come from L2 once for a part.
+  struct Product {
+    const T* a;
+    int64_t a_stride;
+    EvenSplit tiles;
+    int64_t num_tiles;
+    uint32_t active;
+    T *sums, *state;
+  };
+  FASTATTN_INLINE void product(const T* packed, int64_t group, const Product& p) const {
+    constexpr int64_t kPieceBytes = 24576, kRow = kVecs * kLanes;
     const int64_t all = unit_vecs(group) * kGates;
     Tile<T> t;
-    t.a_stride = a_stride;
+    t.a_stride = p.a_stride;
     t.a_ahead = 0;
-    t.init = nullptr;
-    t.init_stride = 0;
-    t.add_stride = t.dst_stride = kVecs * kLanes;
+    t.init_stride = t.add_stride = t.dst_stride = kRow;
     t.tail = kLanes;
     for (int64_t first = 0; first < all; first += kTileVecs) {
       const int64_t width = min_of(int64_t{kTileVecs}, all - first);
       const T* b = of(packed, group) + first * kLanes * K;
-      t.dst = sums + first * kLanes;
       t.b_stride = width * kLanes;
       t.b_ahead = 8 * t.b_stride;
       // Blocks as in matmul, so that long sums do not drift.
-      for (int64_t k = 0; k < K; k += C::kBlockK) {
-        t.k_len = min_of(C::kBlockK, K - k);
-        t.a = a + k;
-        t.b = b + k * t.b_stride;
-        t.add = k > 0 ? t.dst : nullptr;
-        if constexpr (kWide) {
-          run_rows<kTileRows, kVecs>(t, rows);
-        } else {
-          run_tile(t, rows, width, true);
+      for (int64_t block = 0; block < K; block += C::kBlockK) {
+        const int64_t block_len = min_of(C::kBlockK, K - block);
+        const int64_t pieces = ceil_div(block_len * t.b_stride * int64_t{sizeof(T)}, kPieceBytes);
+        const int64_t piece = round_up(ceil_div(block_len, pieces), int64_t{4});
+        for (int64_t k = 0; k < block_len; k += piece) {
+          const bool last = k + piece >= block_len;
+          t.k_len = min_of(piece, block_len - k);
+          t.b = b + (block + k) * t.b_stride;
+          for (int64_t i = 0; i < p.num_tiles; ++i) {
+            if ((p.active >> i & 1) == 0) continue;
+            const int64_t row = p.tiles.begin(i), rows = p.tiles.begin(i + 1) - row;
+            T* const sums = p.sums + row * kRow + first * kLanes;
+            T* const state = p.state + row * kRow + first * kLanes;
+            t.a = p.a + row * p.a_stride + block + k;
+            t.init = k > 0 ? state : nullptr;
+            t.dst = last ? sums : state;
+            t.add = last && block > 0 ? sums : nullptr;
+            if constexpr (kWide) {
+              run_rows<kTileRows, kVecs>(t, rows);
+            } else {
+              run_tile(t, rows, width, true);
+            }
+          }
         }
       }
     }
   }
 };
 
+inline constexpr int64_t kPartRows = 32;  // at most
+
 // Who does what: rows of the batch go through all steps by themselves, without a barrier; of small batches, whose rows
 // cannot be shared out, a step is shared out by units, with one barrier.
 struct Parts {
   int64_t row_parts = 1, unit_parts = 1;
   Parts(int64_t B, int64_t groups, int64_t group_columns, int64_t K) {
-    constexpr int64_t kRowsOfPart = 32, kItemWork = 65536;
-    if (B >= kRowsOfPart) {
+    constexpr int64_t kItemWork = 65536;
+    if (B >= kPartRows) {
       row_parts = 2;
-      while (row_parts * kRowsOfPart < B) row_parts *= 2;
+      while (row_parts * kPartRows < B) row_parts *= 2;
     } else {
       unit_parts = max_of(int64_t{1}, min_of(groups, B * groups * group_columns * K / kItemWork));
     }

@@ -166,9 +166,7 @@ class RNNBase(Module):
             for direction, suffix in enumerate(self._suffixes(layer)):
                 at = layer * self._directions + direction
                 state = () if states is None else tuple(s[at] for s in states)
-                output, *now = run(
-                    self.mode, x, self._weights(suffix), state, lengths=lengths, reverse=direction == 1
-                )
+                output, *now = run(self.mode, x, self._weights(suffix), state, lengths=lengths, reverse=direction == 1)
                 outputs.append(output)
                 last.append(now)
             x = outputs[0] if len(outputs) == 1 else cat(outputs, -1)

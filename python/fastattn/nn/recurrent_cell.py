@@ -56,7 +56,9 @@ class RNNCellBase(Module):
     def _step(self, input: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         name = type(self).__name__
         if input.ndim not in (1, 2) or input.shape[-1] != self.input_size:
-            msg = f"{name}: input has shape {tuple(input.shape)}; expected (B, {self.input_size}) or ({self.input_size},)"
+            msg = (
+                f"{name}: input has shape {tuple(input.shape)}; expected (B, {self.input_size}) or ({self.input_size},)"
+            )
             raise ValueError(msg)
         expected = (*input.shape[:-1], self.hidden_size)
         for what, state in zip(("hx", "cx"), states, strict=False):

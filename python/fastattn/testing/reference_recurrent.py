@@ -108,8 +108,10 @@ def recurrent_backward(
     doutput, dh, dc = (*(dout if isinstance(dout, tuple) else (dout,)), None, None)[:3]
     dh = np.zeros_like(h) if dh is None else dh
     dc = np.zeros_like(c) if dc is None else dc
-    dx, dw_ih, dw_hh = np.zeros_like(x), np.zeros_like(w_ih), np.zeros_like(w_hh)
-    db_ih, db_hh = _zeros(x, len(w_ih)), _zeros(x, len(w_ih))
+    # Of all steps: the gradients of both parts of the gates, what they were products of.
+    shape = (*x.shape[:2], len(w_ih))
+    da_all, ds_all, h_all = _zeros(x, *shape), _zeros(x, *shape), _zeros(x, *x.shape[:2], h.shape[1])
+    x_all = np.zeros_like(x)
     for t in [*_order(x, reverse)][::-1]:
         active, h, c, new_c, gates = steps[t]
         grad = dh if doutput is None else dh + doutput[t]
@@ -128,12 +130,10 @@ def recurrent_backward(
         else:
             slope = 1 - gates[0] * gates[0] if mode == "tanh" else gates[0] > 0
             da = ds = [grad * slope]
-        a, s = (np.where(active, np.concatenate(d, axis=1), 0).astype(x.dtype) for d in (da, ds))
-        dx[t] = a @ w_ih
-        dw_ih += a.T @ np.where(active, x[t], 0)
-        dw_hh += s.T @ h
-        db_ih += a.sum(0)
-        db_hh += s.sum(0)
-        dh = np.where(active, kept + s @ w_hh, dh)
+        da_all[t], ds_all[t] = (np.where(active, np.concatenate(d, axis=1), 0) for d in (da, ds))
+        x_all[t], h_all[t] = np.where(active, x[t], 0), h
+        dh = np.where(active, kept + ds_all[t] @ w_hh, dh)
         dc = np.where(active, kept_c, dc)
-    return (dx, dw_ih, dw_hh, db_ih, db_hh, dh) + ((dc,) if mode == "lstm" else ())
+    a2, s2, x2, h2 = (a.reshape(x.shape[0] * x.shape[1], a.shape[2]) for a in (da_all, ds_all, x_all, h_all))
+    gradients = ((a2 @ w_ih).reshape(x.shape), a2.T @ x2, s2.T @ h2, a2.sum(0), s2.sum(0), dh)
+    return (*gradients, dc) if mode == "lstm" else gradients
