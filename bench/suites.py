@@ -21,6 +21,7 @@ OPS = (
     "cross_entropy",
     "linear_cross_entropy",
     "embedding",
+    "recurrent",
     "adam",
     "sgd",
     "grad_norm",

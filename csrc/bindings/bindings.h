@@ -22,6 +22,7 @@ void bind_linear_cross_entropy(pybind11::module_& m);
 void bind_matmul(pybind11::module_& m);
 void bind_pool(pybind11::module_& m);
 void bind_random(pybind11::module_& m);
+void bind_recurrent(pybind11::module_& m);
 void bind_rms_norm(pybind11::module_& m);
 void bind_rope(pybind11::module_& m);
 void bind_sgd(pybind11::module_& m);

@@ -66,6 +66,7 @@ PYBIND11_MODULE(_C, m) {
   bind_matmul(m);
   bind_pool(m);
   bind_random(m);
+  bind_recurrent(m);
   bind_rms_norm(m);
   bind_rope(m);
   bind_sgd(m);

@@ -48,4 +48,6 @@ fa_status cross_entropy_bwd(const fa_cross_entropy_bwd_params& p, fa_launch& lau
   X(conv_bwd_input, "no CUDA kernel yet")  \
   X(conv_bwd_weight, "no CUDA kernel yet") \
   X(pool_fwd, "no CUDA kernel yet")        \
-  X(pool_bwd, "no CUDA kernel yet")
+  X(pool_bwd, "no CUDA kernel yet")        \
+  X(recurrent_fwd, "no CUDA kernel yet")   \
+  X(recurrent_bwd, "no CUDA kernel yet")

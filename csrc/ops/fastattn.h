@@ -23,6 +23,7 @@
 #include "matmul.h"
 #include "pool.h"
 #include "random.h"
+#include "recurrent.h"
 #include "rms_norm.h"
 #include "rope.h"
 #include "sgd.h"
@@ -63,6 +64,8 @@ enum { FA_TABLE_VERSION = 2 };
   X(pool_fwd)                 \
   X(pool_bwd)                 \
   X(random_fill)              \
+  X(recurrent_fwd)            \
+  X(recurrent_bwd)            \
   X(rms_norm_fwd)             \
   X(rms_norm_bwd)             \
   X(rope)                     \

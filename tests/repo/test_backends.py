@@ -12,6 +12,8 @@ ONLY_CPU: dict[str, str] = dict.fromkeys(
         "conv_bwd_weight",
         "pool_fwd",
         "pool_bwd",
+        "recurrent_fwd",
+        "recurrent_bwd",
     ),
     "no CUDA kernel yet",
 )

@@ -31,6 +31,8 @@ from .normalization import LayerNorm, RMSNorm
 from .parameter import Buffer, Parameter
 from .pooling import *  # noqa: F403
 from .position import LearnedPositionalEmbedding, RotaryEmbedding, SinusoidalPositionalEncoding
+from .recurrent import GRU, LSTM, RNN, RNNBase
+from .recurrent_cell import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from .transformer import (
     Transformer,
     TransformerDecoder,
@@ -45,6 +47,9 @@ __all__ = [
     *_pooling.__all__,
     "BatchNorm1d",
     "BatchNorm2d",
+    "GRU",
+    "LSTM",
+    "RNN",
     "Bilinear",
     "Buffer",
     "Conv1d",
@@ -56,7 +61,9 @@ __all__ = [
     "Dropout3d",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "Identity",
+    "LSTMCell",
     "LayerNorm",
     "LearnedPositionalEmbedding",
     "Linear",
@@ -69,6 +76,9 @@ __all__ = [
     "ParameterDict",
     "ParameterList",
     "RMSNorm",
+    "RNNBase",
+    "RNNCell",
+    "RNNCellBase",
     "RotaryEmbedding",
     "Sequential",
     "SinusoidalPositionalEncoding",

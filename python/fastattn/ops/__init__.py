@@ -26,6 +26,7 @@ from .pool import (
     max_pool2d,
 )
 from .random import normal_, uniform_
+from .recurrent import gru, lstm, rnn
 from .rms_norm import rms_norm
 from .rope import rope, rope_cos_sin
 from .sgd import sgd_step
@@ -60,17 +61,20 @@ __all__ = [
     "gelu",
     "grad_norm",
     "grad_scale",
+    "gru",
     "layer_norm",
     "linear_cross_entropy",
     "log",
     "log_softmax",
     "logsumexp",
+    "lstm",
     "matmul",
     "max_pool1d",
     "max_pool2d",
     "normal_",
     "relu",
     "rms_norm",
+    "rnn",
     "rope",
     "rope_cos_sin",
     "scaled_dot_product_attention",

@@ -17,7 +17,7 @@ import numpy as np
 
 import fastattn as fa
 
-from . import reference, reference_batch_norm, reference_conv, reference_losses, reference_pool
+from . import reference, reference_batch_norm, reference_conv, reference_losses, reference_pool, reference_recurrent
 from .tolerance import DTYPES, accumulator
 
 NDArray = np.ndarray[Any, Any]
@@ -192,6 +192,25 @@ def _with_cache(query: Any, key: Any, value: Any) -> Any:
     cache = fa.KVCache()
     cache.append(key[:, :, :before], value[:, :, :before])
     return fa.attention_with_kv_cache(query, cache, key[:, :, before:], value[:, :, before:])
+
+
+def _recurrent(op: str, mode: str, gates: int, **options: Any) -> OpCase:
+    def make(d: Draw, steps: int, batch: int, width: int, hidden: int) -> Arguments:
+        rows, scale = gates * hidden, d.dtype.type(0.5 / np.sqrt(hidden))
+        weights = d.normal(rows, width), d.normal(rows, hidden) * scale, d.normal(rows), d.normal(rows)
+        return d.normal(steps, batch, width), *weights, d.normal(batch, hidden)
+
+    return OpCase(
+        op,
+        make,
+        lambda *a, **o: getattr(fa, op)(*a, **o)[0],
+        lambda *a, **o: reference_recurrent.recurrent(mode, *a, **o)[0],
+        ((3, 2, 3, 2), (5, 3, 7, 40), (4, 37, 5, 19)),
+        lambda dout, *a, **o: reference_recurrent.recurrent_backward(mode, dout, *a, **o),
+        (0, 1, 2, 3, 4, 5),
+        options,
+        label="reverse" if options else "",
+    )
 
 
 def _unary(op: str, function: Any, slope: Callable[[NDArray], Any], make: Callable[..., Arguments]) -> OpCase:
@@ -401,6 +420,11 @@ OP_CASES: tuple[OpCase, ...] = (
         reference.rope,
         ((3, 2), (37, 33)),
         lambda dout, x, cos, sin: reference.rope(dout, cos, sin, inverse=True),
+    ),
+    *(
+        _recurrent(op, mode, gates, **options)
+        for op, mode, gates in (("rnn", "tanh", 1), ("lstm", "lstm", 4), ("gru", "gru", 3))
+        for options in ({}, {"reverse": True})
     ),
     OpCase(
         "cross_entropy",

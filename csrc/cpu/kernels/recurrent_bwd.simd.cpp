@@ -1,0 +1,336 @@
+// recurrent_bwd: back through the steps of recurrent_fwd.
+//
+//   d (T B, K H): the gradients of the slots of gates (recurrent_cell.h); of w_hh's part (T B, G H) the first, of the
+//   input's the last columns
+//
+// Step by step, the last first, for rows of the batch and groups of units:
+//
+//   dh = d_{t+1} w_hh   a tile of rows by units, from weights that are packed once a call
+//   cell                of dh, while it is in L1, of the step's doutput and of what the state carries: d_t
+//
+// What is left are products over all steps, the matmul kernel's:
+//
+//   dx = d w_ih   dw_ih = d^T x   dw_hh = d^T h, h the output one step before, and h0 at the first
+//   db_ih, db_hh: sums of columns of d
+//
+// Of 16-bit arrays all of that is made in f32 and rounded once at the end.
+//
+// Work 4 T B G H (I + H) flops; traffic gates, cells, output and d, which is written and read three times.
+#include "recurrent_step.h"
+
+namespace fastattn::cpu::FASTATTN_ISA {
+namespace {
+
+template <class S, class Cell>
+struct Backward {
+  using A = compute_t<S>;
+  using V = Vec<A>;
+  static constexpr int kGates = Cell::kGates, kSlots = Cell::kSlots;
+  static constexpr bool kHalf = kIsHalf<S>;
+
+  const fa_recurrent_bwd_params& p;
+  const int64_t T, B, I, H;
+  const Groups<A, 1> groups;
+  fa_tensor x_rows;  // (T B, I)
+  const bool copies_x, gathers;
+
+  explicit Backward(const fa_recurrent_bwd_params& params)
+      : p(params),
+        T(p.x.shape[0]),
+        B(p.x.shape[1]),
+        I(p.x.shape[2]),
+        H(p.w_hh.shape[1]),
+        groups(H, kGates * H),
+        // A product with 0 does not hide what is behind the end of a sequence.
+        copies_x((!fold_steps(p.x, x_rows) || kHalf || p.lengths.data != nullptr) && p.dw_ih.data != nullptr),
+        gathers(p.h0.data != nullptr && p.reverse && p.lengths.data != nullptr) {}
+
+  struct Scratch {
+    int64_t* lengths;  // [B]
+    A* d;              // [T B][kSlots H]
+    A* packed;         // w_hh
+    A *h0, *c0;        // [B][H]
+    A *dh, *dc;        // [B][H] what the state carries
+    A* first;          // [B][kSlots H] d of each row's first step, where those are not of one t
+    A* x;              // [T B][I], and so on: what the products read, and of 16 bits what they write
+    A* output;
+    A* w_ih;
+    A *dx, *dw_ih, *dw_hh, *db;
+    char* product;
+    size_t bytes;
+
+    Scratch(const Backward& f, char* base) {
+      const int64_t steps = f.T * f.B, state = f.B * f.H, gates = kGates * f.H;
+      Carver carver{base};
+      lengths = carver.take<int64_t>(f.B);
+      d = carver.take<A>(steps * kSlots * f.H);
+      packed = carver.take<A>(f.groups.packed_elements());
+      h0 = carver.take<A>(state);
+      c0 = carver.take<A>(Cell::kHasCell ? state : 0);
+      dh = carver.take<A>(state);
+      dc = carver.take<A>(Cell::kHasCell ? state : 0);
+      first = carver.take<A>(f.gathers ? f.B * kSlots * f.H : 0);
+      x = carver.take<A>(f.copies_x ? steps * f.I : 0);
+      // What is written is the caller's array, but of 16 bits.
+      auto result = [&](const fa_tensor& t, int64_t n) {
+        if (t.data == nullptr) return static_cast<A*>(nullptr);
+        return kHalf ? carver.take<A>(n) : data<A>(t);
+      };
+      if constexpr (kHalf) {
+        output = carver.take<A>(steps * f.H);
+        w_ih = carver.take<A>(f.p.dx.data == nullptr ? 0 : gates * f.I);
+      } else {
+        output = data<A>(f.p.output);
+        w_ih = data<A>(f.p.w_ih);
+      }
+      dx = result(f.p.dx, steps * f.I);
+      dw_ih = result(f.p.dw_ih, gates * f.I);
+      dw_hh = result(f.p.dw_hh, gates * f.H);
+      db = carver.take<A>(gates);
+      product = base == nullptr ? nullptr : base + carver.bytes;
+      bytes = carver.bytes;
+    }
+  };
+
+  // d's columns of n gates from a slot on, over the steps [begin, begin + rows / B).
+  fa_tensor gradients(const Scratch& w, int64_t begin, int64_t rows, int slot, int64_t n) const {
+    A* const at = w.d == nullptr ? nullptr : w.d + begin * B * kSlots * H + slot * H;
+    return matrix(at, rows, n * H, kSlots * H);
+  }
+
+  // f(params) for the products after the steps.
+  template <class F>
+  void products(const Scratch& w, F&& f) const {
+    constexpr int kInput = kSlots - kGates;
+    const fa_tensor d = gradients(w, 0, T * B, kInput, kGates);
+    fa_matmul_params q = {};
+    if (p.dx.data != nullptr) {
+      q.a = d;
+      q.b = kHalf ? matrix(w.w_ih, kGates * H, I, I) : p.w_ih;
+      q.out = matrix(w.dx, T * B, I, I);
+      f(q);
+    }
+    if (p.dw_ih.data != nullptr) {
+      q.a = transposed(d);
+      q.b = copies_x ? matrix(w.x, T * B, I, I) : x_rows;
+      q.out = matrix(w.dw_ih, kGates * H, I, I);
+      f(q);
+    }
+    if (p.dw_hh.data == nullptr) return;
+    // A step's state before is the output of the step before, in the order of the steps.
+    const int64_t later = max_of<int64_t>(T - 1, 0), rows = later * B;
+    const int64_t output_step = p.reverse ? T - later : 0, d_step = p.reverse ? 0 : T - later;
+    for (const Piece& piece : Cell::kPieces) {
+      A* const out = w.dw_hh == nullptr ? nullptr : w.dw_hh + piece.to * H * H;
+      A* const output = w.output == nullptr ? nullptr : w.output + output_step * B * H;
+      q.a = transposed(gradients(w, d_step, rows, piece.from, piece.n));
+      q.b = matrix(output, rows, H, H);
+      q.out = matrix(out, piece.n * H, H, H);
+      q.accumulate = 0;
+      f(q);
+      if (p.h0.data == nullptr || T == 0) continue;
+      fa_tensor first = gradients(w, p.reverse ? T - 1 : 0, B, piece.from, piece.n);
+      if (gathers) first.data = w.first == nullptr ? nullptr : w.first + piece.from * H;
+      q.a = transposed(first);
+      q.b = matrix(w.h0, B, H, H);
+      q.accumulate = 1;
+      f(q);
+    }
+  }
+  template <class F>
+  void sums(const Scratch& w, F&& f) const {
+    auto one = [&](int slot, int64_t n, A* to) {
+      fa_sum_params q = {};
+      q.x = gradients(w, 0, T * B, slot, n);
+      q.out = matrix(to, 1, n * H, 0);
+      q.scale = 1;
+      f(q);
+    };
+    if (p.db_ih.data != nullptr) one(kSlots - kGates, kGates, w.db);
+    f(p.db_ih);
+    if (p.db_hh.data == nullptr) return;
+    constexpr bool kSame = kSlots == kGates;
+    if (!kSame || p.db_ih.data == nullptr) {
+      for (const Piece& piece : Cell::kPieces)
+        one(piece.from, piece.n, w.db == nullptr ? nullptr : w.db + piece.to * H);
+    }
+    f(p.db_hh);
+  }
+
+  Work work(const fa_launch& launch) const {
+    const Scratch w(*this, nullptr);
+    size_t bytes = 0;
+    auto ask = [&](auto&& run) {
+      fa_launch query = launch;
+      query.query = 1;
+      run(query);
+      bytes = max_of(bytes, query.workspace_bytes);
+    };
+    products(w, [&](const fa_matmul_params& q) { ask([&](fa_launch& query) { matmul(q, query); }); });
+    struct Ask {
+      decltype(ask)& a;
+      void operator()(const fa_sum_params& q) const {
+        a([&](fa_launch& query) { sum(q, query); });
+      }
+      void operator()(const fa_tensor&) const {}
+    };
+    sums(w, Ask{ask});
+    const double t = static_cast<double>(T), b = static_cast<double>(B), h = static_cast<double>(H);
+    const double i = static_cast<double>(I), per_gate = 2 * t * b * kGates * h;
+    return {.workspace = w.bytes + bytes,
+            .flops = per_gate *
+                     (h + (p.dx.data != nullptr) * i + (p.dw_ih.data != nullptr) * i + (p.dw_hh.data != nullptr) * h),
+            .bytes = sizeof(S) * (2 * t * b * (i + h) + 2 * kGates * h * (i + h)) +
+                     sizeof(A) * t * b * h * (3 * kSlots + Cell::kHasCell)};
+  }
+
+  fa_status run(fa_launch& launch) const {
+    const Scratch w(*this, static_cast<char*>(launch.workspace));
+    if (!read_lengths(p.lengths, B, T, launch, w.lengths)) return FA_INVALID;
+    copy_matrix<S>(launch, p.h0, B, H, w.h0);
+    copy_matrix<S>(launch, p.dh_n, B, H, w.dh);
+    if constexpr (Cell::kHasCell) {
+      copy_matrix<S>(launch, p.c0, B, H, w.c0);
+      copy_matrix<S>(launch, p.dc_n, B, H, w.dc);
+    }
+    if (copies_x) copy_steps<S>(launch, p.x, w.lengths, w.x);
+    if constexpr (kHalf) {
+      copy_matrix<S>(launch, matrix(data<S>(p.output), T * B, H, H), T * B, H, w.output);
+      if (p.dx.data != nullptr) copy_matrix<S>(launch, p.w_ih, kGates * H, I, w.w_ih);
+    }
+    pack(launch, w);
+    const int64_t steps = p.dh0.data != nullptr && T > 0 ? T + 1 : T;  // the last one is the first's dh
+    for_steps(launch, Parts(B, groups.num, groups.kVecs * V::kLanes, kGates * H), steps, B, groups.num,
+              [&](int64_t s, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end) {
+                step(w, T - 1 - s, row_begin, row_end, group_begin, group_end);
+              });
+    if (gathers) gather_first(launch, w);
+
+    fa_launch inner = launch;
+    inner.workspace = w.product;
+    products(w, [&](const fa_matmul_params& q) { matmul(q, inner); });
+    struct Run {
+      const Backward& f;
+      const Scratch& w;
+      fa_launch& launch;
+      void operator()(const fa_sum_params& q) const { sum(q, launch); }
+      void operator()(const fa_tensor& to) const { f.round(launch, w.db, 1, kGates * f.H, to); }
+    };
+    sums(w, Run{*this, w, inner});
+    round(launch, w.dh, B, H, p.dh0);
+    if constexpr (Cell::kHasCell) round(launch, w.dc, B, H, p.dc0);
+    if constexpr (kHalf) {
+      round(launch, w.dx, T * B, I, p.dx);
+      round(launch, w.dw_ih, kGates * H, I, p.dw_ih);
+      round(launch, w.dw_hh, kGates * H, H, p.dw_hh);
+    }
+    return FA_OK;
+  }
+  void round(const fa_launch& launch, const A* from, int64_t rows, int64_t columns, const fa_tensor& to) const {
+    if (to.data != nullptr) copy_matrix<A>(launch, matrix(from, rows, columns, columns), rows, columns, data<S>(to));
+  }
+
+  // k are the rows of w_hh in the order of the slots.
+  void pack(const fa_launch& launch, const Scratch& w) const {
+    const int64_t row = p.w_hh.strides[0], column = p.w_hh.strides[1];
+    parallel_for(launch, groups.num, [&](int64_t group, int) {
+      for (const Piece& piece : Cell::kPieces) {
+        groups.template pack<S>(w.packed, group, piece.from * H, piece.n * H, row, column, [&](int64_t, int64_t unit) {
+          return data<S>(p.w_hh) + piece.to * H * row + unit * column;
+        });
+      }
+    });
+  }
+
+  void gather_first(const fa_launch& launch, const Scratch& w) const {
+    const int64_t columns = kSlots * H;
+    copy_rows(launch, B, columns, 1, w.first, [&](int64_t b) -> const A* {
+      return w.lengths[b] == 0 ? nullptr : w.d + ((w.lengths[b] - 1) * B + b) * columns;
+    });
+  }
+
+  // Step s of the forward's; -1 only adds what the first step's gates give to dh.
+  void step(const Scratch& w, int64_t s, int64_t row_begin, int64_t row_end, int64_t group_begin,
+            int64_t group_end) const {
+    using G = Groups<A, 1>;
+    constexpr int64_t kRow = G::kVecs * V::kLanes;
+    alignas(64) A sums[kPartRows * kRow], state[kPartRows * kRow];
+    const int64_t t = p.reverse ? T - 1 - s : s, after = p.reverse ? t - 1 : t + 1;
+    const int64_t rows = row_end - row_begin, num_tiles = ceil_div(rows, int64_t{G::kTileRows});
+    const A* const d_after = w.d + (after * B + row_begin) * kSlots * H;
+    typename G::Product product{d_after, kSlots * H, EvenSplit(rows, num_tiles), num_tiles, 0, sums, state};
+    for (int64_t i = 0; i < num_tiles; ++i) {
+      for (int64_t r = product.tiles.begin(i); r < product.tiles.begin(i + 1); ++r) {
+        if (s + 1 < T && after < w.lengths[row_begin + r]) product.active |= 1u << i;
+      }
+      if ((product.active >> i & 1) != 0) continue;
+      const int64_t begin = product.tiles.begin(i) * kRow, end = product.tiles.begin(i + 1) * kRow;
+      for (int64_t j = begin; j < end; j += V::kLanes) V::zero().store(sums + j);
+    }
+    for (int64_t group = group_begin; group < group_end; ++group) {
+      for (int64_t r = 0; r < rows && s >= 0; ++r) {
+        const int64_t at = (t * B + row_begin + r) * kSlots * H + groups.unit(group);
+        for (int k = 0; k < kSlots; ++k) {
+          for (int64_t v = 0; v < groups.unit_vecs(group); ++v) {
+            __builtin_prefetch(data<A>(p.gates) + at + k * H + v * V::kLanes);
+            __builtin_prefetch(w.d + at + k * H + v * V::kLanes, 1);
+          }
+        }
+      }
+      groups.product(w.packed, group, product);
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t v = 0; v < groups.unit_vecs(group); ++v) {
+          const int64_t unit = groups.unit(group) + v * V::kLanes;
+          const int lanes = static_cast<int>(min_of(int64_t{V::kLanes}, H - unit));
+          back(w, s, t, row_begin + r, unit, lanes, V::load(sums + r * kRow + v * V::kLanes));
+        }
+      }
+    }
+  }
+
+  FASTATTN_INLINE void back(const Scratch& w, int64_t s, int64_t t, int64_t b, int64_t unit, int lanes,
+                            V product) const {
+    const int64_t at = b * H + unit;
+    State<V> grad{load_lanes(w.dh + at, lanes) + product, V::zero()};
+    if (s < 0) return store_lanes(grad.h, w.dh + at, lanes);
+    const int64_t step_at = t * B * H + at, slots_at = (t * B + b) * kSlots * H + unit;
+    V d[kSlots];
+    if (t >= w.lengths[b]) {
+      for (int k = 0; k < kSlots; ++k) d[k] = V::zero();
+    } else {
+      const bool first = p.reverse ? t == w.lengths[b] - 1 : t == 0;
+      const int64_t before_at = step_at + (p.reverse ? B * H : -B * H);
+      if (p.doutput.data != nullptr) grad.h = grad.h + load_lanes(data<S>(p.doutput) + step_at, lanes);
+      State<V> before{V::zero(), V::zero()};
+      V c = V::zero(), saved[kSlots];
+      if constexpr (Cell::kReadsState) before.h = load_lanes(first ? w.h0 + at : w.output + before_at, lanes);
+      if constexpr (Cell::kHasCell) {
+        const A* const cells = data<A>(p.cells);
+        c = load_lanes(cells + step_at, lanes);
+        before.c = load_lanes(first ? w.c0 + at : cells + before_at, lanes);
+        grad.c = load_lanes(w.dc + at, lanes);
+      }
+#pragma GCC unroll 4
+      for (int k = 0; k < kSlots; ++k) saved[k] = load_lanes(data<A>(p.gates) + slots_at + k * H, lanes);
+      Cell::backward(saved, before, c, grad, d);
+      if constexpr (Cell::kHasCell) store_lanes(grad.c, w.dc + at, lanes);
+    }
+    store_lanes(grad.h, w.dh + at, lanes);
+#pragma GCC unroll 4
+    for (int k = 0; k < kSlots; ++k) store_lanes(d[k], w.d + slots_at + k * H, lanes);
+  }
+};
+
+}  // namespace
+
+fa_status recurrent_bwd(const fa_recurrent_bwd_params& p, fa_launch& launch) {
+  return visit_float(p.x.dtype, launch, [&]<class S>() {
+    return visit_cell(p.mode, [&]<class Cell>() {
+      const Backward<S, Cell> op(p);
+      describe<Cell::kBackward, S>(launch, launch.query ? op.work(launch) : Work{});
+      return launch.query ? FA_OK : op.run(launch);
+    });
+  });
+}
+
+}  // namespace fastattn::cpu::FASTATTN_ISA

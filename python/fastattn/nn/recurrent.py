@@ -1,0 +1,355 @@
+"""Recurrent layers, with torch's arguments and names of weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from fastattn import ops
+from fastattn.autograd.joining import cat, stack
+from fastattn.autograd.tensor import Tensor
+
+from . import functional as F
+from . import init
+from .layers import new_parameter
+from .module import Module
+from .parameter import Parameter
+from .utils.rnn import PackedSequence, from_padded, to_padded
+
+__all__ = ["GRU", "LSTM", "RNN", "RNNBase"]
+
+GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
+
+
+def run(mode: str, x: Tensor, weights: list[Any], state: tuple[Tensor, ...], **options: Any) -> tuple[Tensor, ...]:
+    """(output, h_n[, c_n]) of one layer in one direction."""
+    if mode == "LSTM":
+        return ops.lstm(x, *weights, *state, **options)
+    if mode == "GRU":
+        return ops.gru(x, *weights, *state, **options)
+    return ops.rnn(x, *weights, *state, nonlinearity=mode[4:].lower(), **options)
+
+
+def uniform(parameters: Iterator[Parameter], hidden_size: int) -> None:
+    bound = 1 / math.sqrt(hidden_size) if hidden_size > 0 else 0.0
+    for p in parameters:
+        init.uniform_(p, -bound, bound)
+
+
+class RNNBase(Module):
+    """What RNN, LSTM and GRU share.
+
+    Args:
+        mode: "RNN_TANH", "RNN_RELU", "LSTM" or "GRU".
+        input_size: I.
+        hidden_size: H.
+        num_layers: layers, one upon the other.
+        bias: whether there are b_ih and b_hh.
+        batch_first: whether inputs and outputs are (B, T, ...); states are not.
+        dropout: probability, on the outputs of each layer but the last.
+        bidirectional: whether each layer also goes backward; outputs are of both, side by side.
+        proj_size: 0; projections of the state are not supported.
+        device: where the parameters are made, the CPU by default.
+        dtype: of the parameters, float32 by default.
+    """
+
+    def __init__(
+        self,
+        mode: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if mode not in GATES:
+            msg = f"{name}: mode is {mode!r}; expected {' or '.join(map(repr, GATES))}"
+            raise ValueError(msg)
+        for what, size in (("hidden_size", hidden_size), ("num_layers", num_layers)):
+            if size <= 0:
+                msg = f"{name}: {what} is {size}; expected a positive number"
+                raise ValueError(msg)
+        if not 0 <= dropout <= 1:
+            msg = f"{name}: dropout is {dropout}; expected 0 to 1"
+            raise ValueError(msg)
+        if proj_size:
+            msg = f"{name}: proj_size is {proj_size}; projections of the state are not supported"
+            raise NotImplementedError(msg)
+        self.mode = mode
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bias = bias
+        self.batch_first = batch_first
+        self.dropout = float(dropout)
+        self.bidirectional = bidirectional
+        self.proj_size = proj_size
+        rows = GATES[mode] * hidden_size
+        for layer in range(num_layers):
+            width = input_size if layer == 0 else hidden_size * self._directions
+            for suffix in self._suffixes(layer):
+                self.register_parameter(f"weight_ih{suffix}", new_parameter(rows, width, dtype=dtype, device=device))
+                self.register_parameter(
+                    f"weight_hh{suffix}", new_parameter(rows, hidden_size, dtype=dtype, device=device)
+                )
+                for kind in ("ih", "hh") if bias else ():
+                    self.register_parameter(f"bias_{kind}{suffix}", new_parameter(rows, dtype=dtype, device=device))
+        self.reset_parameters()
+
+    @property
+    def _directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    def _suffixes(self, layer: int) -> list[str]:
+        return [f"_l{layer}", f"_l{layer}_reverse"][: self._directions]
+
+    def _weights(self, suffix: str) -> list[Parameter | None]:
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        return [getattr(self, name + suffix) if self.bias or i < 2 else None for i, name in enumerate(names)]
+
+    @property
+    def all_weights(self) -> list[list[Parameter]]:
+        """The weights of each layer and direction."""
+        suffixes = [s for layer in range(self.num_layers) for s in self._suffixes(layer)]
+        return [[w for w in self._weights(s) if w is not None] for s in suffixes]
+
+    def flatten_parameters(self) -> None:
+        """Nothing: accepted for torch's sake."""
+
+    def reset_parameters(self) -> None:
+        """Draws the parameters anew, uniform of +- 1 / sqrt(hidden_size)."""
+        uniform(self.parameters(), self.hidden_size)
+
+    def extra_repr(self) -> str:
+        text = f"{self.input_size}, {self.hidden_size}"
+        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        changed = {k: getattr(self, k) for k, v in defaults.items() if getattr(self, k) != v}
+        return ", ".join([text, *(f"{k}={v}" for k, v in changed.items())])
+
+    def _refuse(self, text: str) -> None:
+        msg = f"{type(self).__name__}: {text}"
+        raise ValueError(msg)
+
+    def _states(self, hx: Any, batch: int, batched: bool) -> tuple[Tensor, ...] | None:
+        """h0, and an LSTM's c0, each (layers * directions, B, H)."""
+        if hx is None:
+            return None
+        states: tuple[Any, ...] = tuple(hx) if self.mode == "LSTM" else (hx,)
+        count = 2 if self.mode == "LSTM" else 1
+        if len(states) != count:
+            self._refuse(f"hx has {len(states)} states; expected (h_0, c_0)")
+        expected: tuple[int, ...] = (self.num_layers * self._directions, batch, self.hidden_size)
+        if not batched:
+            expected = (expected[0], expected[2])
+        for name, state in zip(("h_0", "c_0"), states, strict=False):
+            if tuple(state.shape) != expected:
+                self._refuse(f"{name} has shape {tuple(state.shape)}; expected {expected}")
+        return states if batched else tuple(s.unsqueeze(1) for s in states)
+
+    def _layers(
+        self, x: Tensor, states: tuple[Tensor, ...] | None, lengths: Tensor | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Of x (T, B, I): the output of the last layer, and the last states (layers * directions, B, H)."""
+        last: list[list[Tensor]] = []
+        for layer in range(self.num_layers):
+            if layer and self.dropout:
+                x = F.dropout(x, self.dropout, self.training)
+            outputs = []
+            for direction, suffix in enumerate(self._suffixes(layer)):
+                at = layer * self._directions + direction
+                state = () if states is None else tuple(s[at] for s in states)
+                output, *now = run(self.mode, x, self._weights(suffix), state, lengths=lengths, reverse=direction == 1)
+                outputs.append(output)
+                last.append(now)
+            x = outputs[0] if len(outputs) == 1 else cat(outputs, -1)
+        return x, [stack(list(s)) for s in zip(*last, strict=True)]
+
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
+        if isinstance(input, PackedSequence):
+            x, lengths = to_padded(input)
+            states = self._states(hx, x.shape[1], batched=True)
+            if states is not None and input.sorted_indices is not None:
+                states = tuple(s.index_select(1, input.sorted_indices) for s in states)
+            padded, last = self._layers(x, states, lengths)
+            output: Any = PackedSequence(
+                from_padded(padded, input.batch_sizes), input.batch_sizes, input.sorted_indices, input.unsorted_indices
+            )
+            if input.unsorted_indices is not None:
+                last = [s.index_select(1, input.unsorted_indices) for s in last]
+            return output, tuple(last) if self.mode == "LSTM" else last[0]
+        batched = input.ndim == 3
+        if input.ndim not in (2, 3):
+            self._refuse(f"input has {input.ndim} axes; expected 2 or 3")
+        if input.shape[-1] != self.input_size:
+            self._refuse(f"input has shape {tuple(input.shape)}; expected {self.input_size} along its last axis")
+        turned = batched and self.batch_first
+        x = input.transpose(0, 1) if turned else input if batched else input.unsqueeze(1)
+        output, last = self._layers(x, self._states(hx, x.shape[1], batched), None)
+        if not batched:
+            output, last = output.squeeze(1), [s.squeeze(1) for s in last]
+        elif turned:
+            output = output.transpose(0, 1)
+        return output, tuple(last) if self.mode == "LSTM" else last[0]
+
+
+class RNN(RNNBase):
+    r"""Elman's recurrent network.
+
+    .. math:: h_t = f(x_t W_{ih}^T + b_{ih} + h_{t-1} W_{hh}^T + b_{hh})
+
+    Args:
+        input_size: I.
+        hidden_size: H.
+        num_layers: layers, one upon the other.
+        nonlinearity: f, "tanh" or "relu".
+        bias: whether there are b_ih and b_hh.
+        batch_first: whether inputs and outputs are (B, T, ...); states are not.
+        dropout: probability, on the outputs of each layer but the last.
+        bidirectional: whether each layer also goes backward; outputs are of both, side by side.
+        device: where the parameters are made, the CPU by default.
+        dtype: of the parameters, float32 by default.
+
+    Shape:
+        input (T, B, I), without a batch (T, I), or a PackedSequence, and optionally h_0 (layers * directions, B, H), to the
+        output (T, B, directions * H) and h_n, of h_0's shape. Weights weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0,
+        weight_ih_l0_reverse and so on; all uniform of +- 1 / sqrt(H) at first.
+
+    Example:
+        >>> import fastattn as fa
+        >>> output, h_n = fa.nn.RNN(3, 5, num_layers=2)(fa.zeros(7, 2, 3))
+        >>> output.shape, h_n.shape
+        ((7, 2, 5), (2, 2, 5))
+
+    Source: torch.nn.RNN's form of it.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            msg = f'RNN: nonlinearity is {nonlinearity!r}; expected "tanh" or "relu"'
+            raise ValueError(msg)
+        self.nonlinearity = nonlinearity
+        mode = f"RNN_{nonlinearity.upper()}"
+        options = {"device": device, "dtype": dtype}
+        super().__init__(
+            mode, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options
+        )
+
+
+class LSTM(RNNBase):
+    r"""A long short-term memory.
+
+    .. math::
+        (i, f, g, o) &= x_t W_{ih}^T + b_{ih} + h_{t-1} W_{hh}^T + b_{hh} \\
+        c_t &= \sigma(f) c_{t-1} + \sigma(i) \tanh(g), \quad h_t = \sigma(o) \tanh(c_t)
+
+    Args:
+        input_size: I.
+        hidden_size: H.
+        num_layers: layers, one upon the other.
+        bias: whether there are b_ih and b_hh.
+        batch_first: whether inputs and outputs are (B, T, ...); states are not.
+        dropout: probability, on the outputs of each layer but the last.
+        bidirectional: whether each layer also goes backward; outputs are of both, side by side.
+        proj_size: 0; projections of the state are not supported.
+        device: where the parameters are made, the CPU by default.
+        dtype: of the parameters, float32 by default.
+
+    Shape:
+        input (T, B, I), without a batch (T, I), or a PackedSequence, and optionally (h_0, c_0), each
+        (layers * directions, B, H), to the output (T, B, directions * H) and (h_n, c_n). Weights weight_ih_l0,
+        weight_hh_l0, bias_ih_l0, bias_hh_l0, weight_ih_l0_reverse and so on, with the rows of i, f, g and o; all uniform
+        of +- 1 / sqrt(H) at first.
+
+    Example:
+        >>> import fastattn as fa
+        >>> output, (h_n, c_n) = fa.nn.LSTM(3, 5, batch_first=True, bidirectional=True)(fa.zeros(2, 7, 3))
+        >>> output.shape, c_n.shape
+        ((2, 7, 10), (2, 2, 5))
+
+    Source: torch.nn.LSTM's form of it.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        layers = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
+        super().__init__("LSTM", *layers, device=device, dtype=dtype)
+
+
+class GRU(RNNBase):
+    r"""Gated recurrent units.
+
+    .. math::
+        r &= \sigma(x_t W_{ir}^T + b_{ir} + h_{t-1} W_{hr}^T + b_{hr}), \quad
+        z = \sigma(x_t W_{iz}^T + b_{iz} + h_{t-1} W_{hz}^T + b_{hz}) \\
+        n &= \tanh(x_t W_{in}^T + b_{in} + r (h_{t-1} W_{hn}^T + b_{hn})), \quad h_t = (1 - z) n + z h_{t-1}
+
+    Args:
+        input_size: I.
+        hidden_size: H.
+        num_layers: layers, one upon the other.
+        bias: whether there are b_ih and b_hh.
+        batch_first: whether inputs and outputs are (B, T, ...); states are not.
+        dropout: probability, on the outputs of each layer but the last.
+        bidirectional: whether each layer also goes backward; outputs are of both, side by side.
+        device: where the parameters are made, the CPU by default.
+        dtype: of the parameters, float32 by default.
+
+    Shape:
+        input (T, B, I), without a batch (T, I), or a PackedSequence, and optionally h_0 (layers * directions, B, H), to the
+        output (T, B, directions * H) and h_n, of h_0's shape. Weights weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0,
+        weight_ih_l0_reverse and so on, with the rows of r, z and n; all uniform of +- 1 / sqrt(H) at first.
+
+    Example:
+        >>> import fastattn as fa
+        >>> output, h_n = fa.nn.GRU(3, 5)(fa.zeros(7, 3))
+        >>> output.shape, h_n.shape
+        ((7, 5), (1, 5))
+
+    Source: torch.nn.GRU's form of it.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        layers = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
+        super().__init__("GRU", *layers, device=device, dtype=dtype)
