@@ -142,3 +142,39 @@ def test_pictures(tmp_path):
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match=r"matrix has shape \(3, 3\) for 2 names; expected a square of as many"):
         fa.train.plot_confusion(np.eye(3), tmp_path / "x.png", ["a", "b"])
+
+
+def test_batches_made_ahead_are_the_same(weights):
+    import threading
+
+    rng = np.random.default_rng(0)
+    x, y = rng.random((30, 1, 6, 6), dtype=np.float32), rng.integers(0, 3, 30)
+    task = fa.train.Classification(x, y, x, y, augment=fa.data.Augment(shift=1, mixup=0.3))
+    assert task.prefetch
+    found = []
+    for ahead in (True, False):
+        task.prefetch = ahead
+        fa.manual_seed(0)
+        run = Trainer(fa.models.MLP(36, [8], 3, flatten=True), task, TrainConfig(steps=12, batch_size=7, warmup=0))
+        run.fit()
+        found.append(weights(run.model))
+    assert found[0] == found[1]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fastattn-batches")]
+
+
+def test_a_batch_that_cannot_be_made_is_an_error():
+    class Broken(Quadratic):
+        prefetch = True
+
+        def sampler(self, batch_size, seed):
+            def batch(step):
+                if step == 2:
+                    raise ValueError("no such image")
+                return super(Broken, self).sampler(batch_size, seed)(step)
+
+            return batch
+
+    run = Trainer(fa.nn.Linear(2, 2, bias=False), Broken(), TrainConfig(steps=5, batch_size=2, warmup=0, eval_every=0))
+    with pytest.raises(ValueError, match="no such image"):
+        run.fit()
+    assert run.step == 2

@@ -261,4 +261,4 @@ def test_translation_is_written_exactly():
     settings = TrainConfig(steps=250, batch_size=16, lr=0.01, warmup=10, eval_every=0, weight_decay=0.0)
     measures = Trainer(fa.models.EncoderDecoder(config), task, settings).fit().measures
     assert measures["exact"] > 0.9
-    assert 0 < measures["bleu"] <= 100
+    assert measures["bleu"] == 0.0  # rows are shorter than four tokens: no 4-grams

@@ -128,7 +128,7 @@ def as_field(what: str, field: Any, value: Any) -> Any:
     if "Path" in kind and isinstance(value, str):
         return Path(value)
     if "float" in kind and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value)
     names = {"int": int, "float": float, "str": str, "bool": bool}
     wanted = [names[part] for part in kind.split(" | ") if part in names]
     if type(value) not in wanted:

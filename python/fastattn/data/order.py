@@ -54,9 +54,10 @@ class EpochSampler:
         self._held: tuple[int, Ids] = (-1, np.empty(0))
 
     def _epoch(self, epoch: int) -> Ids:
-        if self._held[0] != epoch:
-            self._held = epoch, shuffled(self.num_samples, self.seed, _ORDER, epoch)
-        return self._held[1]
+        held = self._held  # another thread may put another epoch there meanwhile
+        if held[0] != epoch:
+            held = self._held = epoch, shuffled(self.num_samples, self.seed, _ORDER, epoch)
+        return held[1]
 
     def __call__(self, step: int) -> Ids:
         """The samples of a step, (batch_size,) int64."""
@@ -105,15 +106,16 @@ class BucketSampler:
         self._held: tuple[int, list[Ids]] = (-1, [])
 
     def _epoch(self, epoch: int) -> list[Ids]:
-        if self._held[0] != epoch:
+        held = self._held  # another thread may put another epoch there meanwhile
+        if held[0] != epoch:
             order = shuffled(len(self.lengths), self.seed, _ORDER, epoch)
             batches = []
             for i in range(0, len(order), self.batch_size * self.pool):
                 part = order[i : i + self.batch_size * self.pool]
                 part = part[np.argsort(self.lengths[part], kind="stable")]
                 batches += [part[j : j + self.batch_size] for j in range(0, len(part), self.batch_size)]
-            self._held = epoch, [batches[i] for i in shuffled(len(batches), self.seed, _BUCKETS, epoch)]
-        return self._held[1]
+            held = self._held = epoch, [batches[i] for i in shuffled(len(batches), self.seed, _BUCKETS, epoch)]
+        return held[1]
 
     def __call__(self, step: int) -> Ids:
         """The samples of a step, (batch_size,) int64 or fewer."""

@@ -70,6 +70,7 @@ class Classification(Task):
             msg = f"Classification: reads is {reads!r}; expected {' or '.join(READS)}"
             raise ValueError(msg)
         self.augment, self.pad_id, self.reads = augment, pad_id, reads
+        self.prefetch = augment is not None
         self.is_text = not isinstance(inputs, np.ndarray)
         self.num_samples = len(self.train[1])
 

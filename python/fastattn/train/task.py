@@ -50,6 +50,7 @@ class Task:
     unit: ClassVar[str] = "samples"  # what `size` counts
     primary: str = "loss"  # the measure that early stopping looks at
     higher_is_better: bool = False
+    prefetch: bool = False  # whether a batch takes long enough to be made in a thread, while the step before it runs
     num_samples: int
 
     def check(self, model: Module) -> None:

@@ -22,6 +22,7 @@ from .averaging import Averaged, weights_of
 from .checks import NonFiniteError, first_nonfinite, nonfinite_gradients
 from .config import TrainConfig
 from .history import History, Row
+from .prefetch import Prefetch
 from .progress import Progress
 from .signals import StopRequest
 from .task import Task, parts
@@ -75,6 +76,7 @@ class Trainer:
         self.model, self.task = model.to(np.dtype(config.dtype)), task
         self.config = config = config.for_samples(task.num_samples)
         self.batch = task.sampler(config.batch_size, config.seed)
+        self._batches = Prefetch(self.batch, config.steps) if task.prefetch else None
         self.optimizer = make_optimizer(model, config)
         self.averaged = Averaged(model, config.ema) if config.ema else None
         self.folder = None if folder is None else Path(folder)
@@ -141,12 +143,14 @@ class Trainer:
             raise
         finally:
             self.progress.close()
+            if self._batches:
+                self._batches.close()
         return self.history
 
     def _train_step(self) -> None:
         """One batch: forward, backward, clip, update. Everything is checked before the parameters change."""
         started = time.perf_counter()
-        batch = self.batch(self.step)
+        batch = (self._batches or self.batch)(self.step)
         pieces = parts(batch, self.config.accumulate)
         weights = [self.task.weight(piece) for piece in pieces]
         value = 0.0

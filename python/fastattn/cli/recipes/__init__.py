@@ -1,6 +1,7 @@
 """The table of model kinds: `fastattn train KIND`. A new kind is a file here and a line below."""
 
-from .bert import BERTRecipe, ClassifierRecipe
+from .bert import BERTRecipe
+from .classifier import ClassifierRecipe
 from .gpt import GPTRecipe
 from .mlp import MLPRecipe
 from .recipe import Data, Recipe

@@ -1,10 +1,9 @@
-"""BERT: pretraining as a masked language model, and a classifier on top."""
+"""BERT: pretraining as a masked language model."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -139,96 +138,4 @@ class BERTRecipe(Recipe):
             chances = classes_of(logits[ids[0] == v.mask], v.tokens, top)
             lines = "; ".join(", ".join(f"{token} {p:.4f}" for token, p in one.items()) for one in chances)
             found.append({"input": text, "masks": chances, "text": lines})
-        return found
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassifierOptions(Sizes):
-    """The flags of `fastattn train classifier`."""
-
-    data: str = flag(
-        "languages", "languages, a .jsonl of text and label, a folder of folders of .txt, or vaderSentiment's archive.",
-        metavar="NAME|FILE|DIR",
-    )  # fmt: skip
-    start: Path | None = flag(None, "A BERT run whose weights and vocabulary are taken.", metavar="RUN")  # noqa: RUF009
-    unit: str = flag("characters", "What a token is: words or characters.", choices=("characters", "words"))
-    labels: int | None = flag(None, "Train on this many of the texts only.", min=1)
-    held_out: float = flag(0.1515, "Part of the texts that is held out.", min=0.001, max=0.999)
-
-
-class ClassifierRecipe(Recipe):
-    """Classification of texts by BERT."""
-
-    name = "classifier"
-    noun = "BERT classifier"
-    help = "Train a BERT that classifies texts; with no flags, names by their language. See also `fastattn finetune`."
-    options = ClassifierOptions
-    defaults = TrainConfig(
-        epochs=10, batch_size=32, lr=5e-4, warmup=100, weight_decay=0.01, beta2=0.98, eval_every=500, eval_samples=0,
-        checkpoint_every=0,
-    )  # fmt: skip
-
-    def load(self, options: ClassifierOptions) -> Data:
-        """The texts, a part of them held out by RandomState(0)."""
-        from fastattn.data import Vocabulary, train_test_split
-
-        texts, labels, names = read_labelled(options.data)
-        train, held, y, y_held = train_test_split(texts, labels, test_size=options.held_out, seed=0)
-        if options.labels is not None:
-            train, y = train[: options.labels], y[: options.labels]
-        if options.start is None:
-            vocabulary = Vocabulary.of(train, unit=options.unit, lower=True, size=options.vocabulary)
-        else:
-            vocabulary = Vocabulary.load(options.start / "vocab.json")
-        rows = [encoded(vocabulary, part, options.context) for part in (train, held)]
-        facts = f"data     {options.data}: {len(train):,} texts, {len(held):,} held out, {len(names)} classes, "
-        return Data(
-            source=options.data,
-            parts=(rows[0], y, rows[1], y_held),
-            sizes={"vocab_size": len(vocabulary), "classes": len(names), "names": names},
-            facts=[facts + f"{len(vocabulary):,} tokens"],
-            vocabulary=vocabulary,
-            names=names,
-        )
-
-    def build(self, options: ClassifierOptions, sizes: dict[str, Any]) -> Any:
-        """BERT with a classifier; what is below it from the run that it starts from."""
-        from fastattn.models import BERTForSequenceClassification
-
-        if options.start is None:
-            return BERTForSequenceClassification(options.config(sizes["vocab_size"], sizes["names"]))
-        p = options.dropout
-        return BERTForSequenceClassification.from_pretrained(
-            options.start,
-            id2label=dict(enumerate(sizes["names"])),
-            hidden_dropout_prob=p,
-            attention_probs_dropout_prob=p,
-        )
-
-    def task(self, options: ClassifierOptions, data: Data) -> Any:
-        """The class of a text."""
-        from fastattn.train import Classification
-
-        return Classification(*data.parts)
-
-    def shape(self, options: ClassifierOptions) -> str:
-        """Layers, width, heads; or where they come from."""
-        if options.start is not None:
-            return f"from {options.start}"
-        return f"{options.layers} layers x {options.width}, {options.heads} heads"
-
-    def noun_of_samples(self, task: Any) -> str:
-        """Texts."""
-        return "texts"
-
-    def predict(self, model: Any, options: ClassifierOptions, run: Any, inputs: Sequence[str], top: int) -> list[Any]:
-        """The class of each text."""
-        from fastattn.train import Classification
-
-        rows = encoded(run.vocabulary, inputs, options.context)
-        task = Classification(rows, [0] * len(rows), rows, [0] * len(rows))
-        found = []
-        for text, chances in zip(inputs, classes_of(task.logits(model, rows), run.sizes["names"], top), strict=True):
-            line = ", ".join(f"{label} {chance:.4f}" for label, chance in chances.items())
-            found.append({"input": text, "classes": chances, "text": line})
         return found
