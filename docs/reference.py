@@ -113,9 +113,12 @@ def commands() -> str:
     from fastattn.cli.app import app
 
     parts = []
-    for name in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
-        run = CliRunner().invoke(app, [name, "--help"], prog_name="fastattn", env={"COLUMNS": "80"}, color=False)
-        parts.append(f"## fastattn {name}\n\n```text\n{run.output.strip()}\n```\n")
+    names: list[list[str]] = []
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        names += [[name], *([name, kind] for kind in getattr(command, "commands", ()))]
+    for words in names:
+        run = CliRunner().invoke(app, [*words, "--help"], prog_name="fastattn", env={"COLUMNS": "80"}, color=False)
+        parts.append(f"## fastattn {' '.join(words)}\n\n```text\n{run.output.strip()}\n```\n")
     return "\n".join(parts)
 
 

@@ -1,23 +1,29 @@
 """Flags, exit codes, errors."""
 
-import inspect
-
 import pytest
+import typer.main
 
 import fastattn as fa
 from fastattn.cli import main
-from fastattn.cli.app import generate, train
+from fastattn.cli.app import app
+from fastattn.cli.recipes import RECIPES
+
+COMMANDS = typer.main.get_command(app).commands
 
 
 def flags_of(command):
-    names = [name for name in inspect.signature(command).parameters if name != "folder"]
-    return ["--" + name.replace("_", "-") for name in names]
+    return [p.opts[0] for p in command.params if p.opts[0].startswith("--")]
 
 
-FLAGS = flags_of(train)
-ALL = [(command.__name__, flag) for command in (train, generate) for flag in flags_of(command)]
-SWITCHES = {"--quiet", "--json"}
-TEXTS = {"--text", "--resume", "--out", "--prompt", "--stop"}
+# Of the kinds that `train` has, the default one stands for what all share; the others for what is theirs.
+ALL = [(("train",), flag) for flag in flags_of(COMMANDS["train"].commands["gpt"])]
+ALL += [(("generate",), flag) for flag in flags_of(COMMANDS["generate"])]
+for name in RECIPES:
+    known = {flag for _, flag in ALL}
+    ALL += [(("train", name), flag) for flag in flags_of(COMMANDS["train"].commands[name]) if flag not in known]
+VIT = flags_of(COMMANDS["train"].commands["vit"])
+SWITCHES = {"--quiet", "--json", "--flip"}
+TEXTS = {"--text", "--resume", "--out", "--config", "--prompt", "--stop", "--data", "--start"}
 
 
 def one_line(captured):
@@ -29,20 +35,20 @@ def one_line(captured):
 
 @pytest.mark.parametrize(("command", "flag"), ALL)
 def test_a_typo_in_any_flag_is_one_line(command, flag, capsys):
-    assert main([command, flag[:-1] + "zz", "1"]) == 2
+    assert main([*command, flag[:-1] + "zz", "1"]) == 2
     assert f"No such option: {flag[:-1]}zz" in one_line(capsys.readouterr())
 
 
 @pytest.mark.parametrize(("command", "flag"), [pair for pair in ALL if pair[1] not in SWITCHES | TEXTS])
 @pytest.mark.parametrize("value", ["x", "-1"])
 def test_a_bad_value_of_any_flag_is_one_line(command, flag, value, capsys):
-    assert main([command, flag, value]) == 2
+    assert main([*command, flag, value]) == 2
     assert flag in one_line(capsys.readouterr())
 
 
 @pytest.mark.parametrize(("command", "flag"), [pair for pair in ALL if pair[1] not in SWITCHES])
 def test_a_flag_without_its_value(command, flag, capsys):
-    assert main([command, flag]) == 2
+    assert main([*command, flag]) == 2
     assert flag in one_line(capsys.readouterr())
 
 
@@ -51,10 +57,24 @@ def test_a_flag_without_its_value(command, flag, capsys):
     [
         (["trian"], 2, "No such command 'trian'"),
         (["--verison"], 2, "No such option: --verison"),
-        (["train", "extra"], 2, "unexpected extra argument"),
+        (["train", "extra"], 2, "train: there is no kind of model 'extra'. Expected gpt, mlp,"),
+        (["train", "gtp"], 2, "there is no kind of model 'gtp'. Did you mean gpt?"),
+        (["train", "gpt", "extra"], 2, "unexpected extra argument"),
+        (["train", "mlp", "--context", "5"], 2, "No such option: --context"),
+        (["train", "mlp", "--hidden", "5,x"], 2, "--hidden is '5,x'; expected positive numbers"),
+        (["train", "mlp", "--data", "mnist"], 1, "--data mnist: expected mnist_5k or digits, or a .csv"),
+        (["train", "mlp", "--steps", "5", "--epochs", "5"], 2, "--steps and --epochs say the same thing"),
+        (["train", "vit", "--width", "10", "--heads", "3"], 2, "--width 10 is not a multiple of --heads 3"),
+        (["train", "--config", "nowhere.toml"], 1, "no such config file: nowhere.toml"),
+        (["eval", "nowhere"], 1, "no such folder: nowhere"),
+        (["predict", "nowhere", "x"], 1, "no such folder: nowhere"),
+        (["finetune", "nowhere"], 1, "nowhere is no run of bert: it has no vocab.json"),
+        (["embed", "nowhere", "x"], 1, "no such folder: nowhere"),
+        (["summary", "nothing"], 2, "'nothing' is neither a run folder nor a kind; expected one of gpt, mlp,"),
         (["train", "--steps", "5", "--tokens", "5"], 2, "--steps and --tokens say the same thing; pass one of them"),
         (["train", "--resume", "x", "--lr", "1", "--steps", "2"], 2, "settings of the run; drop --steps, --lr"),
-        (["train", "--resume", "nowhere"], 1, "nowhere is no run to resume: it has no run.json"),
+        (["train", "--resume", "nowhere"], 1, "no such folder: nowhere"),
+        (["train", "--resume", "."], 1, ". is no run to resume: it has no run.json"),
         (["train", "--text", "nowhere.txt"], 1, "no such text file: nowhere.txt"),
         (["train", "--width", "10", "--heads", "3"], 2, "--width 10 is not a multiple of --heads 3"),
         (["train", "--seed", str(2**64)], 2, "seed"),
@@ -79,22 +99,24 @@ def test_version(fastattn):
 
 
 def test_help_names_every_flag(fastattn):
-    for command in ("train", "generate"):
-        text = fastattn(command, "--help").stdout
-        assert all(flag in text for name, flag in ALL if name == command)
+    for command in {command for command, _ in ALL} | {("train", "gpt")}:
+        text = fastattn(*command, "--help").stdout
+        wanted = ("train",) if command == ("train", "gpt") else command
+        assert command == ("train",) or all(flag in text for name, flag in ALL if name == wanted)
+    text = fastattn("train", "--help").stdout
+    assert all(name in text for name in RECIPES)
     assert "train" in fastattn().stdout
 
 
 def test_help_tells_the_true_defaults(fastattn):
-    import dataclasses
-
-    from fastattn.cli import train as command
-    from fastattn.train import TrainConfig
-
-    text = " ".join(fastattn("train", "--help").stdout.split())
-    defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig) if "--" + f.name.replace("_", "-") in FLAGS}
-    defaults |= {"layers": command.LAYERS, "width": command.WIDTH, "heads": command.HEADS}
+    text = " ".join(fastattn("train", "vit", "--help").stdout.split())
+    recipe = RECIPES["vit"]
+    values = vars(recipe.defaults) | vars(recipe.options())
+    defaults = {name: value for name, value in values.items() if "--" + name.replace("_", "-") in VIT}
+    assert len(defaults) > 20
     for name, value in defaults.items():
+        if value is None or name == "steps" or isinstance(value, bool):
+            continue
         after = text.partition(f"--{name.replace('_', '-')} ")[2]
         assert (
             f"[default: {value if isinstance(value, str) else format(value, 'g')}]" in after[: after.find("]") + 1]

@@ -6,10 +6,11 @@ import pytest
 import fastattn as fa
 from fastattn import nn
 from fastattn.models import GPT, GPTConfig
-from fastattn.train import TrainConfig, Trainer
+from fastattn.train import LanguageModeling, TrainConfig, Trainer
 
 CONFIG = GPTConfig(vocab_size=7, n_positions=8, n_embd=8, n_layer=1, n_head=2)
 IDS = np.random.default_rng(0).integers(0, 7, 200)
+TASK = LanguageModeling(IDS[:150], IDS[150:], context=8)
 
 
 def bits(model):
@@ -67,8 +68,8 @@ def test_state_dicts(source, to):
 @pytest.mark.parametrize("to", ["cuda", "cpu"])
 def test_checkpoints(to, tmp_path):
     def trainer(seed, device):
-        config = TrainConfig(steps=3, batch_size=2, context=8, warmup=1, eval_every=0, checkpoint_every=0)
-        return Trainer(made(seed, device), IDS[:150], IDS[150:], config, folder=tmp_path)
+        config = TrainConfig(steps=3, batch_size=2, warmup=1, eval_every=0, checkpoint_every=0)
+        return Trainer(made(seed, device), TASK, config, folder=tmp_path)
 
     first = trainer(0, "cuda")
     first.fit()
@@ -97,13 +98,13 @@ class Plain(nn.Module):
 def test_a_model_that_takes_tensors():
     """Its batches come where it is; a NaN in it is named."""
     fa.manual_seed(0)
-    config = TrainConfig(steps=4, batch_size=2, context=8, warmup=1, lr=0.01, log_every=1)
-    trainer = Trainer(Plain().to("cuda"), IDS[:150], IDS[150:], config)
+    config = TrainConfig(steps=4, batch_size=2, warmup=1, lr=0.01, log_every=1)
+    trainer = Trainer(Plain().to("cuda"), TASK, config)
     history = trainer.fit()
     assert history.rows[-1].val_loss < 3
     assert all(row.memory > 0 for row in history.rows)
-    config = TrainConfig(steps=5, batch_size=2, context=8, warmup=1)
-    broken = Trainer(trainer.model, IDS[:150], IDS[150:], config)
+    config = TrainConfig(steps=5, batch_size=2, warmup=1)
+    broken = Trainer(trainer.model, TASK, config)
     with fa.no_grad():
         trainer.model.head.bias[0] = float("nan")
     with pytest.raises(fa.train.NonFiniteError, match=r"the output of head \(Linear\), whose bias is not finite"):

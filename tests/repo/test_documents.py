@@ -154,7 +154,9 @@ def test_flags_in_the_documents_exist(document):
     from fastattn.cli.app import app
 
     for name, command in typer.main.get_command(app).commands.items():
-        flags = {"--help", *(flag for parameter in command.params for flag in parameter.opts)}
+        below = getattr(command, "commands", {}).values()  # the kinds that `train` has
+        parameters = [parameter for one in (command, *below) for parameter in one.params]
+        flags = {"--help", *(flag for parameter in parameters for flag in parameter.opts)}
         for line in re.findall(rf"fastattn {name}\b[^\n`]*", (ROOT / document).read_text()):
             assert set(re.findall(r"--[\w-]+", line)) <= flags, line
 

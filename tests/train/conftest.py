@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import fastattn as fa
-from fastattn.train import TrainConfig, Trainer
+from fastattn.train import LanguageModeling, TrainConfig, Trainer
 
 
 @pytest.fixture
@@ -16,14 +16,14 @@ def tokens():
 def make_trainer(tokens):
     """A trainer of a tiny GPT; changes are to its config."""
 
-    def make(folder=None, progress=None, dropout=0.0, **changes):
-        settings = {"steps": 12, "batch_size": 2, "context": 8, "lr": 0.01, "warmup": 2, "log_every": 2}
+    def make(folder=None, progress=None, dropout=0.0, context=8, **changes):
+        settings = {"steps": 12, "batch_size": 2, "lr": 0.01, "warmup": 2, "log_every": 2}
         config = TrainConfig(**(settings | {"eval_every": 4, "checkpoint_every": 5} | changes))
         fa.manual_seed(config.seed)
         sizes = {"vocab_size": 7, "n_positions": 8, "n_embd": 8, "n_layer": 2, "n_head": 2}
         drop = {"embd_pdrop": dropout, "attn_pdrop": dropout, "resid_pdrop": dropout}
         model = fa.models.GPT(fa.models.GPTConfig(**sizes, **drop))
-        return Trainer(model, *tokens, config, folder=folder, progress=progress)
+        return Trainer(model, LanguageModeling(*tokens, context), config, folder=folder, progress=progress)
 
     return make
 

@@ -79,7 +79,7 @@ def test_gradients_are_checked_too(make_trainer, weights):
 
 def test_finite_models_have_nothing_to_name(make_trainer):
     trainer = make_trainer()
-    assert first_nonfinite(trainer.model, trainer.sampler(0)[0]) is None
+    assert first_nonfinite(trainer.model, trainer.batch(0)[0]) is None
     assert not any("forward" in vars(module) for module in trainer.model.modules())
 
 

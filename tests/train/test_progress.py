@@ -19,7 +19,7 @@ def numbers(text):
 @pytest.mark.parametrize("kind", [Lines, Bar])
 def test_printed_numbers_are_the_recorded_ones(make_trainer, capsys, kind):
     history = make_trainer(progress=kind()).fit()
-    rows = [(r.step, f"{r.loss:.4f}", f"{r.val_loss:.4f}") for r in history.rows if r.val_loss is not None]
+    rows = [(r.step, f"{r.loss:.4f}", f"{r.val_loss:.4f}") for r in history.rows if r.val]
     assert numbers(capsys.readouterr().out) == rows
     assert len(rows) == 3
 
@@ -66,7 +66,7 @@ def test_clock(seconds, text):
 
 @pytest.mark.parametrize("kind", [Lines, Bar])
 def test_a_gpu_has_its_memory_shown(kind, capsys):
-    row = Row(step=10, tokens=640, loss=2.0, val_loss=2.5, tokens_per_second=8000.0, memory=3 << 29)
+    row = Row(step=10, seen=640, loss=2.0, val={"loss": 2.5}, per_second=8000.0, memory=3 << 29)
     progress = kind()
     progress.start(10, 9)
     progress.row(row)

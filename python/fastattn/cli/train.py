@@ -1,212 +1,192 @@
-"""`fastattn train`: from flags to a run folder."""
+"""`fastattn train` and `finetune`: from flags to a run folder."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import difflib
 import json
-import math
 import sys
-import time
+import tomllib
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from fastattn.data import CharVocabulary, load_text, split
-from fastattn.io import atomic_write
 from fastattn.train import History, TrainConfig, Trainer, progress_for
 from fastattn.train.progress import clock
 
-from . import INTERRUPTED, TEMPERATURE, UsageError, device_of
+from . import INTERRUPTED, UsageError, device_of
 from .info import cpu_name, gpu
+from .recipes import Data, Recipe
+from .recipes.recipe import parameters
+from .runs import Printer, Settings, new_folder
 
 if TYPE_CHECKING:
     from fastattn._device import device
-    from fastattn.models import GPT
-
-    from .app import TrainArguments
 
 __all__ = ["INTERRUPTED", "run"]
 
-# The model that is trained where no flag says otherwise; the other defaults are TrainConfig's.
-LAYERS, WIDTH, HEADS = 4, 128, 4
-RUN_FILE = "run.json"
+
+@dataclass(frozen=True)
+class Common:
+    """The flags of every kind that are no settings of the training: where, and what is shown."""
+
+    resume: Path | None = None
+    out: Path | None = None
+    config: Path | None = None
+    threads: int | None = None
+    device: str | None = None
+    quiet: bool = False
+    json: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What a run is started with, as run.json keeps it: with the text, it determines the result."""
-
-    text: str | None
-    text_sha256: str
-    layers: int
-    width: int
-    heads: int
-    dropout: float
-    train: TrainConfig
-    device: str = "cpu"
-
-    def save(self, folder: Path) -> None:
-        atomic_write(folder / RUN_FILE, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
-
-    @classmethod
-    def load(cls, folder: Path) -> Settings:
-        path = folder / RUN_FILE
-        if not path.is_file():
-            msg = f"{folder} is no run to resume: it has no {RUN_FILE}"
-            raise FileNotFoundError(msg)
-        try:
-            content = json.loads(path.read_text())
-            return cls(**(content | {"train": TrainConfig(**content["train"])}))
-        except (KeyError, TypeError, ValueError) as error:
-            msg = f"{path} is damaged: {error}"
-            raise ValueError(msg) from None
-
-
-def run(arguments: TrainArguments) -> History:
-    """Trains as the flags say; returns the history."""
-    say = Printer(sys.stderr if arguments.json else sys.stdout, arguments.quiet)
-    if arguments.threads is not None:
+def run(recipe: Recipe, common: Common, given: Mapping[str, Any]) -> History:
+    """Trains as the flags say; returns the history. `given` are the settings that were asked for, by their names."""
+    say = Printer(sys.stderr if common.json else sys.stdout, common.quiet)
+    if common.threads is not None:
         import fastattn
 
-        fastattn.set_num_threads(arguments.threads)
-    if arguments.device is not None:
-        device_of(arguments.device)
-    if arguments.resume is None:
-        text = load_text(arguments.text)
-        settings = settings_of(arguments, text)
-        vocabulary = CharVocabulary.of(text)
-        model, trainer = build(settings, text, vocabulary, None, arguments)
-        folder = new_folder(arguments.out)
-        vocabulary.save(folder / "vocab.json")
+        fastattn.set_num_threads(common.threads)
+    if common.device is not None:
+        device_of(common.device)
+    if common.resume is None:
+        options, config = settings_of(recipe, with_file(recipe, common.config, given))
+        if config.dtype == "float64" and (common.device or "").startswith("cuda"):
+            msg = "--dtype float64 has no kernels on a GPU; pass float32 or bfloat16, or --device cpu"
+            raise UsageError(msg)
+        data = recipe.load(options)
+        task = recipe.task(options, data)
+        settings = Settings(recipe.name, options, data.sizes, task.fingerprint(), config, common.device or "cpu")
+        trainer = build(settings, task, None, common)
+        settings = dataclasses.replace(settings, train=trainer.config)
+        folder = new_folder(common.out)
+        if data.vocabulary is not None:
+            data.vocabulary.save(folder / "vocab.json")
         settings.save(folder)
         trainer.folder = folder
     else:
-        folder = arguments.resume
-        settings = Settings.load(folder)
-        text = load_text(settings.text)
-        if digest(text) != settings.text_sha256:
-            msg = f"{settings.text or 'the default text'} is not the text that {folder} was started with"
-            raise ValueError(msg)
-        vocabulary = CharVocabulary.load(folder / "vocab.json")
-        model, trainer = build(settings, text, vocabulary, folder, arguments)
-        trainer.resume()
-    introduce(say, model, trainer, text, vocabulary, settings)
+        trainer, settings, data = resumed(common.resume, common, given)
+    introduce(say, trainer, settings, data)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         history = trainer.fit()
     for warning in caught:
         print(f"fastattn: {warning.message}", file=sys.stderr)
-    conclude(say, arguments, model, trainer, vocabulary)
+    conclude(say, common, trainer, settings, data)
     return history
 
 
-def settings_of(arguments: TrainArguments, text: str) -> Settings:
-    """The settings that the flags ask for."""
-    given = {
-        field.name: value
-        for field in dataclasses.fields(TrainConfig)
-        if (value := getattr(arguments, field.name, None)) is not None
-    }
+def resumed(folder: Path, common: Common, given: Mapping[str, Any]) -> tuple[Trainer, Settings, Data]:
+    """The run of a folder, as it stands."""
+    settings = Settings.load(folder)
+    recipe = settings.recipe
+    ours = {f.name for f in dataclasses.fields(settings.options) if f.metadata.get("free")}
+    options = dataclasses.replace(settings.options, **{name: v for name, v in given.items() if name in ours})
+    settings = dataclasses.replace(settings, options=options)
+    data = recipe.load(options)
+    task = recipe.task(options, data)
+    if task.fingerprint() != settings.fingerprint:
+        msg = f"{data.source} is not the text that {folder} was started with"
+        raise ValueError(msg if recipe.name == "gpt" else msg.replace("the text that", "what"))
+    if data.vocabulary is not None:
+        data.vocabulary = type(data.vocabulary).load(folder / "vocab.json")
+    trainer = build(settings, task, folder, common)
+    trainer.resume()
+    return trainer, settings, data
+
+
+def with_file(recipe: Recipe, path: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a TOML file, and over them those of the flags."""
+    if path is None:
+        return dict(given)
+    if not path.is_file():
+        msg = f"no such config file: {path}"
+        raise FileNotFoundError(msg)
     try:
-        config = TrainConfig(**given)
+        values = {name.replace("-", "_"): value for name, value in tomllib.loads(path.read_text()).items()}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"{path} is not TOML: {error}"
+        raise UsageError(msg) from None
+    fields = {f.name: f for kind in (recipe.options, TrainConfig) for f in dataclasses.fields(kind)}
+    for name, value in values.items():
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields)
+            hint = f" Did you mean {', '.join(near)}?" if near else ""
+            msg = f"{path}: {recipe.name} has no setting {name!r}.{hint}"
+            raise UsageError(msg)
+        values[name] = as_field(f"{path}: {name}", fields[name], value)
+    for one, other in (("steps", "epochs"), ("epochs", "steps")):
+        if one in given:  # a flag takes the place of its counterpart
+            values.pop(other, None)
+    return values | dict(given)
+
+
+def as_field(what: str, field: Any, value: Any) -> Any:
+    """A value of a file as its field's type."""
+    kind = str(field.type)
+    if "Path" in kind and isinstance(value, str):
+        return Path(value)
+    if "float" in kind and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    names = {"int": int, "float": float, "str": str, "bool": bool}
+    wanted = [names[part] for part in kind.split(" | ") if part in names]
+    if type(value) not in wanted:
+        msg = f"{what} is {value!r}; expected {kind.replace(' | None', '').replace('Path', 'a path')}"
+        raise UsageError(msg)
+    limits = field.metadata
+    if ("min" in limits and value < limits["min"]) or ("max" in limits and value > limits["max"]):
+        expected = " and ".join(f"at {m} {limits[k]}" for k, m in (("min", "least"), ("max", "most")) if k in limits)
+        msg = f"{what} is {value!r}; expected {expected}"
+        raise UsageError(msg)
+    if value not in limits.get("choices", (value,)):
+        msg = f"{what} is {value!r}; expected {' or '.join(limits['choices'])}"
+        raise UsageError(msg)
+    return value
+
+
+def settings_of(recipe: Recipe, given: Mapping[str, Any]) -> tuple[Any, TrainConfig]:
+    """The kind's options and the training's settings: its defaults, and what was asked for instead."""
+    if "steps" in given and "epochs" in given:
+        msg = "--steps and --epochs say the same thing; pass one of them"
+        raise UsageError(msg)
+    mine = {f.name for f in dataclasses.fields(recipe.options)}
+    options = recipe.options(**{name: value for name, value in given.items() if name in mine})
+    changes = {name: value for name, value in given.items() if name not in mine}
+    if "steps" in changes:
+        changes["epochs"] = None
+    try:
+        config = dataclasses.replace(recipe.defaults, **changes)
     except ValueError as error:
         raise UsageError(str(error).removeprefix("TrainConfig: ")) from None
-    if arguments.tokens is not None:
-        steps = math.ceil(arguments.tokens / config.tokens_per_step)
-        config = dataclasses.replace(config, steps=steps)
-    if arguments.warmup is None:  # a short run must not end before its warm-up does
-        config = dataclasses.replace(config, warmup=min(config.warmup, config.steps // 10))
-    if config.dtype == "float64" and arguments.device is not None and arguments.device.startswith("cuda"):
-        msg = "--dtype float64 has no kernels on a GPU; pass float32 or bfloat16, or --device cpu"
-        raise UsageError(msg)
-    width, heads = arguments.width or WIDTH, arguments.heads or HEADS
-    if width % heads:
-        msg = f"--width {width} is not a multiple of --heads {heads}"
-        raise UsageError(msg)
-    return Settings(
-        text=None if arguments.text is None else str(arguments.text.resolve()),
-        text_sha256=digest(text),
-        layers=arguments.layers or LAYERS,
-        width=width,
-        heads=heads,
-        dropout=arguments.dropout or 0.0,
-        train=config,
-        device=arguments.device or "cpu",
-    )
+    return options, recipe.config(options, config, set(given))
 
 
-def build(
-    settings: Settings, text: str, vocabulary: CharVocabulary, folder: Path | None, arguments: TrainArguments
-) -> tuple[GPT, Trainer]:
-    """The model with its initial weights, which are drawn on the CPU for every device, and its trainer."""
+def build(settings: Settings, task: Any, folder: Path | None, common: Common) -> Trainer:
+    """The trainer of a model with its initial weights, which are drawn on the CPU for every device."""
     import fastattn
-    from fastattn.models import GPT, GPTConfig
 
-    where = device_of(arguments.device or settings.device)
-    fastattn.manual_seed(settings.train.seed)
-    model = GPT(
-        GPTConfig(
-            vocab_size=len(vocabulary),
-            n_positions=settings.train.context,
-            n_embd=settings.width,
-            n_layer=settings.layers,
-            n_head=settings.heads,
-            embd_pdrop=settings.dropout,
-            attn_pdrop=settings.dropout,
-            resid_pdrop=settings.dropout,
-        )
-    ).to(where)
-    train_ids, val_ids = split(vocabulary.encode(text))
-    progress = progress_for(arguments.quiet, sys.stderr if arguments.json else sys.stdout)
-    return model, Trainer(model, train_ids, val_ids, settings.train, folder=folder, progress=progress)
+    config = settings.train.for_samples(task.num_samples)
+    default = settings.recipe.defaults.warmup
+    if config.warmup == default:  # a short run must not end before its warm-up does
+        config = dataclasses.replace(config, warmup=min(default, max(config.steps // 10, 0)))
+    where = device_of(common.device or settings.device)
+    fastattn.manual_seed(config.seed)
+    model = settings.recipe.build(settings.options, settings.sizes).to(where)
+    progress = progress_for(common.quiet, sys.stderr if common.json else sys.stdout)
+    return Trainer(model, task, config, folder=folder, progress=progress)
 
 
-def new_folder(out: Path | None) -> Path:
-    """Makes the run folder; a run that is already there is never written over."""
-    if out is not None:
-        if (out / RUN_FILE).exists():
-            msg = f"{out} already holds a run; go on with it by --resume {out}, or name another --out"
-            raise FileExistsError(msg)
-        out.mkdir(parents=True, exist_ok=True)
-        return out
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    for name in (stamp, *(f"{stamp}-{i}" for i in range(1, 1000))):
-        folder = Path("runs", name)
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return folder
-    msg = f"runs/{stamp} and 999 like it exist"
-    raise FileExistsError(msg)
-
-
-class Printer:
-    """Prints to one stream, unless quiet."""
-
-    def __init__(self, stream: TextIO, quiet: bool) -> None:
-        self.stream, self.quiet = stream, quiet
-
-    def __call__(self, text: str = "") -> None:
-        if not self.quiet:
-            print(text, file=self.stream, flush=True)
-
-
-def introduce(
-    say: Printer, model: GPT, trainer: Trainer, text: str, vocabulary: CharVocabulary, settings: Settings
-) -> None:
+def introduce(say: Printer, trainer: Trainer, settings: Settings, data: Data) -> None:
     """Says what the run is and what it runs on."""
-    config = trainer.config
-    parameters = sum(math.prod(p.shape) for p in model.parameters())
-    say(f"device   {described(next(model.parameters()).device)}")
-    name = settings.text or "the topics of Python's help"
-    say(f"text     {name}: {len(text):,} characters, {len(vocabulary)} different")
-    say(f"         {len(trainer.val_ids):,} of them, the last tenth, are held out for validation")
-    say(f"model    GPT, {settings.layers} layers x {settings.width}, {settings.heads} heads, {parameters:,} parameters")
+    config, recipe, options = trainer.config, settings.recipe, settings.options
+    say(f"device   {described(next(trainer.model.parameters()).device)}")
+    for line in data.facts:
+        say(line)
+    say(f"model    {recipe.noun}, {recipe.shape(options)}, {parameters(trainer.model):,} parameters")
     say(
-        f"training {config.steps:,} steps x {config.tokens_per_step:,} tokens ({config.batch_size} windows of "
-        f"{config.context}) = {config.tokens:,} tokens, {config.dtype}, learning rate {config.lr:g}, seed {config.seed}"
+        f"training {recipe.training(config, trainer.task, options)}, {config.dtype}, learning rate {config.lr:g}, "
+        f"seed {config.seed}"
     )
     say(f"folder   {trainer.folder}")
     if trainer.step:
@@ -224,45 +204,37 @@ def described(where: device) -> str:
     return f"{cpu_name()}, {_C.isa_active()}, {threads} thread{'s' * (threads != 1)}"
 
 
-def conclude(say: Printer, arguments: TrainArguments, model: GPT, trainer: Trainer, vocabulary: CharVocabulary) -> None:
+def conclude(say: Printer, common: Common, trainer: Trainer, settings: Settings, data: Data) -> None:
     """Says what came of the run."""
-    config, history = trainer.config, trainer.history
+    config, history, unit = trainer.config, trainer.history, trainer.task.unit
     text = ""
     if history.interrupted:
         say(f"\nstopped after step {trainer.step} of {config.steps}")
         say(f"go on with: fastattn train --resume {trainer.folder}")
     else:
-        count = len(trainer.val_ids) - 1  # the first has nothing before it to be predicted from
-        say(f"\nvalidation loss {history.val_loss:.4f} nats per character, over all {count:,} predictions of the")
-        say(f"held-out text, read in windows of {config.context} that do not overlap")
-        tokens, seconds = config.tokens, trainer.seconds
-        say(f"trained on {tokens:,} tokens in {clock(seconds)} ({tokens / seconds:,.0f} tokens/s)")
-        if arguments.sample:
-            start = vocabulary.encode(vocabulary.start)
-            (ids,) = model.generate(
-                [start], do_sample=True, temperature=TEMPERATURE, max_new_tokens=arguments.sample, seed=config.seed
-            )
-            text = vocabulary.decode(ids[len(start) :])
-            say(f"\nsample at temperature {TEMPERATURE}:\n{text}\n")
+        say()
+        for line in settings.recipe.outcome(trainer, settings.options):
+            say(line)
+        seconds = trainer.seconds
+        say(f"trained on {trainer.seen:,} {unit} in {clock(seconds)} ({trainer.seen / seconds:,.0f} {unit}/s)")
+        title, text = settings.recipe.sample(trainer.result, data, settings.options, config.seed)
+        if title:
+            say(f"\n{title}\n{text}\n")
         assert trainer.folder is not None
         files = sorted(path.name for path in trainer.folder.iterdir() if path.suffix != ".tmp")
         say(f"wrote {trainer.folder}: {', '.join(files)}")
-    if arguments.json:
+    if common.json:
         result: dict[str, Any] = {
+            "kind": settings.kind,
             "folder": str(trainer.folder),
             "step": trainer.step,
             "steps": config.steps,
             "interrupted": history.interrupted,
-            "tokens": trainer.step * config.tokens_per_step,
+            unit: trainer.seen,
             "loss": history.rows[-1].loss if history.rows else None,
-            "val_loss": history.val_loss,
+            **{f"val_{name}": value for name, value in history.measures.items()},
             "seconds": trainer.seconds,
-            "device": str(next(model.parameters()).device),
+            "device": str(next(trainer.model.parameters()).device),
             "sample": text,
         }
         print(json.dumps(result))
-
-
-def digest(text: str) -> str:
-    """What a text is recognised by."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

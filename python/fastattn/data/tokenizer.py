@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .vocabulary import CharVocabulary
+from .vocabulary import CharVocabulary, Vocabulary
 
 
 class Tokenizer:
@@ -59,7 +60,7 @@ class Tokenizer:
         return str(self._tokenizer.decode([int(i) for i in ids]))
 
 
-def load_tokenizer(folder: str | os.PathLike[str]) -> CharVocabulary | Tokenizer:
+def load_tokenizer(folder: str | os.PathLike[str]) -> CharVocabulary | Vocabulary | Tokenizer:
     """Reads the tokenizer of a model's folder: tokenizer.json, or the vocab.json that `fastattn train` writes.
 
     Args:
@@ -86,6 +87,12 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> CharVocabulary | Tokenizer
     if (folder / "tokenizer.json").is_file():
         return Tokenizer(folder / "tokenizer.json")
     if (folder / "vocab.json").is_file():
-        return CharVocabulary.load(folder / "vocab.json")
+        path = folder / "vocab.json"
+        try:
+            kind = json.loads(path.read_text(encoding="utf-8"))["type"]
+        except (KeyError, TypeError, ValueError):
+            msg = f"{path} is not a character vocabulary, nor one of tokens"
+            raise ValueError(msg) from None
+        return (CharVocabulary if kind == "characters" else Vocabulary).load(path)
     msg = f"{folder} has no tokenizer: neither tokenizer.json nor vocab.json"
     raise FileNotFoundError(msg)

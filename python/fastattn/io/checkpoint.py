@@ -1,7 +1,7 @@
 """Checkpoints: everything that a run needs to go on as if it had never stopped, in one safetensors file.
 
-Tensors are named "model.KEY" and "optimizer.INDEX.KEY"; the rest is JSON in the header, under "fastattn". JSON writes
-a float as the shortest text that reads back as the same bits, so nothing is lost there.
+Tensors are named "model.KEY", "optimizer.INDEX.KEY" and "extra.NAME"; the rest is JSON in the header, under "fastattn".
+JSON writes a float as the shortest text that reads back as the same bits, so nothing is lost there.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Checkpoint:
         data: where the data stand: what the batch sampler needs to give the next batch.
         history: rows recorded so far.
         settings: what the run was started with.
+        tensors: named arrays besides model and optimizer, as a mean of the weights.
 
     Example:
         >>> import fastattn as fa
@@ -44,6 +45,7 @@ class Checkpoint:
     data: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = field(default_factory=list)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    tensors: Mapping[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(
@@ -55,7 +57,7 @@ def save_checkpoint(
         path: the file, safetensors; its folder must exist.
         model: its parameters and buffers are stored, tied ones once.
         optimizer: its state and its parameter groups are stored.
-        checkpoint: step, data position, history and settings; of JSON's types.
+        checkpoint: step, data position, history and settings, of JSON's types, and other tensors.
 
     Raises:
         OSError: the file cannot be written; an older one at `path` is then as it was.
@@ -72,6 +74,7 @@ def save_checkpoint(
     """
     checkpoint = checkpoint or Checkpoint()
     arrays = {f"model.{name}": value for name, value in _tensors.untied(model.state_dict()).items()}
+    arrays |= {f"extra.{name}": value for name, value in checkpoint.tensors.items()}
     header: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "step": checkpoint.step,
@@ -105,7 +108,7 @@ def load_checkpoint(path: _tensors.Path_, model: Module, optimizer: Optimizer | 
         optimizer: the optimizer that is filled; it must have been saved too.
 
     Returns:
-        Step, data position, history and settings.
+        Step, data position, history, settings and other tensors.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -119,13 +122,14 @@ def load_checkpoint(path: _tensors.Path_, model: Module, optimizer: Optimizer | 
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     fa.io.save_checkpoint(folder + "/a", model, optimizer)
         ...     fa.io.load_checkpoint(folder + "/a", model, optimizer)
-        Checkpoint(step=0, data={}, history=[], settings={})
+        Checkpoint(step=0, data={}, history=[], settings={}, tensors={})
 
     Source: the safetensors format, https://huggingface.co/docs/safetensors.
     """
     arrays, metadata = _tensors.read(path)
     header = _header(path, metadata)
     weights = {name.removeprefix("model."): x for name, x in arrays.items() if name.startswith("model.")}
+    extra = {name.removeprefix("extra."): x for name, x in arrays.items() if name.startswith("extra.")}
     moments = {name: x for name, x in arrays.items() if name.startswith("optimizer.")}
     state = model.state_dict()
     problems = _tensors.compare(state, weights)
@@ -137,7 +141,7 @@ def load_checkpoint(path: _tensors.Path_, model: Module, optimizer: Optimizer | 
             optimizer_state, found = _optimizer_state(header["optimizer"], moments, optimizer)
             problems += found
     _tensors.refuse("load_checkpoint", path, problems)
-    result = Checkpoint(header["step"], header["data"], header["history"], header["settings"])
+    result = Checkpoint(header["step"], header["data"], header["history"], header["settings"], extra)
     _tensors.assign(state, weights)
     if optimizer is not None and optimizer_state is not None:
         optimizer.load_state_dict(optimizer_state)

@@ -116,12 +116,21 @@ class BERTForMaskedLM(PretrainedBERT):
         targets = self._labels(labels, hidden)
         return logits, F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1))
 
-    def loss(self, input_ids: Any, labels: Any, attention_mask: Any = None, token_type_ids: Any = None) -> Tensor:
+    def loss(
+        self,
+        input_ids: Any,
+        labels: Any,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        *,
+        label_smoothing: float = 0.0,
+    ) -> Tensor:
         """The mean loss of a batch alone: the logits are never held as a whole.
 
         Args:
             input_ids, attention_mask, token_type_ids: see `BERT`.
             labels: (B, T), the token that is to be found at each position; -100 counts for nothing.
+            label_smoothing: part of a label's probability that is spread over all tokens.
 
         Returns:
             A scalar, nats per token.
@@ -129,7 +138,12 @@ class BERTForMaskedLM(PretrainedBERT):
         hidden = self.bert(input_ids, attention_mask, token_type_ids).last_hidden_state
         head, targets = self.cls.predictions, self._labels(labels, hidden)
         loss: Tensor = ops.linear_cross_entropy(
-            head.transform(hidden), head.decoder.weight, targets, head.decoder.bias, ignore_index=IGNORE_INDEX
+            head.transform(hidden),
+            head.decoder.weight,
+            targets,
+            head.decoder.bias,
+            ignore_index=IGNORE_INDEX,
+            label_smoothing=label_smoothing,
         )
         return loss
 

@@ -180,11 +180,12 @@ class EncoderDecoder(Module):
         }
         return logits, F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1), **options)
 
-    def loss(self, src_ids: Any, tgt_ids: Any, labels: Any) -> Tensor:
+    def loss(self, src_ids: Any, tgt_ids: Any, labels: Any, *, label_smoothing: float | None = None) -> Tensor:
         """The mean loss of a batch alone: the logits are never held as a whole.
 
         Args:
             src_ids, tgt_ids, labels: see `forward`.
+            label_smoothing: instead of the config's.
 
         Returns:
             A scalar, nats per token.
@@ -196,7 +197,7 @@ class EncoderDecoder(Module):
             self.lm_head.weight,
             targets,
             ignore_index=self.config.pad_token_id,
-            label_smoothing=self.config.label_smoothing,
+            label_smoothing=self.config.label_smoothing if label_smoothing is None else label_smoothing,
         )
         return loss
 

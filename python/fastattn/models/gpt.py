@@ -271,13 +271,14 @@ class GPT(GenerationMixin, PretrainedModel):
         loss = F.cross_entropy(logits.view(-1, self.config.vocab_size), targets.view(-1))
         return logits, loss
 
-    def loss(self, input_ids: Any, targets: Any) -> Tensor:
+    def loss(self, input_ids: Any, targets: Any, *, label_smoothing: float = 0.0) -> Tensor:
         """The mean loss of a batch alone: the logits are never held as a whole.
 
         Args:
             input_ids: (B, T) token ids of int32 or int64: a Tensor where the model is, or an ndarray.
             targets: (B, T) token ids: what follows each position, so that nothing is shifted here; -100 counts for
                 nothing.
+            label_smoothing: part of a target's probability that is spread over all tokens.
 
         Returns:
             A scalar, nats per token.
@@ -289,9 +290,12 @@ class GPT(GenerationMixin, PretrainedModel):
         self._check_ids(ids, None)
         if type(self.lm_head) is not Linear:  # an adapter or the like: its logits are its own
             logits = self.lm_head(self.transformer(ids))
-            return F.cross_entropy(logits.view(-1, self.config.vocab_size), names.reshape(-1))
+            flat = logits.view(-1, self.config.vocab_size)
+            return F.cross_entropy(flat, names.reshape(-1), label_smoothing=label_smoothing)
         hidden = self.transformer(ids)
-        loss: Tensor = ops.linear_cross_entropy(hidden, self.lm_head.weight, names, self.lm_head.bias)
+        loss: Tensor = ops.linear_cross_entropy(
+            hidden, self.lm_head.weight, names, self.lm_head.bias, label_smoothing=label_smoothing
+        )
         return loss
 
     @property

@@ -1,22 +1,32 @@
-"""Training causal language models: the loop, what it records, and what it does when something goes wrong."""
+"""Training: the loop for every task, what it records, and what it does when something goes wrong."""
 
 from .checks import NonFiniteError, first_nonfinite
+from .classification import Classification
 from .config import TrainConfig
-from .evaluate import evaluate
 from .history import History, Row
+from .language import LanguageModeling, MaskedLanguageModeling, evaluate
+from .pictures import plot_confusion
 from .progress import Bar, Lines, Progress, progress_for
+from .task import Task
 from .trainer import Trainer
+from .translation import Translation
 
 __all__ = [
     "Bar",
+    "Classification",
     "History",
+    "LanguageModeling",
     "Lines",
+    "MaskedLanguageModeling",
     "NonFiniteError",
     "Progress",
     "Row",
+    "Task",
     "TrainConfig",
     "Trainer",
+    "Translation",
     "evaluate",
     "first_nonfinite",
+    "plot_confusion",
     "progress_for",
 ]

@@ -26,8 +26,11 @@ class Progress:
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream
 
-    def start(self, total: int, done: int) -> None:
-        """A run of `total` steps begins, or goes on after `done`."""
+    unit = "tokens"
+
+    def start(self, total: int, done: int, unit: str = "tokens") -> None:
+        """A run of `total` steps begins, or goes on after `done`; `unit` is what speed counts."""
+        self.unit = unit
         self.total, self.first, self.done = total, done, done
         self.started = time.perf_counter()
 
@@ -49,9 +52,8 @@ class Progress:
     def line(self, row: Row) -> str:
         """A row as text."""
         parts = [f"step {row.step}/{self.total}", f"loss {row.loss:.4f}"]
-        if row.val_loss is not None:
-            parts.append(f"val_loss {row.val_loss:.4f}")
-        parts += [f"lr {row.lr:.2e}", *rates(row), f"{clock(self.seconds_left())} left"]
+        parts += [f"val_{name} {value:.4f}" for name, value in row.val.items()]
+        parts += [f"lr {row.lr:.2e}", *rates(row, self.unit), f"{clock(self.seconds_left())} left"]
         return " | ".join(parts)
 
 
@@ -65,13 +67,13 @@ class Lines(Progress):
         >>> import fastattn as fa
         >>> lines = fa.train.Lines()
         >>> lines.start(total=10, done=0)
-        >>> lines.row(fa.train.Row(step=10, tokens=640, loss=2.0, val_loss=2.5, lr=0.001, tokens_per_second=8000.0))
+        >>> lines.row(fa.train.Row(step=10, seen=640, loss=2.0, val={"loss": 2.5}, lr=0.001, per_second=8000.0))
         step 10/10 | loss 2.0000 | val_loss 2.5000 | lr 1.00e-03 | 8,000 tokens/s | 0:00 left
     """
 
     def row(self, row: Row) -> None:
         """Prints the rows that have an evaluation."""
-        if row.val_loss is not None:
+        if row.val:
             print(self.line(row), file=self.stream, flush=True)
 
 
@@ -86,14 +88,14 @@ class Bar(Progress):
         >>> bar = fa.train.Bar()
     """
 
-    def start(self, total: int, done: int) -> None:
+    def start(self, total: int, done: int, unit: str = "tokens") -> None:
         """Draws the bar."""
         from tqdm import tqdm
 
-        super().start(total, done)
+        super().start(total, done, unit)
         layout = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}, {remaining} left{postfix}]"
         self.bar: Any = tqdm(total=total, initial=done, bar_format=layout, file=sys.stderr, dynamic_ncols=True)
-        self.val_loss: float | None = None
+        self.val: dict[str, float] = {}
 
     def step(self, done: int) -> None:
         """Moves the bar."""
@@ -102,13 +104,11 @@ class Bar(Progress):
 
     def row(self, row: Row) -> None:
         """Shows the row in the bar; a line of its own where it has an evaluation."""
-        self.val_loss = self.val_loss if row.val_loss is None else row.val_loss
-        values = [f"loss {row.loss:.4f}"]
-        if self.val_loss is not None:
-            values.append(f"val_loss {self.val_loss:.4f}")
-        values += rates(row)
+        self.val = row.val or self.val
+        values = [f"loss {row.loss:.4f}", *(f"val_{name} {value:.4f}" for name, value in self.val.items())]
+        values += rates(row, self.unit)
         self.bar.set_postfix_str(", ".join(values), refresh=False)
-        if row.val_loss is not None:
+        if row.val:
             self.bar.write(self.line(row), file=self.stream or sys.stdout)
 
     def close(self) -> None:
@@ -136,9 +136,9 @@ def progress_for(quiet: bool = False, stream: TextIO | None = None) -> Progress:
     return Bar(stream) if sys.stderr.isatty() else Lines(stream)
 
 
-def rates(row: Row) -> list[str]:
+def rates(row: Row, unit: str) -> list[str]:
     """The speed of a row, and on a GPU its memory."""
-    speed = f"{row.tokens_per_second:,.0f} tokens/s"
+    speed = f"{row.per_second:,.0f} {unit}/s"
     return [speed] if row.memory is None else [speed, gibibytes(row.memory)]
 
 

@@ -1,0 +1,17 @@
+"""The table of model kinds: `fastattn train KIND`. A new kind is a file here and a line below."""
+
+from .bert import BERTRecipe
+from .classifier import ClassifierRecipe
+from .gpt import GPTRecipe
+from .mlp import MLPRecipe
+from .recipe import Data, Recipe
+from .translate import TranslateRecipe
+from .vit import ViTRecipe
+
+__all__ = ["DEFAULT", "RECIPES", "Data", "Recipe"]
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (GPTRecipe(), MLPRecipe(), ViTRecipe(), BERTRecipe(), ClassifierRecipe(), TranslateRecipe())
+}
+DEFAULT = "gpt"
