@@ -2,6 +2,7 @@
 
 from .bert import BERTRecipe
 from .classifier import ClassifierRecipe
+from .cnn import CNNRecipe
 from .gpt import GPTRecipe
 from .mlp import MLPRecipe
 from .recipe import Data, Recipe
@@ -12,6 +13,14 @@ __all__ = ["DEFAULT", "RECIPES", "Data", "Recipe"]
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
-    for recipe in (GPTRecipe(), MLPRecipe(), ViTRecipe(), BERTRecipe(), ClassifierRecipe(), TranslateRecipe())
+    for recipe in (
+        GPTRecipe(),
+        MLPRecipe(),
+        CNNRecipe(),
+        ViTRecipe(),
+        BERTRecipe(),
+        ClassifierRecipe(),
+        TranslateRecipe(),
+    )
 }
 DEFAULT = "gpt"

@@ -1,4 +1,4 @@
-"""A convolutional network on images; a line in the table when fastattn.models has it."""
+"""A convolutional network on images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CNNRecipe(ImageRecipe):
 
     def build(self, options: Options, sizes: dict[str, Any]) -> Any:
         """A LeNet for images of this size."""
-        from fastattn.models import LeNet, LeNetConfig  # type: ignore[attr-defined, unused-ignore]
+        from fastattn.models import LeNet, LeNetConfig
 
         channels, *image = sizes["image"]
         return LeNet(

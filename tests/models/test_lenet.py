@@ -1,0 +1,76 @@
+"""LeNet against torch's layers in a row, its folder, and what it refuses."""
+
+import numpy as np
+import pytest
+
+import fastattn as fa
+from fastattn.models import LeNet, LeNetConfig
+
+SIZES = {"image_size": (9, 12), "num_channels": 3, "channels": (4, 6), "kernel_size": 3, "num_labels": 5}
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("hidden_size", [0, 7])
+def test_is_torchs(hidden_size, randn):
+    torch = pytest.importorskip("torch")
+    ours = LeNet(LeNetConfig(**SIZES, hidden_size=hidden_size)).double()
+    nn, layers = torch.nn, []
+    for n, m in [(3, 4), (4, 6)]:
+        layers += [nn.Conv2d(n, m, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [nn.Flatten(), *([nn.Linear(36, hidden_size), nn.ReLU()] if hidden_size else [])]
+    theirs = nn.Sequential(*layers, nn.Linear(hidden_size or 36, 5)).double()
+    ordered = dict(zip(ours.state_dict(), theirs.parameters(), strict=True))
+    ours.load_state_dict({name: p.detach().numpy() for name, p in ordered.items()})
+    x, labels = randn(4, 3, 9, 12), np.array([0, 4, 2, 2])
+    logits, loss = ours(x, labels)
+    expected = theirs(torch.from_numpy(x))
+    other = nn.functional.cross_entropy(expected, torch.from_numpy(labels))
+    np.testing.assert_allclose(logits.detach().numpy(), expected.detach().numpy(), rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(loss.item(), other.item(), rtol=1e-12)
+    loss.backward()
+    other.backward()
+    for name, p in ours.named_parameters():
+        np.testing.assert_allclose(p.grad.numpy(), ordered[name].grad.numpy(), rtol=1e-10, atol=1e-13, err_msg=name)
+
+
+def test_folder(tmp_path, randn):
+    model = LeNet(LeNetConfig(**SIZES | {"num_labels": 2}, id2label={0: "cat", 1: "dog"}, hidden_size=3)).eval()
+    model.save_pretrained(tmp_path)
+    x = randn(2, 3, 9, 12, dtype=np.float32)
+    for again in (LeNet.from_pretrained(tmp_path), fa.io.from_pretrained(tmp_path)):
+        assert again.config == model.config
+        np.testing.assert_array_equal(again(x).tolist(), model(x).tolist())
+
+
+def test_dropout(randn):
+    x = randn(2, 3, 9, 12, dtype=np.float32)
+    model = LeNet(LeNetConfig(**SIZES, dropout=0.5))
+    assert not (model(x) == model(x)).all()
+    model.eval()
+    assert (model(x) == model(x)).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_channels": 0}, "^LeNetConfig: num_channels is 0; expected a positive number$"),
+        ({"kernel_size": 4}, "^LeNetConfig: kernel_size is 4; expected an odd number$"),
+        ({"channels": ()}, r"^LeNetConfig: channels is \(\); expected positive numbers$"),
+        ({"channels": (4, 0)}, r"^LeNetConfig: channels is \(4, 0\); expected positive numbers$"),
+        ({"hidden_size": -1}, "^LeNetConfig: hidden_size is -1; expected a number of at least 0$"),
+        ({"dropout": 1.5}, "^LeNetConfig: dropout is 1.5; expected a probability$"),
+        ({"image_size": 3}, "^LeNetConfig: image_size is 3; expected at least 4, which the poolings halve to 1$"),
+        ({"num_labels": 0}, "^LeNetConfig: num_labels is 0; expected a positive number$"),
+    ],
+)
+def test_errors_of_the_config(changes, message):
+    with pytest.raises(ValueError, match=message):
+        LeNetConfig(**SIZES | changes)
+
+
+def test_errors():
+    model = LeNet(LeNetConfig(**SIZES))
+    with pytest.raises(ValueError, match=r"^LeNet: pixel_values has shape \(2, 3, 9, 9\); expected \(B, 3, 9, 12\)$"):
+        model(fa.zeros(2, 3, 9, 9))
+    with pytest.raises(ValueError, match=r"^LeNet: labels has shape \(3,\); expected \(2,\)$"):
+        model(fa.zeros(2, 3, 9, 12), fa.tensor([0, 1, 2]))
