@@ -5,6 +5,7 @@ from .bert_heads import BERTForMaskedLM, BERTForQuestionAnswering, BERTForSequen
 from .encoder import EncoderOutput
 from .encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from .gpt import GPT, GPTConfig
+from .lstm_classifier import LSTMClassifier, LSTMClassifierConfig
 from .mlp import MLP
 from .pretrained import PretrainedModel
 from .vit import ViT, ViTConfig, ViTForImageClassification
@@ -21,6 +22,8 @@ __all__ = [
     "EncoderDecoderConfig",
     "EncoderOutput",
     "GPTConfig",
+    "LSTMClassifier",
+    "LSTMClassifierConfig",
     "ViT",
     "ViTConfig",
     "ViTForImageClassification",
@@ -35,4 +38,5 @@ PRETRAINED: list[type[PretrainedModel]] = [
     BERTForSequenceClassification,
     ViT,
     ViTForImageClassification,
+    LSTMClassifier,
 ]
