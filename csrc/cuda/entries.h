@@ -41,6 +41,6 @@ fa_status cross_entropy_bwd(const fa_cross_entropy_bwd_params& p, fa_launch& lau
 
 // X(name, "reason"): an entry without a kernel, and what its caller is told. Each entry is declared above or is here,
 // or the table does not compile.
-#define FA_CUDA_MISSING(X)                     \
+#define FA_CUDA_MISSING(X)               \
   X(recurrent_fwd, "no CUDA kernel yet") \
   X(recurrent_bwd, "no CUDA kernel yet")

@@ -77,9 +77,9 @@ class LSTMClassifier(PretrainedModel):
 
     Example:
         >>> import numpy as np, fastattn as fa
-        >>> config = fa.models.LSTMClassifierConfig(11, embedding_size=4, hidden_size=5, num_labels=3)
+        >>> config = fa.models.LSTMClassifierConfig(vocab_size=11, embedding_size=4, hidden_size=5)
         >>> fa.models.LSTMClassifier(config)(np.array([[4, 5, 6], [7, 0, 0]])).shape
-        (2, 3)
+        (2, 2)
 
     Source: Conneau et al., "Supervised learning of universal sentence representations" (2017), section 3.2, for the
     bidirectional LSTM with max pooling.

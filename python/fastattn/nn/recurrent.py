@@ -52,6 +52,11 @@ class RNNBase(Module):
         proj_size: 0; projections of the state are not supported.
         device: where the parameters are made, the CPU by default.
         dtype: of the parameters, float32 by default.
+
+    Example:
+        >>> import fastattn as fa
+        >>> list(fa.nn.RNNBase("GRU", 3, 5, bias=False).state_dict())
+        ['weight_ih_l0', 'weight_hh_l0']
     """
 
     def __init__(
