@@ -97,6 +97,15 @@ def test_lengths(isa, dtype, mode, randn, rng, sizes, reverse):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_several_blocks_of_steps(isa, mode, randn, rng, reverse, ragged):
+    """A block has some 512 rows."""
+    lengths = rng.integers(0, 41, 33) if ragged else None
+    options = {} if lengths is None else {"lengths": lengths}
+    check_all(mode, randn, (40, 33, 3, 20), np.dtype(np.float32), isa, reverse=reverse, **options)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
 def test_what_is_behind_the_end_does_not_matter(isa, dtype, mode, randn, reverse):
     args = arguments(mode, randn, 5, 3, 4, 6, dtype)
     lengths = np.array([5, 2, 0], np.int32)

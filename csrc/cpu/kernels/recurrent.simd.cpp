@@ -49,11 +49,6 @@ struct Forward {
         copies_x(!fold_steps(p.x, x_rows)),
         block(block_steps(T, B, kSlots * H * sizeof(A))) {}
 
-  static int64_t block_steps(int64_t T, int64_t B, int64_t row_bytes) {
-    constexpr int64_t kBytes = 2 << 20, kRows = 256;  // and rows enough for a product
-    const int64_t rows = max_of(kRows, kBytes / row_bytes);
-    return max_of<int64_t>(1, min_of(T, ceil_div(rows, max_of<int64_t>(1, B))));
-  }
   bool saves() const { return p.gates.data != nullptr; }
 
   struct Scratch {

@@ -3,19 +3,20 @@
 //   d (T B, K H): the gradients of the slots of gates (recurrent_cell.h); of w_hh's part (T B, G H) the first, of the
 //   input's the last columns
 //
-// Step by step, the last first, for rows of the batch and groups of units:
+// For a block of steps at a time, the last first, so that d stays in the caches; in it step by step, for rows of the
+// batch and groups of units:
 //
 //   dh = d_{t+1} w_hh   a tile of rows by units, from weights that are packed once a call
 //   cell                of dh, while it is in L1, of the step's doutput and of what the state carries: d_t
 //
-// What is left are products over all steps, the matmul kernel's:
+// and then products over its steps, the matmul kernel's:
 //
-//   dx = d w_ih   dw_ih = d^T x   dw_hh = d^T h, h the output one step before, and h0 at the first
+//   dx = d w_ih   dw_ih += d^T x   dw_hh += d^T h, h the output one step before, and h0 at the first
 //   db_ih, db_hh: sums of columns of d
 //
 // Of 16-bit arrays all of that is made in f32 and rounded once at the end.
 //
-// Work 4 T B G H (I + H) flops; traffic gates, cells, output and d, which is written and read three times.
+// Work 4 T B G H (I + H) flops; compulsory traffic gates, cells and what the products read and write.
 #include "recurrent_step.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
@@ -33,6 +34,7 @@ struct Backward {
   const Groups<A, 1> groups;
   fa_tensor x_rows;  // (T B, I)
   const bool copies_x, gathers;
+  const int64_t block;  // steps
 
   explicit Backward(const fa_recurrent_bwd_params& params)
       : p(params),
@@ -43,11 +45,13 @@ struct Backward {
         groups(H, kGates * H),
         // A product with 0 does not hide what is behind the end of a sequence.
         copies_x((!fold_steps(p.x, x_rows) || kHalf || p.lengths.data != nullptr) && p.dw_ih.data != nullptr),
-        gathers(p.h0.data != nullptr && p.reverse && p.lengths.data != nullptr) {}
+        gathers(p.h0.data != nullptr && p.reverse && p.lengths.data != nullptr),
+        block(block_steps(T, B, kSlots * H * sizeof(A))) {}
 
   struct Scratch {
     int64_t* lengths;  // [B]
-    A* d;              // [T B][kSlots H]
+    A* d;              // [B block][kSlots H]
+    A* after;          // [B][kSlots H] d of the step after the block's last
     A* packed;         // w_hh
     A *h0, *c0;        // [B][H]
     A *dh, *dc;        // [B][H] what the state carries
@@ -55,7 +59,8 @@ struct Backward {
     A* x;              // [T B][I], and so on: what the products read, and of 16 bits what they write
     A* output;
     A* w_ih;
-    A *dx, *dw_ih, *dw_hh, *db;
+    A *dx, *dw_ih, *dw_hh;
+    A *sum, *sums;  // [kSlots H] of a block, of all
     char* product;
     size_t bytes;
 
@@ -63,7 +68,8 @@ struct Backward {
       const int64_t steps = f.T * f.B, state = f.B * f.H, gates = kGates * f.H;
       Carver carver{base};
       lengths = carver.take<int64_t>(f.B);
-      d = carver.take<A>(steps * kSlots * f.H);
+      d = carver.take<A>(f.block * f.B * kSlots * f.H);
+      after = carver.take<A>(f.B * kSlots * f.H);
       packed = carver.take<A>(f.groups.packed_elements());
       h0 = carver.take<A>(state);
       c0 = carver.take<A>(Cell::kHasCell ? state : 0);
@@ -86,75 +92,82 @@ struct Backward {
       dx = result(f.p.dx, steps * f.I);
       dw_ih = result(f.p.dw_ih, gates * f.I);
       dw_hh = result(f.p.dw_hh, gates * f.H);
-      db = carver.take<A>(gates);
+      sum = carver.take<A>(kSlots * f.H);
+      sums = carver.take<A>(kSlots * f.H);
       product = base == nullptr ? nullptr : base + carver.bytes;
       bytes = carver.bytes;
     }
   };
 
-  // d's columns of n gates from a slot on, over the steps [begin, begin + rows / B).
-  fa_tensor gradients(const Scratch& w, int64_t begin, int64_t rows, int slot, int64_t n) const {
-    A* const at = w.d == nullptr ? nullptr : w.d + begin * B * kSlots * H + slot * H;
-    return matrix(at, rows, n * H, kSlots * H);
+  // Steps t in [begin, end). The first block to be run holds the last steps.
+  struct Block {
+    int64_t index, begin, end;
+  };
+  int64_t num_blocks() const { return ceil_div(T, block); }
+  Block block_of(int64_t index) const {
+    const int64_t first = max_of<int64_t>(0, T - (index + 1) * block), last = T - index * block;
+    return p.reverse ? Block{index, T - last, T - first} : Block{index, first, last};
   }
 
-  // f(params) for the products after the steps.
+  // d's columns of n gates from a slot on, of steps [begin, end) of a block.
+  fa_tensor gradients(const Scratch& w, const Block& of, int64_t begin, int64_t end, int slot, int64_t n) const {
+    A* const at = w.d == nullptr ? nullptr : w.d + (begin - of.begin) * B * kSlots * H + slot * H;
+    return matrix(at, (end - begin) * B, n * H, kSlots * H);
+  }
+  // Rows of steps [begin, end) of a matrix (T B, ...).
+  fa_tensor rows_of(fa_tensor t, int64_t begin, int64_t end) const {
+    if (t.data != nullptr) t.data = static_cast<char*>(t.data) + begin * B * t.strides[0] * kItemBytes(t.dtype);
+    t.shape[0] = (end - begin) * B;
+    return t;
+  }
+  static constexpr int64_t kItemBytes(int32_t dtype) { return dtype == kDtype<S> ? sizeof(S) : sizeof(A); }
+
+  // f(params) for the products after the steps of a block.
   template <class F>
-  void products(const Scratch& w, F&& f) const {
-    constexpr int kInput = kSlots - kGates;
-    const fa_tensor d = gradients(w, 0, T * B, kInput, kGates);
+  void products(const Scratch& w, const Block& of, F&& f) const {
+    const fa_tensor d = gradients(w, of, of.begin, of.end, kSlots - kGates, kGates);
     fa_matmul_params q = {};
     if (p.dx.data != nullptr) {
       q.a = d;
       q.b = kHalf ? matrix(w.w_ih, kGates * H, I, I) : p.w_ih;
-      q.out = matrix(w.dx, T * B, I, I);
+      q.out = rows_of(matrix(w.dx, T * B, I, I), of.begin, of.end);
       f(q);
     }
+    q.accumulate = of.index > 0;
     if (p.dw_ih.data != nullptr) {
       q.a = transposed(d);
-      q.b = copies_x ? matrix(w.x, T * B, I, I) : x_rows;
+      q.b = rows_of(copies_x ? matrix(w.x, T * B, I, I) : x_rows, of.begin, of.end);
       q.out = matrix(w.dw_ih, kGates * H, I, I);
       f(q);
     }
     if (p.dw_hh.data == nullptr) return;
-    // A step's state before is the output of the step before, in the order of the steps.
-    const int64_t later = max_of<int64_t>(T - 1, 0), rows = later * B;
-    const int64_t output_step = p.reverse ? T - later : 0, d_step = p.reverse ? 0 : T - later;
+    // A step's state before is the output of the step before, but for the first step's.
+    const int64_t first = p.reverse ? T - 1 : 0, shift = p.reverse ? 1 : -1;
+    const bool has_first = of.begin <= first && first < of.end;
+    const int64_t begin = of.begin + (has_first && !p.reverse), end = of.end - (has_first && p.reverse);
     for (const Piece& piece : Cell::kPieces) {
-      A* const out = w.dw_hh == nullptr ? nullptr : w.dw_hh + piece.to * H * H;
-      A* const output = w.output == nullptr ? nullptr : w.output + output_step * B * H;
-      q.a = transposed(gradients(w, d_step, rows, piece.from, piece.n));
-      q.b = matrix(output, rows, H, H);
-      q.out = matrix(out, piece.n * H, H, H);
-      q.accumulate = 0;
+      q.a = transposed(gradients(w, of, begin, end, piece.from, piece.n));
+      q.b = rows_of(matrix(w.output, T * B, H, H), begin + shift, end + shift);
+      if (begin == end) q.b.data = w.output;
+      q.out = matrix(w.dw_hh == nullptr ? nullptr : w.dw_hh + piece.to * H * H, piece.n * H, H, H);
+      q.accumulate = of.index > 0;
       f(q);
-      if (p.h0.data == nullptr || T == 0) continue;
-      fa_tensor first = gradients(w, p.reverse ? T - 1 : 0, B, piece.from, piece.n);
-      if (gathers) first.data = w.first == nullptr ? nullptr : w.first + piece.from * H;
-      q.a = transposed(first);
+      if (p.h0.data == nullptr || of.index + 1 < num_blocks()) continue;
+      q.a = transposed(gathers
+                           ? matrix(w.first == nullptr ? nullptr : w.first + piece.from * H, B, piece.n * H, kSlots * H)
+                           : gradients(w, of, first, first + 1, piece.from, piece.n));
       q.b = matrix(w.h0, B, H, H);
       q.accumulate = 1;
       f(q);
     }
   }
-  template <class F>
-  void sums(const Scratch& w, F&& f) const {
-    auto one = [&](int slot, int64_t n, A* to) {
-      fa_sum_params q = {};
-      q.x = gradients(w, 0, T * B, slot, n);
-      q.out = matrix(to, 1, n * H, 0);
-      q.scale = 1;
-      f(q);
-    };
-    if (p.db_ih.data != nullptr) one(kSlots - kGates, kGates, w.db);
-    f(p.db_ih);
-    if (p.db_hh.data == nullptr) return;
-    constexpr bool kSame = kSlots == kGates;
-    if (!kSame || p.db_ih.data == nullptr) {
-      for (const Piece& piece : Cell::kPieces)
-        one(piece.from, piece.n, w.db == nullptr ? nullptr : w.db + piece.to * H);
-    }
-    f(p.db_hh);
+  bool sums_biases() const { return p.db_ih.data != nullptr || p.db_hh.data != nullptr; }
+  fa_sum_params block_sum(const Scratch& w, const Block& of) const {
+    fa_sum_params q = {};
+    q.x = gradients(w, of, of.begin, of.end, 0, kSlots);
+    q.out = matrix(w.sum, 1, kSlots * H, 0);
+    q.scale = 1;
+    return q;
   }
 
   Work work(const fa_launch& launch) const {
@@ -166,15 +179,11 @@ struct Backward {
       run(query);
       bytes = max_of(bytes, query.workspace_bytes);
     };
-    products(w, [&](const fa_matmul_params& q) { ask([&](fa_launch& query) { matmul(q, query); }); });
-    struct Ask {
-      decltype(ask)& a;
-      void operator()(const fa_sum_params& q) const {
-        a([&](fa_launch& query) { sum(q, query); });
-      }
-      void operator()(const fa_tensor&) const {}
-    };
-    sums(w, Ask{ask});
+    const int64_t blocks = num_blocks();
+    for (int64_t i = 0; i < blocks; i = i == 1 ? max_of<int64_t>(2, blocks - 1) : i + 1) {  // those between are alike
+      products(w, block_of(i), [&](const fa_matmul_params& q) { ask([&](fa_launch& query) { matmul(q, query); }); });
+      if (sums_biases()) ask([&](fa_launch& query) { sum(block_sum(w, block_of(i)), query); });
+    }
     const double t = static_cast<double>(T), b = static_cast<double>(B), h = static_cast<double>(H);
     const double i = static_cast<double>(I), per_gate = 2 * t * b * kGates * h;
     return {.workspace = w.bytes + bytes,
@@ -199,24 +208,37 @@ struct Backward {
       if (p.dx.data != nullptr) copy_matrix<S>(launch, p.w_ih, kGates * H, I, w.w_ih);
     }
     pack(launch, w);
-    const int64_t steps = p.dh0.data != nullptr && T > 0 ? T + 1 : T;  // the last one is the first's dh
-    for_steps(launch, Parts(B, groups.num, groups.kVecs * V::kLanes, kGates * H), steps, B, groups.num,
-              [&](int64_t s, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end) {
-                step(w, T - 1 - s, row_begin, row_end, group_begin, group_end);
-              });
-    if (gathers) gather_first(launch, w);
-
+    for (int64_t j = 0; j < kSlots * H; ++j) w.sums[j] = 0;
     fa_launch inner = launch;
     inner.workspace = w.product;
-    products(w, [&](const fa_matmul_params& q) { matmul(q, inner); });
-    struct Run {
-      const Backward& f;
-      const Scratch& w;
-      fa_launch& launch;
-      void operator()(const fa_sum_params& q) const { sum(q, launch); }
-      void operator()(const fa_tensor& to) const { f.round(launch, w.db, 1, kGates * f.H, to); }
-    };
-    sums(w, Run{*this, w, inner});
+    if (T * B == 0) clear_weights(inner, w);
+    const Parts parts(B, groups.num, groups.kVecs * V::kLanes, kGates * H);
+    for (int64_t i = 0; i < num_blocks() && B > 0; ++i) {
+      const Block of = block_of(i);
+      const bool last = i + 1 == num_blocks();
+      // One step more gives dh0.
+      const int64_t steps = of.end - of.begin + (last && p.dh0.data != nullptr);
+      if (i > 0)
+        copy_rows(launch, B, kSlots * H, 1, w.after, [&](int64_t b) { return edge_of(w, block_of(i - 1), b); });
+      for_steps(launch, parts, steps, B, groups.num,
+                [&](int64_t s, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end) {
+                  step(w, of, T - 1 - i * block - s, row_begin, row_end, group_begin, group_end);
+                });
+      if (gathers) gather_first(w, of);
+      products(w, of, [&](const fa_matmul_params& q) { matmul(q, inner); });
+      if (!sums_biases()) continue;
+      sum(block_sum(w, of), inner);
+      map_row<A>(kSlots * H, [&](int64_t j, int n) {
+        store_lanes(load_lanes(w.sums + j, n) + load_lanes(w.sum + j, n), w.sums + j, n);
+      });
+    }
+    round(launch, w.sums + (kSlots - kGates) * H, 1, kGates * H, p.db_ih);
+    if (p.db_hh.data != nullptr) {
+      for (const Piece& piece : Cell::kPieces) {
+        const fa_tensor from = matrix(w.sums + piece.from * H, 1, piece.n * H, piece.n * H);
+        copy_matrix<A>(launch, from, 1, piece.n * H, data<S>(p.db_hh) + piece.to * H);
+      }
+    }
     round(launch, w.dh, B, H, p.dh0);
     if constexpr (Cell::kHasCell) round(launch, w.dc, B, H, p.dc0);
     if constexpr (kHalf) {
@@ -242,22 +264,40 @@ struct Backward {
     });
   }
 
-  void gather_first(const fa_launch& launch, const Scratch& w) const {
+  // d of a block's first step in the order of the forward's, which the block before it in that order goes on from.
+  const A* edge_of(const Scratch& w, const Block& of, int64_t b) const {
+    const int64_t t = p.reverse ? of.end - 1 : of.begin;
+    return w.d + ((t - of.begin) * B + b) * kSlots * H;
+  }
+  void gather_first(const Scratch& w, const Block& of) const {
     const int64_t columns = kSlots * H;
-    copy_rows(launch, B, columns, 1, w.first, [&](int64_t b) -> const A* {
-      return w.lengths[b] == 0 ? nullptr : w.d + ((w.lengths[b] - 1) * B + b) * columns;
-    });
+    for (int64_t b = 0; b < B; ++b) {
+      const int64_t t = w.lengths[b] - 1;
+      A* const to = w.first + b * columns;
+      if (of.begin <= t && t < of.end) {
+        __builtin_memcpy(to, w.d + ((t - of.begin) * B + b) * columns, static_cast<size_t>(columns) * sizeof(A));
+      } else if (t < 0) {
+        for (int64_t j = 0; j < columns; ++j) to[j] = 0;
+      }
+    }
+  }
+  // Without a step nothing else writes them.
+  void clear_weights(const fa_launch& launch, const Scratch& w) const {
+    const fa_tensor none = {};
+    if (p.dw_ih.data != nullptr) copy_matrix<A>(launch, none, kGates * H, I, w.dw_ih);
+    if (p.dw_hh.data != nullptr) copy_matrix<A>(launch, none, kGates * H, H, w.dw_hh);
   }
 
   // Step s of the forward's; -1 only adds what the first step's gates give to dh.
-  void step(const Scratch& w, int64_t s, int64_t row_begin, int64_t row_end, int64_t group_begin,
+  void step(const Scratch& w, const Block& of, int64_t s, int64_t row_begin, int64_t row_end, int64_t group_begin,
             int64_t group_end) const {
     using G = Groups<A, 1>;
     constexpr int64_t kRow = G::kVecs * V::kLanes;
     alignas(64) A sums[kPartRows * kRow], state[kPartRows * kRow];
     const int64_t t = p.reverse ? T - 1 - s : s, after = p.reverse ? t - 1 : t + 1;
     const int64_t rows = row_end - row_begin, num_tiles = ceil_div(rows, int64_t{G::kTileRows});
-    const A* const d_after = w.d + (after * B + row_begin) * kSlots * H;
+    const bool inside = of.begin <= after && after < of.end;
+    const A* const d_after = (inside ? w.d + (after - of.begin) * B * kSlots * H : w.after) + row_begin * kSlots * H;
     typename G::Product product{d_after, kSlots * H, EvenSplit(rows, num_tiles), num_tiles, 0, sums, state};
     for (int64_t i = 0; i < num_tiles; ++i) {
       for (int64_t r = product.tiles.begin(i); r < product.tiles.begin(i + 1); ++r) {
@@ -273,7 +313,6 @@ struct Backward {
         for (int k = 0; k < kSlots; ++k) {
           for (int64_t v = 0; v < groups.unit_vecs(group); ++v) {
             __builtin_prefetch(data<A>(p.gates) + at + k * H + v * V::kLanes);
-            __builtin_prefetch(w.d + at + k * H + v * V::kLanes, 1);
           }
         }
       }
@@ -282,13 +321,13 @@ struct Backward {
         for (int64_t v = 0; v < groups.unit_vecs(group); ++v) {
           const int64_t unit = groups.unit(group) + v * V::kLanes;
           const int lanes = static_cast<int>(min_of(int64_t{V::kLanes}, H - unit));
-          back(w, s, t, row_begin + r, unit, lanes, V::load(sums + r * kRow + v * V::kLanes));
+          back(w, of, s, t, row_begin + r, unit, lanes, V::load(sums + r * kRow + v * V::kLanes));
         }
       }
     }
   }
 
-  FASTATTN_INLINE void back(const Scratch& w, int64_t s, int64_t t, int64_t b, int64_t unit, int lanes,
+  FASTATTN_INLINE void back(const Scratch& w, const Block& of, int64_t s, int64_t t, int64_t b, int64_t unit, int lanes,
                             V product) const {
     const int64_t at = b * H + unit;
     State<V> grad{load_lanes(w.dh + at, lanes) + product, V::zero()};
@@ -317,7 +356,7 @@ struct Backward {
     }
     store_lanes(grad.h, w.dh + at, lanes);
 #pragma GCC unroll 4
-    for (int k = 0; k < kSlots; ++k) store_lanes(d[k], w.d + slots_at + k * H, lanes);
+    for (int k = 0; k < kSlots; ++k) store_lanes(d[k], w.d + slots_at - of.begin * B * kSlots * H + k * H, lanes);
   }
 };
 

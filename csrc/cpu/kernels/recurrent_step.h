@@ -214,6 +214,14 @@ inline void copy_matrix(const fa_launch& launch, const fa_tensor& from, int64_t 
             [&](int64_t r) { return in == nullptr ? nullptr : in + r * from.strides[0]; });
 }
 
+// Steps whose gates stay in the caches between what writes and what reads them, with rows enough for a product, and few
+// enough for sums over them that do not drift: the weights' gradients are added block by block.
+inline int64_t block_steps(int64_t T, int64_t B, int64_t row_bytes) {
+  constexpr int64_t kBytes = 2 << 20, kLeastRows = 256, kMostRows = 512;
+  const int64_t rows = max_of(kLeastRows, min_of(kMostRows, kBytes / row_bytes));
+  return max_of<int64_t>(1, min_of(T, ceil_div(rows, max_of<int64_t>(1, B))));
+}
+
 // x (T, B, I) as a matrix (T B, I), if its strides allow it.
 inline bool fold_steps(const fa_tensor& x, fa_tensor& folded) {
   const int64_t T = x.shape[0], B = x.shape[1];

@@ -6,6 +6,7 @@ from .encoder import EncoderOutput
 from .encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from .gpt import GPT, GPTConfig
 from .lenet import LeNet, LeNetConfig
+from .lstm_classifier import LSTMClassifier, LSTMClassifierConfig
 from .mlp import MLP
 from .pretrained import PretrainedModel
 from .vit import ViT, ViTConfig, ViTForImageClassification
@@ -22,6 +23,8 @@ __all__ = [
     "EncoderDecoderConfig",
     "EncoderOutput",
     "GPTConfig",
+    "LSTMClassifier",
+    "LSTMClassifierConfig",
     "LeNet",
     "LeNetConfig",
     "ViT",
@@ -39,4 +42,5 @@ PRETRAINED: list[type[PretrainedModel]] = [
     ViT,
     ViTForImageClassification,
     LeNet,
+    LSTMClassifier,
 ]

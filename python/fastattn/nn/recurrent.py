@@ -52,6 +52,11 @@ class RNNBase(Module):
         proj_size: 0; projections of the state are not supported.
         device: where the parameters are made, the CPU by default.
         dtype: of the parameters, float32 by default.
+
+    Example:
+        >>> import fastattn as fa
+        >>> list(fa.nn.RNNBase("GRU", 3, 5, bias=False).state_dict())
+        ['weight_ih_l0', 'weight_hh_l0']
     """
 
     def __init__(
@@ -154,7 +159,7 @@ class RNNBase(Module):
                 self._refuse(f"{name} has shape {tuple(state.shape)}; expected {expected}")
         return states if batched else tuple(s.unsqueeze(1) for s in states)
 
-    def _layers(
+    def through_layers(
         self, x: Tensor, states: tuple[Tensor, ...] | None, lengths: Tensor | None
     ) -> tuple[Tensor, list[Tensor]]:
         """Of x (T, B, I): the output of the last layer, and the last states (layers * directions, B, H)."""
@@ -178,7 +183,7 @@ class RNNBase(Module):
             states = self._states(hx, x.shape[1], batched=True)
             if states is not None and input.sorted_indices is not None:
                 states = tuple(s.index_select(1, input.sorted_indices) for s in states)
-            padded, last = self._layers(x, states, lengths)
+            padded, last = self.through_layers(x, states, lengths)
             output: Any = PackedSequence(
                 from_padded(padded, input.batch_sizes), input.batch_sizes, input.sorted_indices, input.unsorted_indices
             )
@@ -192,7 +197,7 @@ class RNNBase(Module):
             self._refuse(f"input has shape {tuple(input.shape)}; expected {self.input_size} along its last axis")
         turned = batched and self.batch_first
         x = input.transpose(0, 1) if turned else input if batched else input.unsqueeze(1)
-        output, last = self._layers(x, self._states(hx, x.shape[1], batched), None)
+        output, last = self.through_layers(x, self._states(hx, x.shape[1], batched), None)
         if not batched:
             output, last = output.squeeze(1), [s.squeeze(1) for s in last]
         elif turned:

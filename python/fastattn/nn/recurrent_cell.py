@@ -24,6 +24,11 @@ class RNNCellBase(Module):
         bias: whether there are b_ih and b_hh.
         device: where the parameters are made, the CPU by default.
         dtype: of the parameters, float32 by default.
+
+    Example:
+        >>> import fastattn as fa
+        >>> list(fa.nn.RNNCellBase("GRU", 3, 5, False).state_dict())
+        ['weight_ih', 'weight_hh']
     """
 
     weight_ih: Parameter
