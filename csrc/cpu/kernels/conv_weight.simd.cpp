@@ -22,7 +22,7 @@ namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
 
 constexpr int64_t kBandPixels = 192;            // 24 KB of dout for a sliver of two vectors
-constexpr int64_t kItems = 32;                  // parts are as many as give so many
+constexpr int64_t kItems = 16;                  // parts are as many as give so many
 constexpr int64_t kPartElements = 4 * 1048576;  // of all parts
 
 template <class S>
@@ -121,6 +121,8 @@ struct WeightItem {
   T* bias;
   T *x_scratch, *dout_scratch;
   ConvRun* runs;
+  Ahead x_ahead, dout_ahead;  // of the next band
+  int64_t x_lines, dout_lines;
 
   void run() {
     const int64_t channel = chunk * plan.chunk, channels = min_of(plan.chunk, p.K - channel);
@@ -130,6 +132,7 @@ struct WeightItem {
       Window<T> x{};
       const bool multiplies = p.dweight != nullptr && channels > 0;
       if (multiplies) x = load_x(band, channel, channels);
+      if (multiplies && p.groups == 1 && b + 1 < band_end) call_ahead(Band(plan.bands, b + 1), channels);
       for (int64_t sliver = sliver_begin; sliver < sliver_end; ++sliver) {
         const int64_t vec = plan.columns.slivers.begin(sliver), vecs = plan.columns.slivers.begin(sliver + 1) - vec;
         const Window<T> dout = load_dout(band, vec * kLanes, vecs * kLanes);
@@ -137,6 +140,15 @@ struct WeightItem {
         if (multiplies) multiply(band, x, dout, channel, channels, vec, vecs, first);
       }
     }
+  }
+
+  FASTATTN_INLINE void call_ahead(const Band& next, int64_t channels) {
+    x_ahead = ahead_of(p.x, next.image, next.images, next.row * p.taps_h.stride + p.taps_h.offset,
+                       p.taps_h.window(next.rows));
+    dout_ahead = ahead_of(p.dout, next.image, next.images, next.row, next.rows);
+    const int64_t tiles = p.taps() * channels / TileConfig<T>::kRows * (sliver_end - sliver_begin);
+    x_lines = x_ahead.lines() / max_of(tiles, int64_t{1}) + 1;
+    dout_lines = dout_ahead.lines() / max_of(tiles, int64_t{1}) + 1;
   }
 
   FASTATTN_INLINE Window<T> load_x(const Band& band, int64_t channel, int64_t channels) {
@@ -170,28 +182,30 @@ struct WeightItem {
 
   FASTATTN_INLINE void add_bias(const Band& band, const Window<T>& dout, int64_t vec, int64_t vecs, bool first) {
     using V = Vec<T>;
-    constexpr int kVecs = TileConfig<T>::kVecs;
-    V sum[kVecs];
-#pragma GCC unroll 4
-    for (int v = 0; v < kVecs; ++v) sum[v] = V::zero();
-    const int64_t last = min_of(kLanes, p.N - (vec + vecs - 1) * kLanes);
-    for (int64_t n = 0; n < band.images; ++n) {
-      for (int64_t r = 0; r < band.rows; ++r) {
-        const T* from = dout.data + n * dout.image + r * dout.row;
-        for (int64_t q = 0; q < p.Q; ++q, from += dout.pixel) {
-#pragma GCC unroll 4
-          for (int v = 0; v < kVecs; ++v) {
-            if (v < vecs - 1) sum[v] += V::load(from + v * kLanes);
-            if (v == vecs - 1) sum[v] += V::load(from + v * kLanes, static_cast<int>(last));
+    for (int64_t v = 0; v < vecs; ++v) {
+      const int lanes = static_cast<int>(min_of(kLanes, p.N - (vec + v) * kLanes));
+      V sum = V::zero();
+      auto add_row = [&](auto whole, const T* from) __attribute__((always_inline)) {
+        auto load = [&](int64_t q) __attribute__((always_inline)) {
+          const T* at = from + q * dout.pixel;
+          return decltype(whole)::value ? V::load(at) : V::load(at, lanes);
+        };
+        int64_t q = 0;
+        for (; q + 4 <= p.Q; q += 4) sum += (load(q) + load(q + 1)) + (load(q + 2) + load(q + 3));
+        for (; q < p.Q; ++q) sum += load(q);
+      };
+      for (int64_t n = 0; n < band.images; ++n) {
+        for (int64_t r = 0; r < band.rows; ++r) {
+          const T* from = dout.data + n * dout.image + r * dout.row + v * kLanes;
+          if (lanes == kLanes) {
+            add_row(std::true_type{}, from);
+          } else {
+            add_row(std::false_type{}, from);
           }
         }
       }
-    }
-#pragma GCC unroll 4
-    for (int v = 0; v < kVecs; ++v) {
-      if (v >= vecs) continue;
       T* to = bias + (vec + v) * kLanes;
-      (first ? sum[v] : V::load(to) + sum[v]).store(to);
+      (first ? sum : V::load(to) + sum).store(to);
     }
   }
 
@@ -232,6 +246,8 @@ struct WeightItem {
         t.a = from + begin;
         t.dst = to + begin * padded;
         t.add = first ? nullptr : t.dst;
+        x_ahead.call(x_lines);
+        dout_ahead.call(dout_lines);
         kConvTiles<T, false>.fn[rows - 1][vecs - 1](t);
       }
     }
@@ -311,7 +327,11 @@ __attribute__((noinline)) void run_weight(const WeightProblem<S>& p, const fa_la
                          w.bias + (part * p.groups + group) * padded,
                          w.x + worker * round_up(plan.x_window, 16),
                          w.dout + worker * round_up(plan.dout_window, 16),
-                         w.runs + worker * plan.runs};
+                         w.runs + worker * plan.runs,
+                         {},
+                         {},
+                         0,
+                         0};
       item.run();
     });
   }
