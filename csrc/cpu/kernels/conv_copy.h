@@ -99,6 +99,37 @@ __attribute__((noinline)) void copy_pixels(const S* src, int64_t src_c, int64_t 
   }
 }
 
+// Whole rows of planes, one a channel, to pixels: across the ends of rows, whose vectors are mostly short.
+template <class S>
+__attribute__((noinline)) void copy_planes(const S* src, int64_t src_c, int64_t width, int64_t channels, int64_t rows,
+                                           compute_t<S>* dst, int64_t pitch, int64_t dst_row) {
+  using V = Vec<compute_t<S>>;
+  constexpr int64_t kLanes = V::kLanes;
+  int64_t to[kLanes], row = 0, col = 0;
+  const int64_t pixels = rows * width;
+  for (int64_t x = 0; x < pixels; x += kLanes) {
+    const int64_t count = min_of(kLanes, pixels - x);
+    for (int64_t i = 0; i < count; ++i) {
+      to[i] = row * dst_row + col * pitch;
+      if (++col == width) {
+        col = 0;
+        ++row;
+      }
+    }
+    for (int64_t c = 0; c < channels; c += kLanes) {
+      const int64_t lanes = min_of(kLanes, channels - c);
+      transposed_block(
+          src + c * src_c + x, src_c, lanes, count, [&](int i, V v) __attribute__((always_inline)) {
+            if (lanes == kLanes) {
+              v.store(dst + to[i] + c);
+            } else {
+              v.store(dst + to[i] + c, static_cast<int>(lanes));
+            }
+          });
+    }
+  }
+}
+
 template <class T>
 FASTATTN_INLINE void fill_zero(T* p, int64_t n) {
   constexpr int64_t kLanes = Vec<T>::kLanes;
@@ -113,6 +144,18 @@ inline void copy_window(const Images<const S>& x, const S* image, int64_t top, i
                         int64_t channels, compute_t<S>* dst, int64_t pitch) {
   const int64_t begin = min_of(max_of(-left, int64_t{0}), cols);
   const int64_t end = max_of(begin, min_of(cols, x.width - left));
+  if (begin == 0 && end == cols && x.h == cols * x.w && top >= 0 && top + rows <= x.height) {  // rows follow each other
+    copy_pixels(image + top * x.h + left * x.w, x.c, x.w, channels, rows * cols, dst, pitch);
+    return;
+  }
+  if (x.w == 1 && x.c != 1 && channels > 1 && end - begin == x.width && x.h == x.width) {
+    const int64_t above = min_of(rows, max_of(-top, int64_t{0}));
+    const int64_t inside = max_of(int64_t{0}, min_of(rows, x.height - top) - above);
+    fill_zero(dst, rows * cols * pitch);
+    copy_planes(image + (top + above) * x.h, x.c, x.width, channels, inside, dst + (above * cols + begin) * pitch,
+                pitch, cols * pitch);
+    return;
+  }
   for (int64_t r = 0; r < rows; ++r) {
     compute_t<S>* to = dst + r * cols * pitch;
     const int64_t row = top + r;
@@ -124,6 +167,30 @@ inline void copy_window(const Images<const S>& x, const S* image, int64_t top, i
     copy_pixels(image + row * x.h + (left + begin) * x.w, x.c, x.w, channels, end - begin, to + begin * pitch, pitch);
     fill_zero(to + end * pitch, (cols - end) * pitch);
   }
+}
+
+// Calls a stretch of memory into the cache, some lines at a time: what the next band reads comes while this one is
+// worked on.
+struct Ahead {
+  const char *at = nullptr, *end = nullptr;
+  FASTATTN_INLINE void call(int64_t lines) {
+    for (int64_t i = 0; i < lines && at < end; ++i, at += 64) __builtin_prefetch(at, 0, 2);
+  }
+  int64_t lines() const { return (end - at) / 64; }
+};
+
+// The rows [top, top + rows) of some images; all of them, where an image's rows do not follow each other.
+template <class S>
+inline Ahead ahead_of(const Images<const S>& x, int64_t image, int64_t images, int64_t top, int64_t rows) {
+  const S* from = x.data + image * x.n;
+  int64_t elements = images * x.n;
+  if (x.c == 1 && images == 1) {
+    const int64_t first = max_of(int64_t{0}, top), last = min_of(x.height, top + rows);
+    from += first * x.h;
+    elements = (last - first) * x.h;
+  }
+  const char* at = reinterpret_cast<const char*>(from);
+  return {at, at + max_of(int64_t{0}, elements) * static_cast<int64_t>(sizeof(S))};
 }
 
 // `pixels` sums of `channels` channels to their place, w apart.

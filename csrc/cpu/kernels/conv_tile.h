@@ -54,11 +54,10 @@ __attribute__((noinline)) void conv_tile(const ConvTile<T>& t) {
   constexpr int kPointers = kByRow ? (kR + 2) / 3 : 1;
   constexpr int kUnroll = 4;
   const int64_t a_stride = t.a_stride, b_stride = t.b_stride;
-  const int64_t a_step = kByRow ? 1 : a_stride;
   const T* a[kPointers];
   const T* b;
   auto at = [&](int r, int64_t k) __attribute__((always_inline)) {
-    return kByRow ? a[r / 3] + r % 3 * a_stride + k : a[0] + k * a_stride + r;
+    return kByRow ? a[r / 3] + r % 3 * a_stride + k : a[0] + r;
   };
   auto step = [&](int k) __attribute__((always_inline)) {
     V rb[kV];
@@ -74,8 +73,20 @@ __attribute__((noinline)) void conv_tile(const ConvTile<T>& t) {
 #pragma GCC unroll 4
       for (int v = 0; v < kV; ++v) fma_into(acc[r][v], ra, rb[v]);
     }
+    // Without asm GCC keeps an address for each step, and spills it.
     b += b_stride;
     asm("" : "+r"(b));
+    if (!kByRow) {
+      a[0] += a_stride;
+      asm("" : "+r"(a[0]));
+    }
+  };
+  auto advance = [&](int steps) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+    for (int i = 0; kByRow && i < kPointers; ++i) {
+      a[i] += steps;
+      asm("" : "+r"(a[i]));
+    }
   };
   for (int64_t run = 0; run < t.num_runs; ++run) {
 #pragma GCC unroll 4
@@ -87,18 +98,13 @@ __attribute__((noinline)) void conv_tile(const ConvTile<T>& t) {
       step(1);
       step(2);
       step(3);
-#pragma GCC unroll 4
-      for (int i = 0; i < kPointers; ++i) {
-        a[i] += kUnroll * a_step;
-        asm("" : "+r"(a[i]));
-      }
+      advance(kUnroll);
     }
     // Runs are short: what is left does without a loop.
     if (k & 2) {
       step(0);
       step(1);
-#pragma GCC unroll 4
-      for (int i = 0; i < kPointers; ++i) a[i] += 2 * a_step;
+      advance(2);
     }
     if (k & 1) step(0);
   }

@@ -22,7 +22,7 @@ namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
 
 constexpr int64_t kBandPixels = 192;            // 24 KB of dout for a sliver of two vectors
-constexpr int64_t kItems = 32;                  // parts are as many as give so many
+constexpr int64_t kItems = 16;                  // parts are as many as give so many
 constexpr int64_t kPartElements = 4 * 1048576;  // of all parts
 
 template <class S>
@@ -61,7 +61,7 @@ struct WeightPlan {
   Columns<T> columns;
   Bands bands;
   int64_t chunk, num_chunks;
-  int64_t column_blocks, block_width;  // the widest block, in columns
+  int64_t column_blocks;
   int64_t parts;
   bool x_in_place, dout_in_place;
   int64_t part_elements, sums, bias, x_window, dout_window, runs;
@@ -72,8 +72,6 @@ struct WeightPlan {
     num_chunks = p.dweight == nullptr ? 1 : max_of(ceil_div(p.K, chunk), int64_t{1});
     constexpr int64_t kBlockSlivers = 2;
     column_blocks = ceil_div(columns.num_slivers, kBlockSlivers);
-    const int64_t sliver_width = columns.slivers.begin(min_of(columns.num_slivers, int64_t{1})) * Vec<T>::kLanes;
-    block_width = sliver_width * ceil_div(columns.num_slivers, max_of(column_blocks, int64_t{1}));
     part_elements = p.groups * p.taps() * p.K * columns.padded();
     const int64_t blocks = max_of(p.groups * num_chunks * column_blocks, int64_t{1});
     parts = min_of(ceil_div(kItems, blocks), kPartElements / max_of(part_elements, int64_t{1}));
@@ -81,11 +79,15 @@ struct WeightPlan {
     const TapAxis &h = p.taps_h, &w = p.taps_w;
     x_in_place = !kIsHalf<S> && p.x.c == 1 && h.offset >= 0 && w.offset >= 0 &&
                  h.offset + h.window(p.P) <= p.x.height && w.offset + w.window(p.Q) <= p.x.width;
-    dout_in_place = !kIsHalf<S> && p.dout.c == 1 && (kMaskedLoads || p.N % Vec<T>::kLanes == 0);
+    // Where many tiles read it, a copy of a sliver whose pixels follow each other is worth more than it costs: pixels
+    // of 64 columns or more, a power of two, meet in few sets of the cache.
+    constexpr int64_t kFewRows = 64;
+    dout_in_place = !kIsHalf<S> && p.dout.c == 1 && (kMaskedLoads || p.N % Vec<T>::kLanes == 0) &&
+                    (p.dweight == nullptr || p.taps() * chunk <= kFewRows);
     sums = p.dweight == nullptr ? 0 : parts * part_elements;
     bias = parts * p.groups * columns.padded();
     x_window = x_in_place ? 0 : bands.images * h.window(bands.rows) * w.window(p.Q) * chunk;
-    dout_window = dout_in_place ? 0 : bands.images * bands.rows * p.Q * block_width;
+    dout_window = dout_in_place ? 0 : bands.images * bands.rows * p.Q * TileConfig<T>::kCols;
     runs = bands.images * bands.rows;
   }
   struct Pieces {
@@ -119,19 +121,34 @@ struct WeightItem {
   T* bias;
   T *x_scratch, *dout_scratch;
   ConvRun* runs;
+  Ahead x_ahead, dout_ahead;  // of the next band
+  int64_t x_lines, dout_lines;
 
   void run() {
     const int64_t channel = chunk * plan.chunk, channels = min_of(plan.chunk, p.K - channel);
-    const int64_t vec_begin = plan.columns.slivers.begin(sliver_begin);
-    const int64_t vecs = plan.columns.slivers.begin(sliver_end) - vec_begin;
     for (int64_t b = band_begin; b < band_end; ++b) {
       const Band band(plan.bands, b);
       const bool first = b == band_begin;
-      const Window<T> dout = load_dout(band, vec_begin * kLanes, vecs * kLanes);
-      if (p.dbias != nullptr && chunk == 0) add_bias(band, dout, vec_begin, vecs, first);
-      if (p.dweight != nullptr && channels > 0)
-        multiply(band, load_x(band, channel, channels), dout, channel, channels, first);
+      Window<T> x{};
+      const bool multiplies = p.dweight != nullptr && channels > 0;
+      if (multiplies) x = load_x(band, channel, channels);
+      if (multiplies && p.groups == 1 && b + 1 < band_end) call_ahead(Band(plan.bands, b + 1), channels);
+      for (int64_t sliver = sliver_begin; sliver < sliver_end; ++sliver) {
+        const int64_t vec = plan.columns.slivers.begin(sliver), vecs = plan.columns.slivers.begin(sliver + 1) - vec;
+        const Window<T> dout = load_dout(band, vec * kLanes, vecs * kLanes);
+        if (p.dbias != nullptr && chunk == 0) add_bias(band, dout, vec, vecs, first);
+        if (multiplies) multiply(band, x, dout, channel, channels, vec, vecs, first);
+      }
     }
+  }
+
+  FASTATTN_INLINE void call_ahead(const Band& next, int64_t channels) {
+    x_ahead = ahead_of(p.x, next.image, next.images, next.row * p.taps_h.stride + p.taps_h.offset,
+                       p.taps_h.window(next.rows));
+    dout_ahead = ahead_of(p.dout, next.image, next.images, next.row, next.rows);
+    const int64_t tiles = p.taps() * channels / TileConfig<T>::kRows * (sliver_end - sliver_begin);
+    x_lines = x_ahead.lines() / max_of(tiles, int64_t{1}) + 1;
+    dout_lines = dout_ahead.lines() / max_of(tiles, int64_t{1}) + 1;
   }
 
   FASTATTN_INLINE Window<T> load_x(const Band& band, int64_t channel, int64_t channels) {
@@ -163,61 +180,75 @@ struct WeightItem {
     return {dout_scratch, image, p.Q * width, width};
   }
 
-  FASTATTN_INLINE void add_bias(const Band& band, const Window<T>& dout, int64_t vec_begin, int64_t vecs, bool first) {
+  FASTATTN_INLINE void add_bias(const Band& band, const Window<T>& dout, int64_t vec, int64_t vecs, bool first) {
     using V = Vec<T>;
     for (int64_t v = 0; v < vecs; ++v) {
-      const int lanes = static_cast<int>(min_of(kLanes, p.N - (vec_begin + v) * kLanes));
+      const int lanes = static_cast<int>(min_of(kLanes, p.N - (vec + v) * kLanes));
       V sum = V::zero();
+      auto add_row = [&](auto whole, const T* from) __attribute__((always_inline)) {
+        auto load = [&](int64_t q) __attribute__((always_inline)) {
+          const T* at = from + q * dout.pixel;
+          return decltype(whole)::value ? V::load(at) : V::load(at, lanes);
+        };
+        int64_t q = 0;
+        for (; q + 4 <= p.Q; q += 4) sum += (load(q) + load(q + 1)) + (load(q + 2) + load(q + 3));
+        for (; q < p.Q; ++q) sum += load(q);
+      };
       for (int64_t n = 0; n < band.images; ++n) {
         for (int64_t r = 0; r < band.rows; ++r) {
           const T* from = dout.data + n * dout.image + r * dout.row + v * kLanes;
-          for (int64_t q = 0; q < p.Q; ++q) sum += load_lanes(from + q * dout.pixel, lanes);
+          if (lanes == kLanes) {
+            add_row(std::true_type{}, from);
+          } else {
+            add_row(std::false_type{}, from);
+          }
         }
       }
-      T* to = bias + (vec_begin + v) * kLanes;
-      if (!first) sum = V::load(to) + sum;
-      sum.store(to);
+      T* to = bias + (vec + v) * kLanes;
+      (first ? sum : V::load(to) + sum).store(to);
     }
   }
 
+  // One sliver of dweight, over one band.
   FASTATTN_INLINE void multiply(const Band& band, const Window<T>& x, const Window<T>& dout, int64_t channel,
-                                int64_t channels, bool first) {
+                                int64_t channels, int64_t vec, int64_t vecs, bool first) {
     constexpr int64_t kRows = TileConfig<T>::kRows;
     const TapAxis &h = p.taps_h, &w = p.taps_w;
-    const auto& slivers = plan.columns.slivers;
     const int64_t padded = plan.columns.padded();
+    ConvTile<T> t;
+    t.a_stride = w.stride * x.pixel;
+    t.b_stride = dout.pixel;
+    // Rows that follow each other, in both, are one run.
+    const bool lines = h.stride * x.row == p.Q * t.a_stride && dout.row == p.Q * t.b_stride;
+    const int64_t image_runs = lines ? 1 : band.rows;
     for (int64_t n = 0; n < band.images; ++n) {
-      for (int64_t r = 0; r < band.rows; ++r) {
-        runs[n * band.rows + r] = {n * x.image + r * h.stride * x.row, n * dout.image + r * dout.row};
+      for (int64_t r = 0; r < image_runs; ++r) {
+        runs[n * image_runs + r] = {n * x.image + r * h.stride * x.row, n * dout.image + r * dout.row};
       }
     }
+    t.runs = runs;
+    t.num_runs = band.images * image_runs;
+    t.run_len = lines ? band.rows * p.Q : p.Q;
+    t.b = dout.data;
+    t.tail = plan.dout_in_place ? static_cast<int>(min_of(p.N - vec * kLanes, vecs * kLanes) - (vecs - 1) * kLanes)
+                                : static_cast<int>(kLanes);
+    t.add_stride = t.dst_stride = padded;
     // Taps that follow each other along a row are more rows of a tile.
     const bool one_run = w.offset_step * x.pixel == channels;
     const int64_t length = one_run ? w.count * channels : channels, per_row = one_run ? 1 : w.count;
     const int64_t num_tiles = ceil_div(length, kRows);
     const EvenSplit tiles(length, num_tiles);
-    ConvTile<T> t;
-    t.runs = runs;
-    t.num_runs = band.images * band.rows;
-    t.run_len = p.Q;
-    t.a_stride = w.stride * x.pixel;
-    t.b_stride = dout.pixel;
-    t.add_stride = t.dst_stride = padded;
-    for (int64_t s = sliver_begin; s < sliver_end; ++s) {
-      const int64_t vec = slivers.begin(s), vecs = slivers.begin(s + 1) - vec;
-      t.b = dout.data + (vec - slivers.begin(sliver_begin)) * kLanes;
-      t.tail = plan.dout_in_place ? static_cast<int>(min_of(p.N - vec * kLanes, vecs * kLanes) - (vecs - 1) * kLanes)
-                                  : static_cast<int>(kLanes);
-      for (int64_t m = 0; m < h.count * per_row; ++m) {
-        const T* from = x.data + m / per_row * h.offset_step * x.row + m % per_row * w.offset_step * x.pixel;
-        T* to = sums + (channel * p.taps() + m * length) * padded + vec * kLanes;
-        for (int64_t i = 0; i < num_tiles; ++i) {
-          const int64_t begin = tiles.begin(i), rows = tiles.begin(i + 1) - begin;
-          t.a = from + begin;
-          t.dst = to + begin * padded;
-          t.add = first ? nullptr : t.dst;
-          kConvTiles<T, false>.fn[rows - 1][vecs - 1](t);
-        }
+    for (int64_t m = 0; m < h.count * per_row; ++m) {
+      const T* from = x.data + m / per_row * h.offset_step * x.row + m % per_row * w.offset_step * x.pixel;
+      T* to = sums + (channel * p.taps() + m * length) * padded + vec * kLanes;
+      for (int64_t i = 0; i < num_tiles; ++i) {
+        const int64_t begin = tiles.begin(i), rows = tiles.begin(i + 1) - begin;
+        t.a = from + begin;
+        t.dst = to + begin * padded;
+        t.add = first ? nullptr : t.dst;
+        x_ahead.call(x_lines);
+        dout_ahead.call(dout_lines);
+        kConvTiles<T, false>.fn[rows - 1][vecs - 1](t);
       }
     }
   }
@@ -296,7 +327,11 @@ __attribute__((noinline)) void run_weight(const WeightProblem<S>& p, const fa_la
                          w.bias + (part * p.groups + group) * padded,
                          w.x + worker * round_up(plan.x_window, 16),
                          w.dout + worker * round_up(plan.dout_window, 16),
-                         w.runs + worker * plan.runs};
+                         w.runs + worker * plan.runs,
+                         {},
+                         {},
+                         0,
+                         0};
       item.run();
     });
   }
