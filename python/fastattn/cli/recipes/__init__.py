@@ -4,6 +4,7 @@ from .bert import BERTRecipe
 from .classifier import ClassifierRecipe
 from .cnn import CNNRecipe
 from .gpt import GPTRecipe
+from .lstm import LSTMRecipe
 from .mlp import MLPRecipe
 from .recipe import Data, Recipe
 from .translate import TranslateRecipe
@@ -19,6 +20,7 @@ RECIPES: dict[str, Recipe] = {
         CNNRecipe(),
         ViTRecipe(),
         BERTRecipe(),
+        LSTMRecipe(),
         ClassifierRecipe(),
         TranslateRecipe(),
     )

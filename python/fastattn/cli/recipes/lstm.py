@@ -1,4 +1,4 @@
-"""An LSTM that classifies texts; a line in the table when fastattn.models has it."""
+"""An LSTM that classifies texts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LSTMRecipe(TextRecipe):
 
     def build(self, options: Options, sizes: dict[str, Any]) -> Any:
         """An LSTM with max pooling over time."""
-        from fastattn.models import LSTMClassifier, LSTMClassifierConfig  # type: ignore[attr-defined, unused-ignore]
+        from fastattn.models import LSTMClassifier, LSTMClassifierConfig
 
         return LSTMClassifier(
             LSTMClassifierConfig(
