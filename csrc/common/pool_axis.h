@@ -81,35 +81,44 @@ struct PoolAxis {
 // The number that the sum of window (oh, ow) is divided by.
 struct PoolDivisor {
   PoolAxis h, w;
-  int64_t divisor;
   bool include_pad;
+  int64_t same;               // that of every window, or 0
+  int64_t first_whole, last;  // the windows [first_whole, last) of a row have all of their columns inside
 
   FASTATTN_POOL PoolDivisor(const PoolAxis& h_, const PoolAxis& w_, const fa_pool_window& window)
-      : h(h_), w(w_), divisor(window.divisor), include_pad(window.count_include_pad != 0) {}
+      : h(h_),
+        w(w_),
+        include_pad(window.count_include_pad != 0),
+        same(window.divisor),
+        first_whole(w.adaptive ? 0 : pool_ceil(w.padding, w.stride)),
+        last(w.adaptive || w.in + w.padding < w.kernel ? 0 : (w.in + w.padding - w.kernel) / w.stride + 1) {
+    if (same == 0 && all_inside(h) && all_inside(w)) same = h.kernel * w.kernel;
+  }
 
+  FASTATTN_POOL bool all_inside(const PoolAxis& axis) const {
+    if (axis.adaptive) return axis.in % axis.out == 0;
+    return axis.padding == 0 && (axis.out - 1) * axis.stride + axis.kernel <= axis.in;
+  }
   FASTATTN_POOL int64_t taps(const PoolAxis& axis, int64_t o) const {
     return include_pad && !axis.adaptive ? axis.padded_taps(o) : pool_max(0, axis.end_tap(o) - axis.first_tap(o));
   }
   FASTATTN_POOL int64_t operator()(int64_t oh, int64_t ow) const {
-    return divisor != 0 ? divisor : pool_max(1, taps(h, oh) * taps(w, ow));
+    return same != 0 ? same : pool_max(1, taps(h, oh) * taps(w, ow));
   }
 
-  // The same for the windows [begin, end) of a row, most of which have all of their taps inside.
+  // The same for the windows [begin, end) of a row, if the axes are not adaptive.
   template <class A>
   FASTATTN_POOL void fill(int64_t oh, int64_t begin, int64_t end, A* to) const {
-    const int64_t rows = taps(h, oh);
-    const A whole = static_cast<A>(divisor != 0 ? divisor : rows * w.kernel);
+    const A whole = static_cast<A>(same != 0 ? same : taps(h, oh) * w.kernel);
     for (int64_t ow = begin; ow < end; ++ow) to[ow - begin] = whole;
-    if (divisor != 0) return;
-    const int64_t first = pool_ceil(w.padding, w.stride);
-    const int64_t last = w.in + w.padding < w.kernel ? 0 : (w.in + w.padding - w.kernel) / w.stride + 1;
+    if (same != 0) return;
     auto edge = [&](int64_t from, int64_t until) {
       for (int64_t ow = pool_max(from, begin); ow < pool_min(until, end); ++ow) {
         to[ow - begin] = static_cast<A>(operator()(oh, ow));
       }
     };
-    edge(0, first);
-    edge(pool_max(first, last), w.out);
+    edge(0, first_whole);
+    edge(pool_max(first_whole, last), w.out);
   }
 };
 

@@ -49,6 +49,30 @@ struct Pool {
   }
 };
 
+// Of each tap column kw the windows of a row that have it where it is wanted, [first, last): divisions that the rows of
+// a chunk share.
+struct PoolColumns {
+  struct Range {
+    int64_t first, last;
+  };
+  static constexpr int64_t kKept = 32;
+  const PoolAxis& w;
+  const int64_t begin, end;
+  const bool windows;  // of the windows [begin, end), else of the elements
+  Range kept[kKept];
+
+  FASTATTN_INLINE PoolColumns(const PoolAxis& w_, int64_t begin_, int64_t end_, bool windows_)
+      : w(w_), begin(begin_), end(end_), windows(windows_) {
+    if (w.adaptive) return;  // its windows are walked one by one
+    for (int64_t kw = 0; kw < min_of(w.kernel, kKept); ++kw) kept[kw] = range(kw);
+  }
+  FASTATTN_INLINE Range range(int64_t kw) const {
+    if (!windows) return {w.first_at(kw, begin), w.end_at(kw, end)};
+    return {max_of(begin, w.first_at(kw, 0)), min_of(end, w.end_at(kw, w.in))};
+  }
+  FASTATTN_INLINE Range operator[](int64_t kw) const { return kw < kKept ? kept[kw] : range(kw); }
+};
+
 FASTATTN_INLINE int64_t at(const fa_tensor& t, int64_t n, int64_t c, int64_t h, int64_t w) {
   return n * t.strides[0] + c * t.strides[1] + h * t.strides[2] + w * t.strides[3];
 }
