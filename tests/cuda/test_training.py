@@ -12,6 +12,11 @@ LAYERS = {
     "layer_norm": (lambda: nn.LayerNorm(8), (3, 8)),
     "rms_norm": (lambda: nn.RMSNorm(8), (3, 8)),
     "mlp": (lambda: nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 2)), (3, 6)),
+    "batch_norm": (lambda: nn.BatchNorm1d(8), (5, 8)),
+    "images": (
+        lambda: nn.Sequential(nn.MaxPool2d(3, 2, 1), nn.BatchNorm2d(3), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1)),
+        (2, 3, 9, 9),
+    ),
     "attention": (lambda: _SelfAttention(8, 2), (2, 5, 8)),
 }
 

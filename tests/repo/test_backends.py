@@ -5,13 +5,9 @@ import re
 # Entry: what its caller is told. An entry that both backends have is not here.
 ONLY_CPU: dict[str, str] = dict.fromkeys(
     (
-        "batch_norm_fwd",
-        "batch_norm_bwd",
         "conv_fwd",
         "conv_bwd_input",
         "conv_bwd_weight",
-        "pool_fwd",
-        "pool_bwd",
         "recurrent_fwd",
         "recurrent_bwd",
     ),

@@ -77,8 +77,8 @@ void spread_by_channels(const Pool& p, const fa_launch& launch) {
 // What window row oh gives to the elements [begin, end) of row h of dx, of which it holds tap row kh. The taps go from
 // the last to the first: an element's windows then come in order.
 template <class T, class I, bool kMax>
-FASTATTN_INLINE void spread_row(const Pool& p, const T* dout, const I* index, int64_t oh, int64_t kh, int64_t h,
-                                int64_t begin, int64_t end, compute_t<T>* sum) {
+FASTATTN_INLINE void spread_row(const Pool& p, const PoolColumns& columns, const T* dout, const I* index, int64_t oh,
+                                int64_t kh, int64_t h, compute_t<T>* sum) {
   using A = compute_t<T>;
   using V = Vec<A>;
   alignas(64) A share[kPoolChunk], divisor[kPoolChunk];
@@ -86,7 +86,8 @@ FASTATTN_INLINE void spread_row(const Pool& p, const T* dout, const I* index, in
   alignas(64) uint8_t same[kPoolChunk];
   const int64_t dout_step = p.pooled.strides[3], index_step = kMax ? p.index.strides[3] : 0;
   for (int64_t kw = p.w.kernel - 1; kw >= 0; --kw) {
-    const int64_t first = p.w.first_at(kw, begin), last = p.w.end_at(kw, end), count = last - first;
+    const auto [first, last] = columns[kw];
+    const int64_t count = last - first;
     if (count <= 0) continue;
     const T* gradients = dout + first * dout_step;
     if (dout_step != 1) {
@@ -109,7 +110,7 @@ FASTATTN_INLINE void spread_row(const Pool& p, const T* dout, const I* index, in
     } else {
       p.divisor.fill(oh, first, last, divisor);
     }
-    A* to = sum + (p.w.start(first) + kw * p.w.dilation - begin);
+    A* to = sum + (p.w.start(first) + kw * p.w.dilation - columns.begin);
     map_row<A>(count, [&](int64_t i, int m) {
       V g = load_lanes(gradients + i, m);
       if constexpr (kMax) {
@@ -158,10 +159,11 @@ void spread_by_rows(const Pool& p, const fa_launch& launch) {
   const int64_t rows = p.N * p.C * p.h.in, per_item = p.items_of(p.w.in, 1);
   parallel_for(launch, ceil_div(rows, per_item), [&](int64_t item, int) {
     alignas(64) A sum[kPoolChunk];
-    for (int64_t row = item * per_item; row < min_of(rows, (item + 1) * per_item); ++row) {
-      const int64_t n = row / p.h.in / p.C, c = row / p.h.in % p.C, h = row % p.h.in;
-      for (int64_t begin = 0; begin < p.w.in; begin += kPoolChunk) {
-        const int64_t end = min_of(p.w.in, begin + kPoolChunk);
+    for (int64_t begin = 0; begin < p.w.in; begin += kPoolChunk) {
+      const int64_t end = min_of(p.w.in, begin + kPoolChunk);
+      const PoolColumns columns(p.w, begin, end, false);
+      for (int64_t row = item * per_item; row < min_of(rows, (item + 1) * per_item); ++row) {
+        const int64_t plane = row / p.h.in, n = plane / p.C, c = plane % p.C, h = row % p.h.in;
         for (int64_t i = 0; i < end - begin; ++i) sum[i] = 0;
         for (int64_t oh = p.h.first_window(h), last = p.h.end_window(h); oh < last; ++oh) {
           const int64_t kh = p.h.tap(oh, h);
@@ -171,7 +173,7 @@ void spread_by_rows(const Pool& p, const fa_launch& launch) {
           if (p.h.adaptive) {
             spread_windows<T, I, kMax>(p, dout, index, oh, kh, h, begin, end, sum);
           } else {
-            spread_row<T, I, kMax>(p, dout, index, oh, kh, h, begin, end, sum);
+            spread_row<T, I, kMax>(p, columns, dout, index, oh, kh, h, sum);
           }
         }
         T* dx = data<T>(p.plane) + at(p.plane, n, c, h, begin);

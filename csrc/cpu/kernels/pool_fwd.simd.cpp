@@ -127,12 +127,13 @@ FASTATTN_INLINE const T* taps_of_row(const T* row, const PoolAxis& w, int64_t st
 }
 
 template <class T, bool kMax>
-FASTATTN_INLINE void pool_row(const Pool& p, int64_t n, int64_t c, int64_t oh, int64_t begin, int64_t end) {
+FASTATTN_INLINE void pool_row(const Pool& p, const PoolColumns& columns, int64_t n, int64_t c, int64_t oh) {
   using A = compute_t<T>;
   using V = Vec<A>;
   alignas(64) A value[kPoolChunk], tap[kPoolChunk];
   alignas(64) T buffer[kPoolChunk];
-  const int64_t count = end - begin, first_h = p.h.first_tap(oh), end_h = p.h.end_tap(oh);
+  const int64_t begin = columns.begin, end = columns.end, count = end - begin;
+  const int64_t first_h = p.h.first_tap(oh), end_h = p.h.end_tap(oh);
   for (int64_t i = 0; i < count; ++i) value[i] = kMax ? -kInf<A> : A(0);
   if constexpr (kMax) {
     for (int64_t i = 0; i < count; ++i) tap[i] = static_cast<A>(first_h * p.w.kernel);
@@ -143,7 +144,7 @@ FASTATTN_INLINE void pool_row(const Pool& p, int64_t n, int64_t c, int64_t oh, i
   for (int64_t kh = first_h; kh < end_h; ++kh) {
     const T* row = data<T>(p.plane) + at(p.plane, n, c, p.h.start(oh) + kh * p.h.dilation, 0);
     for (int64_t kw = 0; kw < p.w.kernel; ++kw) {
-      const int64_t first = max_of(begin, p.w.first_at(kw, 0)), last = min_of(end, p.w.end_at(kw, p.w.in));
+      const auto [first, last] = columns[kw];
       if (first >= last) continue;
       const T* x = taps_of_row(row, p.w, p.plane.strides[3], kw, first, last, buffer);
       const V number = V::set(static_cast<A>(kh * p.w.kernel + kw));
@@ -189,10 +190,11 @@ template <class T, bool kMax>
 void pool_by_rows(const Pool& p, const fa_launch& launch) {
   const int64_t rows = p.N * p.C * p.h.out, per_item = p.items_of(p.w.out, p.window_taps());
   parallel_for(launch, ceil_div(rows, per_item), [&](int64_t item, int) {
-    for (int64_t row = item * per_item; row < min_of(rows, (item + 1) * per_item); ++row) {
-      const int64_t plane = row / p.h.out, oh = row % p.h.out;
-      for (int64_t ow = 0; ow < p.w.out; ow += kPoolChunk) {
-        pool_row<T, kMax>(p, plane / p.C, plane % p.C, oh, ow, min_of(p.w.out, ow + kPoolChunk));
+    for (int64_t ow = 0; ow < p.w.out; ow += kPoolChunk) {
+      const PoolColumns columns(p.w, ow, min_of(p.w.out, ow + kPoolChunk), true);
+      for (int64_t row = item * per_item; row < min_of(rows, (item + 1) * per_item); ++row) {
+        const int64_t plane = row / p.h.out;
+        pool_row<T, kMax>(p, columns, plane / p.C, plane % p.C, row % p.h.out);
       }
     }
   });
