@@ -177,6 +177,9 @@ def test_config_files(run, tmp_path):
     settings = json.loads((tmp_path / "run" / "run.json").read_text())
     assert settings["options"]["hidden"] == "5,4"
     assert {"steps": 3, "batch_size": 4, "lr": 1.0, "beta1": 0.5}.items() <= settings["train"].items()
+    assert settings["train"]["warmup"] == 0
+    run("train", "mlp", "--config", "a.toml", "--warmup", 9, "--out", "warm", "--quiet")
+    assert json.loads((tmp_path / "warm" / "run.json").read_text())["train"]["warmup"] == 9
     run("train", "mlp", "--config", "a.toml", "--epochs", 0.5, "--out", "other", "--quiet")
     assert json.loads((tmp_path / "other" / "run.json").read_text())["train"]["steps"] == 2
 

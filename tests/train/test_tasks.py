@@ -262,3 +262,21 @@ def test_translation_is_written_exactly():
     measures = Trainer(fa.models.EncoderDecoder(config), task, settings).fit().measures
     assert measures["exact"] > 0.9
     assert measures["bleu"] == 0.0  # rows are shorter than four tokens: no 4-grams
+
+
+def test_evaluations_are_not_smoothed():
+    x = rows(10)
+    smooth = SEQ.changed(label_smoothing=0.5)
+    fa.manual_seed(0)
+    model, task = fa.models.EncoderDecoder(smooth), Translation(x, x, x, x, smooth)
+    batch = task.batch(x, x)
+    assert task.evaluate(model, 64)["loss"] == pytest.approx(
+        model.eval().loss(*split(batch), label_smoothing=0.0).item()
+    )
+    assert task.loss(model, batch).item() == model.loss(*split(batch), label_smoothing=0.5).item()
+    assert task.loss(model, batch, 0.25).item() == model.loss(*split(batch), label_smoothing=0.25).item()
+
+
+def split(batch):
+    source, target = batch
+    return source, np.ascontiguousarray(target[:, :-1]), np.ascontiguousarray(target[:, 1:])

@@ -51,15 +51,18 @@ def run(recipe: Recipe, common: Common, given: Mapping[str, Any]) -> History:
     if common.device is not None:
         device_of(common.device)
     if common.resume is None:
-        options, config = settings_of(recipe, with_file(recipe, common.config, given))
+        wanted = with_file(recipe, common.config, given)
+        options, config = settings_of(recipe, wanted)
         if config.dtype == "float64" and (common.device or "").startswith("cuda"):
             msg = "--dtype float64 has no kernels on a GPU; pass float32 or bfloat16, or --device cpu"
             raise UsageError(msg)
         data = recipe.load(options)
         task = recipe.task(options, data)
+        config = config.for_samples(task.num_samples)
+        if "warmup" not in wanted:  # a short run must not end before its warm-up does
+            config = dataclasses.replace(config, warmup=min(config.warmup, config.steps // 10))
         settings = Settings(recipe.name, options, data.sizes, task.fingerprint(), config, common.device or "cpu")
         trainer = build(settings, task, None, common)
-        settings = dataclasses.replace(settings, train=trainer.config)
         folder = new_folder(common.out)
         if data.vocabulary is not None:
             data.vocabulary.save(folder / "vocab.json")
@@ -166,15 +169,11 @@ def build(settings: Settings, task: Any, folder: Path | None, common: Common) ->
     """The trainer of a model with its initial weights, which are drawn on the CPU for every device."""
     import fastattn
 
-    config = settings.train.for_samples(task.num_samples)
-    default = settings.recipe.defaults.warmup
-    if config.warmup == default:  # a short run must not end before its warm-up does
-        config = dataclasses.replace(config, warmup=min(default, max(config.steps // 10, 0)))
     where = device_of(common.device or settings.device)
-    fastattn.manual_seed(config.seed)
+    fastattn.manual_seed(settings.train.seed)
     model = settings.recipe.build(settings.options, settings.sizes).to(where)
     progress = progress_for(common.quiet, sys.stderr if common.json else sys.stdout)
-    return Trainer(model, task, config, folder=folder, progress=progress)
+    return Trainer(model, task, settings.train, folder=folder, progress=progress)
 
 
 def introduce(say: Printer, trainer: Trainer, settings: Settings, data: Data) -> None:

@@ -187,7 +187,7 @@ def load_dataset(name: str, **options: Any) -> Any:
     Example:
         >>> import fastattn as fa
         >>> fa.data.load_dataset("dates", size=4).targets[0]
-        '1983-05-20'
+        '2027-08-15'
 
     Source: LeCun et al., "Gradient-based learning applied to document recognition" (1998), of MNIST; Alpaydin and Kaynak,
     "Optical recognition of handwritten digits" (1998); Hutto and Gilbert, "VADER" (2014); the Unicode CLDR.

@@ -53,9 +53,9 @@ def read_idx(path: Path_) -> np.ndarray[Any, Any]:
         ValueError: it is not IDX, or not whole.
 
     Example:
-        >>> import tempfile, fastattn as fa
+        >>> import pathlib, tempfile, fastattn as fa
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     n = open(folder + "/labels-idx1-ubyte", "wb").write(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 5]))
+        ...     n = pathlib.Path(folder, "labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 5]))
         ...     fa.data.read_idx(folder + "/labels-idx1-ubyte")
         array([7, 5], dtype=uint8)
 

@@ -113,7 +113,7 @@ class Vocabulary:
         >>> import fastattn as fa
         >>> vocabulary = fa.data.Vocabulary.of(["A fine film.", "A film!"], lower=True)
         >>> vocabulary.encode("a bad film."), vocabulary.decode(vocabulary.encode("A bad film."))
-        (array([5, 1, 6, 7]), 'a [UNK] film .')
+        (array([5, 1, 6, 8]), 'a [UNK] film .')
 
     Source: none.
     """

@@ -39,7 +39,7 @@ class Task:
         ...         return ((model(*self.inputs(model, batch)) - fa.tensor(batch[0] / 2)) ** 2).mean()
         ...     def evaluate(self, model, batch_size, limit=None):
         ...         return {"loss": self.loss(model, self.sampler(100, 0)(0)).item()}
-        >>> config = fa.train.TrainConfig(steps=200, batch_size=10, lr=0.03, warmup=1, weight_decay=0.0)
+        >>> config = fa.train.TrainConfig(steps=200, batch_size=10, lr=0.1, warmup=1, weight_decay=0.0)
         >>> fa.manual_seed(0)
         >>> fa.train.Trainer(fa.nn.Linear(1, 1), Halves(), config).fit().val_loss < 1e-4
         True

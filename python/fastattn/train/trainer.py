@@ -321,7 +321,7 @@ class Trainer:
         if path.exists():
             checkpoint = load_checkpoint(path, self.model, self.optimizer)
             data = checkpoint.data
-            if (data["task"], data["fingerprint"]) != (type(self.task).__name__, self.fingerprint):
+            if (data.get("task"), data.get("fingerprint")) != (type(self.task).__name__, self.fingerprint):
                 msg = f"{path} is of a run on other data"
                 raise ValueError(msg)
             self.step, self.seen = checkpoint.step, data["seen"]

@@ -94,10 +94,12 @@ class Translation(Task):
         return with_model(model, batch[0]), with_model(model, np.ascontiguousarray(batch[1][:, :-1]))
 
     def loss(self, model: Module, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-        """Mean cross-entropy, nats per token written."""
+        """Mean cross-entropy, nats per token written; smoothed as asked, else as the model's config says."""
+        return self._loss(model, batch, label_smoothing or None)
+
+    def _loss(self, model: Module, batch: Batch, label_smoothing: float | None) -> Tensor:
         labels = with_model(model, np.ascontiguousarray(batch[1][:, 1:]))
-        options: dict[str, Any] = {"label_smoothing": label_smoothing} if label_smoothing else {}
-        return model.loss(*self.inputs(model, batch), labels, **options)  # type: ignore[no-any-return]
+        return model.loss(*self.inputs(model, batch), labels, label_smoothing=label_smoothing)  # type: ignore[no-any-return]
 
     def write(self, model: EncoderDecoder, sources: Sequence[Any], batch_size: int = 64) -> list[Any]:
         """What the model writes for each source, without the token that ends it."""
@@ -123,7 +125,7 @@ class Translation(Task):
         with evaluation(model), no_grad():
             for chunk in chunks(np.argsort([len(row) for row in sources], kind="stable"), max(batch_size, 64)):
                 batch = self.batch([sources[i] for i in chunk], [targets[i] for i in chunk])
-                perplexity.update(self.loss(model, batch).item(), int(self.weight(batch)))
+                perplexity.update(self._loss(model, batch, 0.0).item(), int(self.weight(batch)))
         written = self.write(model, sources, max(batch_size, 128))  # type: ignore[arg-type]
         exact = [np.array_equal(a, b) for a, b in zip(written, targets, strict=True)]
         measures = {"loss": perplexity.loss, "exact": float(np.mean(exact))}

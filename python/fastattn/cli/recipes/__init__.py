@@ -1,4 +1,5 @@
-"""The table of model kinds: `fastattn train KIND`. A new kind is a file here and a line below."""
+"""The table of model kinds: `fastattn train KIND`. A new kind is a file here and a line below; `cnn` and `lstm`
+wait for their models in `fastattn.models`."""
 
 from .bert import BERTRecipe
 from .classifier import ClassifierRecipe

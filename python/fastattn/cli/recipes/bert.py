@@ -12,7 +12,7 @@ from fastattn.cli import UsageError
 from fastattn.train import TrainConfig
 
 from .recipe import Data, Recipe, classes_of, flag
-from .texts import encoded, read_labelled, sentences
+from .texts import TextOptions, encoded, read_labelled, sentences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,16 +74,16 @@ class BERTRecipe(Recipe):
     )
 
     def load(self, options: Options) -> Data:
-        """Pieces of the text, a twentieth held out by RandomState(0)."""
+        """Pieces of the text, a twentieth held out by RandomState(0); of labelled texts, what finetune holds out."""
         from fastattn.data import Vocabulary, load_text, train_test_split
 
         if options.data is None or options.data.endswith((".txt", ".md")):
-            texts = sentences(load_text(options.data), options.context - 2)
-        else:
-            texts, _, _ = read_labelled(options.data)
-        train, held = train_test_split(texts, test_size=0.05, seed=0)
+            texts, part = sentences(load_text(options.data), options.context - 2), 0.05
+        else:  # what a classifier holds out is held out here too, so that it has not been read before
+            (texts, _, _), part = read_labelled(options.data), TextOptions.held_out
+        train, held = train_test_split(texts, test_size=part, seed=0)
         vocabulary = Vocabulary.of(train, unit=options.unit, lower=True, size=options.vocabulary)
-        rows = [encoded(vocabulary, part, options.context) for part in (train, held)]
+        rows = [encoded(vocabulary, some, options.context) for some in (train, held)]
         name = options.data or "the topics of Python's help"
         facts = f"data     {name}: {len(train):,} texts, {len(held):,} held out, {len(vocabulary):,} {options.unit}"
         return Data(
