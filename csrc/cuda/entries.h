@@ -44,13 +44,10 @@ fa_status batch_norm_bwd(const fa_batch_norm_bwd_params& p, fa_launch& launch);
 }  // namespace fastattn::cuda
 
 // X(name, "reason"): an entry without a kernel, and what its caller is told. Each entry is declared above or is here,
+// or the table does not compile.
 #define FA_CUDA_MISSING(X)                 \
   X(conv_fwd, "no CUDA kernel yet")        \
   X(conv_bwd_input, "no CUDA kernel yet")  \
   X(conv_bwd_weight, "no CUDA kernel yet") \
   X(recurrent_fwd, "no CUDA kernel yet")   \
   X(recurrent_bwd, "no CUDA kernel yet")
-=======
-// or the table does not compile. None is missing.
-#define FA_CUDA_MISSING(X)
-    >>>>>>> pool
