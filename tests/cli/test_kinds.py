@@ -27,6 +27,8 @@ SMALL = {
     "vit": "--data images.npz --layers 1 --width 8 --heads 2 --patch 3 --mixup 0.3",
     "bert": "--data texts.jsonl --layers 1 --width 8 --heads 2 --context 8",
     "classifier": "--data texts.jsonl --layers 1 --width 8 --heads 2 --context 8",
+    "cnn": "--data images.npz",
+    "lstm": "--data texts.jsonl --embedding 4 --width 4",
     "translate": "--data pairs.jsonl --held-out 5 --layers 1 --width 8 --heads 2",
 }
 SMALL = {kind: flags.split() for kind, flags in SMALL.items()}

@@ -13,7 +13,8 @@ from fastattn.testing import (
     unchanged,
     variants,
 )
-from fastattn.testing.op_cases import OP_CASES, copies
+from fastattn.testing.op_case import copies
+from fastattn.testing.op_cases import OP_CASES
 from fastattn.testing.op_checks import check_case
 
 IN_PLACE = {"adam_step", "sgd_step", "grad_scale", "uniform_", "normal_"}

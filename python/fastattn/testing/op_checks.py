@@ -12,7 +12,7 @@ import fastattn as fa
 
 from .asserts import has_own_kernels
 from .isa import forced_isa
-from .op_cases import Arguments, Draw, OpCase, copies
+from .op_case import Arguments, Draw, OpCase, copies
 from .tolerance import Deviation, Expected, expect
 
 FORWARD, BACKWARD, DIFFERENCES = "forward", "backward", "finite differences"
