@@ -72,7 +72,7 @@ class BLEU(Metric):
 
     def __init__(self, tokenize: str = "13a") -> None:
         try:
-            from sacrebleu.metrics import BLEU as Sacre
+            from sacrebleu.metrics.bleu import BLEU as Sacre
         except ImportError:
             msg = "BLEU needs sacrebleu: pip install 'fastattn[text]'"
             raise ImportError(msg) from None

@@ -152,17 +152,34 @@ def _normal(d: Draw, *shape: int) -> Arguments:
     return (d.normal(*shape),)
 
 
-def _images(d: Draw, h: int, w: int) -> Arguments:
-    return (d.normal(2, 3, h, w),)
+def _pooled(op: str) -> OpCase:
+    """Windows of 3 by steps of 2 with padding, or 3 (by 2) that are fitted; of one axis the rows of the images."""
+    flat, fitted, largest = op.endswith("1d"), op.startswith("adaptive"), "max" in op
+    pooled = (lambda *a, **o: reference_pool.max_pool(*a, **o)[0]) if largest else reference_pool.avg_pool
+    backward = reference_pool.max_pool_backward if largest else reference_pool.avg_pool_backward
+    pair = (1, 3) if flat else (3, 2) if fitted else (3, 3)
+    options: dict[str, Any] = {"adaptive": True}
+    if not fitted:
+        options = {"stride": (1, 2) if flat else (2, 2), "padding": (0, 1) if flat else (1, 1)}
 
+    window = (3, 2, 1) if not fitted else (3,) if flat else (pair,)
 
-def _apart(d: Draw, h: int, w: int) -> Arguments:
-    """Images of numbers so far apart that finite differences do not change the order."""
-    return (d.rng.permutation(np.arange(6 * h * w) / 4).reshape(2, 3, h, w).astype(d.dtype),)
+    def plane(x: NDArray) -> NDArray:  # one axis is the second of two
+        return x[..., None, :] if flat else x
 
+    def make(d: Draw, h: int, w: int) -> Arguments:
+        # Maxima of numbers so far apart that finite differences do not change their order.
+        x = d.rng.permutation(np.arange(6 * h * w) / 4).astype(d.dtype) if largest else d.normal(6 * h * w)
+        return (x.reshape((2, 3 * h, w) if flat else (2, 3, h, w)),)
 
-def _largest(x: NDArray, *args: Any, **options: Any) -> NDArray:
-    return reference_pool.max_pool(x, *args, **options)[0]
+    return OpCase(
+        op,
+        make,
+        lambda x: getattr(fa, op)(x, *window),
+        lambda x: pooled(plane(x), pair, **options).squeeze(-2) if flat else pooled(x, pair, **options),
+        ((5, 3), (3, 70)),
+        lambda dout, x: backward(plane(dout), plane(x), pair, **options).reshape(x.shape),
+    )
 
 
 # The table -----------------------------------------------------------------------------------------------------------
@@ -313,28 +330,7 @@ OP_CASES: tuple[OpCase, ...] = (
         (0, 1, 2),
         label="evaluation",
     ),
-    *(
-        OpCase(
-            op,
-            make,
-            lambda x, op=op: getattr(fa, op)(x, 3, 2, 1),
-            lambda x, forward=forward: forward(x, (3, 3), stride=(2, 2), padding=(1, 1)),
-            ((5, 3), (3, 70)),
-            lambda dout, x, backward=backward: backward(dout, x, (3, 3), stride=(2, 2), padding=(1, 1)),
-        )
-        for op, make, forward, backward in (
-            ("max_pool2d", _apart, _largest, reference_pool.max_pool_backward),
-            ("avg_pool2d", _images, reference_pool.avg_pool, reference_pool.avg_pool_backward),
-        )
-    ),
-    OpCase(
-        "adaptive_avg_pool2d",
-        _images,
-        lambda x: fa.adaptive_avg_pool2d(x, (3, 2)),
-        lambda x: reference_pool.avg_pool(x, (3, 2), adaptive=True),
-        ((5, 3), (3, 70)),
-        lambda dout, x: reference_pool.avg_pool_backward(dout, x, (3, 2), adaptive=True),
-    ),
+    *(_pooled(f"{kind}_pool{n}d") for kind in ("max", "avg", "adaptive_max", "adaptive_avg") for n in (1, 2)),
     OpCase(
         "rms_norm",
         lambda d, rows, n: (d.normal(rows, n), d.normal(n)),
