@@ -16,10 +16,10 @@ EPS = 1e-5
 SHAPES = [((2048, 128), False), ((8192, 768), True), ((4096, 4096), False)]
 
 
-def layer_norm(x: Any, weight: Any, bias: Any) -> Any:
+def layer_norm(x: Any, weight: Any, bias: Any, eps: float = EPS) -> Any:
     centred = x - x.mean(-1, keepdims=True)
     variance = (centred * centred).mean(-1, keepdims=True)
-    return centred / np.sqrt(variance + x.dtype.type(EPS)) * weight + bias
+    return centred / np.sqrt(variance + x.dtype.type(eps)) * weight + bias
 
 
 def _gradients(x: Any, weight: Any, bias: Any, dout: Any) -> Any:

@@ -32,6 +32,7 @@ OPS = (
     "cast",
     "sum",
     "end_to_end",
+    "models",
 )
 
 
