@@ -71,7 +71,7 @@ CASES = {
         lambda: models.EncoderDecoder(ENCODER_DECODER),
         lambda m, d: m.loss(IDS * MASK, TARGET, np.roll(TARGET, -1, 1)),
     ),
-    "mlp": (lambda: models.MLP(E, [6], 3, "gelu"), lambda m, d: m(on(d, X))),
+    "mlp": (lambda: models.MLP(models.MLPConfig(E, [6], 3, "gelu")), lambda m, d: m(on(d, X))),
 }
 
 

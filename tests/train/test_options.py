@@ -97,7 +97,7 @@ def test_label_smoothing_is_for_training_alone():
     x, y = rng.standard_normal((32, 4)).astype(np.float32), rng.integers(0, 3, 32)
     task = fa.train.Classification(x, y, x, y)
     fa.manual_seed(0)
-    model = fa.models.MLP(4, [], 3)
+    model = fa.models.MLP(fa.models.MLPConfig(4, [], 3))
     logits = model(fa.tensor(x))
     smoothed = fa.nn.functional.cross_entropy(logits, fa.tensor(y), label_smoothing=0.3).item()
     plain = fa.nn.functional.cross_entropy(logits, fa.tensor(y)).item()
@@ -123,7 +123,7 @@ def test_mixup_is_the_mean_of_both_losses():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((4, 1, 2, 2)).astype(np.float32), np.array([0, 1, 2, 0])
     task = fa.train.Classification(x, y, x, y)
-    model = fa.models.MLP(4, [], 3, flatten=True)
+    model = fa.models.MLP(fa.models.MLPConfig(4, [], 3, flatten=True))
     other, part = np.array([2, 2, 1, 1]), np.array([0.5, 0.75, 1.0, 0.6])
     found = task.loss(model, (x, np.stack([y, other, part], 1))).item()
     logits = model(fa.tensor(x))
@@ -155,7 +155,11 @@ def test_batches_made_ahead_are_the_same(weights):
     for ahead in (True, False):
         task.prefetch = ahead
         fa.manual_seed(0)
-        run = Trainer(fa.models.MLP(36, [8], 3, flatten=True), task, TrainConfig(steps=12, batch_size=7, warmup=0))
+        run = Trainer(
+            fa.models.MLP(fa.models.MLPConfig(36, [8], 3, flatten=True)),
+            task,
+            TrainConfig(steps=12, batch_size=7, warmup=0),
+        )
         run.fit()
         found.append(weights(run.model))
     assert found[0] == found[1]

@@ -50,7 +50,9 @@ def masked():
 
 
 def pictures(augment=None):
-    return fa.models.MLP(36, [8], 3, flatten=True), Classification(*images(50), *images(20), augment=augment)
+    return fa.models.MLP(fa.models.MLPConfig(36, [8], 3, flatten=True)), Classification(
+        *images(50), *images(20), augment=augment
+    )
 
 
 def mixed():

@@ -7,7 +7,7 @@ from .encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from .gpt import GPT, GPTConfig
 from .lenet import LeNet, LeNetConfig
 from .lstm_classifier import LSTMClassifier, LSTMClassifierConfig
-from .mlp import MLP
+from .mlp import MLP, MLPConfig
 from .pretrained import PretrainedModel
 from .vit import ViT, ViTConfig, ViTForImageClassification
 
@@ -27,6 +27,7 @@ __all__ = [
     "LSTMClassifierConfig",
     "LeNet",
     "LeNetConfig",
+    "MLPConfig",
     "ViT",
     "ViTConfig",
     "ViTForImageClassification",
@@ -43,4 +44,5 @@ PRETRAINED: list[type[PretrainedModel]] = [
     ViTForImageClassification,
     LeNet,
     LSTMClassifier,
+    MLP,
 ]

@@ -43,7 +43,7 @@ class Classification(Task):
         >>> task = fa.train.Classification(x, (x[:, 0] > 0).astype(int), x, (x[:, 0] > 0).astype(int))
         >>> fa.manual_seed(0)
         >>> config = fa.train.TrainConfig(steps=100, batch_size=16, lr=0.05, warmup=5)
-        >>> history = fa.train.Trainer(fa.models.MLP(4, [8], 2), task, config).fit()
+        >>> history = fa.train.Trainer(fa.models.MLP(fa.models.MLPConfig(4, [8], 2)), task, config).fit()
         >>> history.measures["accuracy"] > 0.9
         True
 

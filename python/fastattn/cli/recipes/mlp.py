@@ -43,10 +43,10 @@ class MLPRecipe(ImageRecipe):
 
     def build(self, options: Options, sizes: dict[str, Any]) -> Any:
         """An MLP of the pixels."""
-        from fastattn.models import MLP
+        from fastattn.models import MLP, MLPConfig
 
         pixels = math.prod(sizes["image"])
-        return MLP(pixels, options.widths, sizes["classes"], dropout=options.dropout, flatten=True)
+        return MLP(MLPConfig(pixels, options.widths, sizes["classes"], dropout=options.dropout, flatten=True))
 
     def shape(self, options: Options) -> str:
         """Widths."""
