@@ -216,6 +216,20 @@ def test_tests_of_numbers():
     assert x.isfinite().tolist() == [True, False, False]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+@pytest.mark.parametrize("number", [0, 1, 0.5, -np.inf])
+def test_where_keeps_the_dtype_beside_a_number(dtype, number):
+    x = fa.ones(2, dtype=dtype)
+    keep = fa.tensor([True, False])
+    for found, places in (
+        (fa.where(keep, x, number), [1, number]),
+        (fa.where(keep, number, x), [number, 1]),
+        (x.masked_fill(keep, number), [number, 1]),
+    ):
+        assert found.dtype == x.dtype
+        assert found.tolist() == places
+
+
 def test_shapes_that_do_not_broadcast():
     with pytest.raises(ValueError, match=r"^add: shapes \(2,\) and \(3,\) do not broadcast"):
         fa.ones(2) + fa.ones(3)

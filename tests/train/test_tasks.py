@@ -9,6 +9,7 @@ from fastattn.train import (
     LanguageModeling,
     MaskedLanguageModeling,
     Progress,
+    QuestionAnswering,
     Task,
     TrainConfig,
     Trainer,
@@ -71,7 +72,38 @@ def translation():
     return fa.models.EncoderDecoder(SEQ), Translation(x, [row[::-1] for row in x], x[:9], [r[::-1] for r in x[:9]], SEQ)
 
 
-TASKS = [language, masked, pictures, mixed, texts, translation]
+def convolutions():
+    config = fa.models.LeNetConfig(image_size=6, channels=(3, 4), kernel_size=3, num_labels=3)
+    return fa.models.LeNet(config), Classification(*images(50), *images(20))
+
+
+def patches():
+    sizes = {
+        name: BERT[name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    }
+    config = fa.models.ViTConfig(**sizes, image_size=6, patch_size=3, num_channels=1, num_labels=3)
+    return fa.models.ViTForImageClassification(config), Classification(*images(50), *images(20))
+
+
+def recurrent():
+    config = fa.models.LSTMClassifierConfig(vocab_size=12, embedding_size=6, hidden_size=5, num_labels=2, dropout=0.0)
+    x = rows(40)
+    y = np.array([int(row[0] > 8) for row in x])
+    return fa.models.LSTMClassifier(config), Classification(x, y, x, y, reads="lengths")
+
+
+def answers():
+    """The question is a token; its answer is that token and the one after it."""
+    config = fa.models.BERTConfig(**BERT, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    rng = np.random.default_rng(0)
+    orders = [rng.permutation(np.arange(5, 12))[: rng.integers(3, 6)] for _ in range(40)]
+    places = rng.integers(0, 2, 40)
+    x = [np.array([text[at], 3, *text]) for text, at in zip(orders, places, strict=True)]
+    data = x, [[0, 0] + [1] * (len(row) - 2) for row in x], np.stack([places + 2, places + 3], 1)
+    return fa.models.BERTForQuestionAnswering(config), QuestionAnswering(*data, *(part[:9] for part in data))
+
+
+TASKS = [language, masked, pictures, mixed, texts, translation, convolutions, patches, recurrent, answers]
 
 
 @pytest.fixture(params=TASKS, ids=lambda make: make.__name__)
@@ -282,3 +314,50 @@ def test_evaluations_are_not_smoothed():
 def split(batch):
     source, target = batch
     return source, np.ascontiguousarray(target[:, :-1]), np.ascontiguousarray(target[:, 1:])
+
+
+def test_answers_are_spans_of_the_text():
+    """Not of the question, not backwards, not too long, not of the padding."""
+    rows, kinds = [[1, 2, 3, 4], [1, 2]], [[0, 1, 1, 1], [0, 1]]
+    task = QuestionAnswering(rows, kinds, [[1, 3], [1, 1]], rows, kinds, [[1, 3], [1, 1]], longest=2)
+    start = np.array([[9.0, 1, 0, 5], [0, 0, 8, 8]])
+    end = np.array([[9.0, 7, 2, 0], [0, 0, 8, 8]])
+    assert task.best_spans(start, end, kinds).tolist() == [[1, 1], [1, 1]]
+    end[0] = [9, 0, 2, 9]
+    start[0] = [9, 7, 6, 0]
+    assert task.best_spans(start, end, kinds).tolist() == [[2, 3], [1, 1]]
+
+
+def test_measures_of_answers():
+    class Fixed(fa.nn.Module):
+        """Says 1 to 2 of every row."""
+
+        def forward(self, ids, mask, segments):
+            at = np.arange(ids.shape[1])
+            return tuple(fa.tensor(np.broadcast_to((at == n) * 50.0, ids.shape).copy()) for n in (1, 2))
+
+    rows, kinds = [[1, 2, 3, 4, 5]] * 3, [[0, 1, 1, 1, 1]] * 3
+    task = QuestionAnswering(rows, kinds, [[1, 2], [2, 4], [3, 3]], rows, kinds, [[1, 2], [2, 4], [3, 3]])
+    found = task.evaluate(Fixed(), 2)
+    assert found["exact"] == pytest.approx(1 / 3)
+    assert found["f1"] == pytest.approx((1 + 2 / 5 + 0) / 3)
+    assert found["loss"] == pytest.approx((0 + 50 + 50) / 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": [[1, 2]] * 2}, "^QuestionAnswering: lengths are rows 2, segments 1, spans 1; expected one length"),
+        ({"segments": [[0]]}, r"^QuestionAnswering: rows\[0\] has 2 tokens, segments\[0\] has 1$"),
+        ({"spans": [[0, 1]]}, r"^QuestionAnswering: spans\[0\] is \[0, 1\], which is not in its text$"),
+        ({"spans": [[1, 2]]}, r"^QuestionAnswering: spans\[0\] is \[1, 2\], which is not in its text$"),
+        ({"val_spans": [[1, 0]]}, r"^QuestionAnswering: val_spans\[0\] is \[1, 0\], which is not in its text$"),
+        ({"spans": [1]}, r"^QuestionAnswering: spans has dtype int64 and shape \(1,\); expected \(1, 2\) places$"),
+        ({"longest": 0}, "^QuestionAnswering: longest is 0; expected a positive number$"),
+    ],
+)
+def test_errors_of_answers(changes, message):
+    given = {"rows": [[1, 2]], "segments": [[0, 1]], "spans": [[1, 1]]}
+    given |= {f"val_{name}": value for name, value in given.items()}
+    with pytest.raises(ValueError, match=message):
+        QuestionAnswering(**given | changes)

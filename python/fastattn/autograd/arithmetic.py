@@ -384,8 +384,11 @@ def where(condition: Operand, input: Operand = None, other: Operand = None) -> A
     if not isinstance(input, Base) and not isinstance(other, Base):
         input = wrap(array_module(keep).asarray(input, dtype=FLOAT32 if isinstance(input, float) else None))
     ta, tb, x, y = both("where", input, other)
+    xp = array_module(keep)
+    # A number has the other's dtype, where that is of floats: NumPy knows so of its own dtypes alone.
+    x, y = (xp.asarray(v, o.dtype) if not hasattr(v, "dtype") and is_float(o.dtype) else v for v, o in ((x, y), (y, x)))
     try:
-        out = wrap(array_module(keep).where(keep, x, y))
+        out = wrap(xp.where(keep, x, y))
     except ValueError:
         shapes = f"{keep.shape}, {_shape(x)} and {_shape(y)}"
         msg = f"where: shapes {shapes} do not broadcast; axes from the last must be equal or 1"

@@ -7,6 +7,7 @@ from .history import History, Row
 from .language import LanguageModeling, MaskedLanguageModeling, evaluate
 from .pictures import plot_confusion
 from .progress import Bar, Lines, Progress, progress_for
+from .question_answering import QuestionAnswering
 from .task import Task
 from .trainer import Trainer
 from .translation import Translation
@@ -20,6 +21,7 @@ __all__ = [
     "MaskedLanguageModeling",
     "NonFiniteError",
     "Progress",
+    "QuestionAnswering",
     "Row",
     "Task",
     "TrainConfig",
