@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+import fastattn as fa
 from fastattn.cli import main
 from fastattn.cli.recipes import RECIPES
 
@@ -159,6 +160,26 @@ def test_pretrained_then_fine_tuned(run, tmp_path):
     run("eval", "tuned")
     (tmp_path / "bert").rename("elsewhere")
     assert run("predict", "tuned", "a good film")
+
+
+def test_a_model_of_hugging_faces_form_is_fine_tuned(run, tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {word: i for i, word in enumerate(["[PAD]", "[CLS]", "[SEP]", "[UNK]", "good", "bad", "film"])}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    config = fa.models.BERTConfig(
+        vocab_size=7, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    fa.models.BERT(config).save_pretrained("theirs")
+    tokenizer.save("theirs/tokenizer.json")
+    run("finetune", "theirs", "--data", "texts.jsonl", "--context", 5, *COMMON, "--out", "tuned")
+    assert (tmp_path / "tuned" / "tokenizer.json").exists()
+    found = json.loads(run("predict", "tuned", "a good film", "--json"))
+    assert found["classes"].keys() == {"yes", "no"}
+    run("train", "--resume", "tuned")
 
 
 def test_a_classifier_has_a_picture_and_a_table(run, tmp_path):

@@ -68,7 +68,7 @@ def test_a_flag_without_its_value(command, flag, capsys):
         (["train", "--config", "nowhere.toml"], 1, "no such config file: nowhere.toml"),
         (["eval", "nowhere"], 1, "no such folder: nowhere"),
         (["predict", "nowhere", "x"], 1, "no such folder: nowhere"),
-        (["finetune", "nowhere"], 1, "nowhere is no run of bert: it has no vocab.json"),
+        (["finetune", "nowhere"], 1, "nowhere has no tokenizer: neither tokenizer.json nor vocab.json"),
         (["embed", "nowhere", "x"], 1, "no such folder: nowhere"),
         (["summary", "nothing"], 2, "'nothing' is neither a run folder nor a kind; expected one of gpt, mlp,"),
         (["train", "--steps", "5", "--tokens", "5"], 2, "--steps and --tokens say the same thing; pass one of them"),

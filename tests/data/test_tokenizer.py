@@ -45,6 +45,35 @@ def test_characters_of_several_tokens_come_whole(folder):
     assert "\ufffd" not in "".join(pieces)
 
 
+@pytest.mark.parity
+def test_within_special_tokens(tmp_path):
+    """Of a file that pads and truncates for its own batches."""
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {word: i for i, word in enumerate(["[PAD]", "[CLS]", "[SEP]", "[UNK]", "a", "b", "c"])}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    tokenizer.enable_padding(length=9)
+    tokenizer.enable_truncation(4)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    ours = fa.data.load_tokenizer(tmp_path)
+    assert ours.encode("a b c a").tolist() == [1, 4, 5, 6, 4, 2]
+    assert ours.encode_within("a b c a", 6).tolist() == [1, 4, 5, 6, 4, 2]
+    assert ours.encode_within("a b c a", 4).tolist() == [1, 4, 5, 2]
+    assert ours.encode("a b c a").tolist() == [1, 4, 5, 6, 4, 2]
+    ours.save(tmp_path / ours.filename)
+    assert fa.data.Tokenizer.load(tmp_path / "tokenizer.json").encode("a").tolist() == [1, 4, 2]
+
+
+def test_within_a_vocabulary():
+    v = fa.data.Vocabulary.of(["a b c"])
+    ids = v.encode("a b c", begin=True, end=True).tolist()
+    assert v.encode_within("a b c", 5).tolist() == ids
+    assert v.encode_within("a b c", 4).tolist() == [*ids[:3], v.end]
+
+
 def test_a_run(tmp_path):
     fa.data.CharVocabulary("abc").save(tmp_path / "vocab.json")
     assert fa.data.load_tokenizer(tmp_path).encode("cab").tolist() == [2, 0, 1]

@@ -164,19 +164,18 @@ app.add_typer(train_app(), name="train")
 
 def _finetune(recipe: Recipe, given: dict[str, Any]) -> None:
     """Trains a classifier on top of a run."""
-    start = given.pop("start_run")
-    if not (start / "vocab.json").is_file():
-        msg = f"{start} is no run of bert: it has no vocab.json"
-        raise FileNotFoundError(msg)
-    train_kind(recipe, given | {"start": start})
+    train_kind(recipe, given | {"start": given.pop("start_run")})
 
 
 _start = inspect.Parameter(
     "start_run",
     inspect.Parameter.KEYWORD_ONLY,
-    annotation=Annotated[Path, typer.Argument(metavar="RUN", help="What `fastattn train bert` wrote.")],
+    annotation=Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", help="A run of bert, or a BERT of Hugging Face's form with tokenizer.json."),
+    ],
 )
-# Sizes and vocabulary are those of the run.
+# Sizes and vocabulary are those of the model.
 _fixed = ("start", "resume", "unit", "vocabulary", "layers", "width", "heads")
 app.command("finetune", help="Fine-tune a pretrained BERT to classify texts.")(
     command_of(RECIPES["classifier"], _finetune, skip=_fixed, first=[_start])

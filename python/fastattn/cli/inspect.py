@@ -101,7 +101,7 @@ def summarise(what: str) -> None:
 def embed_texts(folder: Path, texts: Sequence[str], as_json: bool) -> None:
     """Vectors of texts by a BERT's mean hidden states."""
     from fastattn import no_grad
-    from fastattn.data import load_tokenizer, pad
+    from fastattn.data import CharVocabulary, load_tokenizer, pad
     from fastattn.models import BERT
     from fastattn.nn.utils import evaluation
 
@@ -111,9 +111,10 @@ def embed_texts(folder: Path, texts: Sequence[str], as_json: bool) -> None:
     tokenizer = load_tokenizer(folder)
     model = BERT.from_pretrained(folder)
     limit = model.config.max_position_embeddings
-    # A run's vocabulary has its own beginning and end; a tokenizer.json puts them there itself.
-    own = {"begin": True, "end": True} if hasattr(tokenizer, "begin") else {}
-    rows = [np.asarray(tokenizer.encode(text, **own), np.int64)[:limit] for text in texts]
+    if isinstance(tokenizer, CharVocabulary):
+        msg = f"{folder} is no BERT: its vocabulary is of characters alone"
+        raise ValueError(msg)
+    rows = [tokenizer.encode_within(text, limit) for text in texts]
     lengths = np.array([len(row) for row in rows])
     ids = pad(rows, model.config.pad_token_id or 0)
     mask = (np.arange(ids.shape[1]) < lengths[:, None]).astype(np.int64)

@@ -65,7 +65,7 @@ def run(recipe: Recipe, common: Common, given: Mapping[str, Any]) -> History:
         trainer = build(settings, task, None, common)
         folder = new_folder(common.out)
         if data.vocabulary is not None:
-            data.vocabulary.save(folder / "vocab.json")
+            data.vocabulary.save(folder / data.vocabulary.filename)
         settings.save(folder)
         trainer.folder = folder
     else:
@@ -93,7 +93,7 @@ def resumed(folder: Path, common: Common, given: Mapping[str, Any]) -> tuple[Tra
         msg = f"{data.source} is not the text that {folder} was started with"
         raise ValueError(msg if recipe.name == "gpt" else msg.replace("the text that", "what"))
     if data.vocabulary is not None:
-        data.vocabulary = type(data.vocabulary).load(folder / "vocab.json")
+        data.vocabulary = type(data.vocabulary).load(folder / data.vocabulary.filename)
     trainer = build(settings, task, folder, common)
     trainer.resume()
     return trainer, settings, data

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+
+from fastattn.io import atomic_write
 
 from .vocabulary import CharVocabulary, Vocabulary
 
 
 class Tokenizer:
-    """A tokenizer.json of Hugging Face's, read by the package `tokenizers`.
+    """A tokenizer.json of Hugging Face's, read by the package `tokenizers`; the padding and truncation that a file may ask
+    for are left out.
 
     Args:
         path: the file.
@@ -32,6 +35,8 @@ class Tokenizer:
     Source: https://huggingface.co/docs/tokenizers.
     """
 
+    filename: ClassVar[str] = "tokenizer.json"
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         path = Path(path)
         if not path.is_file():
@@ -47,6 +52,8 @@ class Tokenizer:
         except Exception as error:  # tokenizers raises Exception itself
             msg = f"{path} is no tokenizer: {error}"
             raise ValueError(msg) from None
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
 
     def __len__(self) -> int:
         return int(self._tokenizer.get_vocab_size())
@@ -55,9 +62,26 @@ class Tokenizer:
         """Token ids of a text, (N,) int32."""
         return np.array(self._tokenizer.encode(text).ids, np.int32)
 
+    def encode_within(self, text: str, longest: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Token ids of a text between its special tokens, (N,) int64 of at most `longest`: its first ones."""
+        self._tokenizer.enable_truncation(longest)
+        try:
+            return np.array(self._tokenizer.encode(text).ids, np.int64)
+        finally:
+            self._tokenizer.no_truncation()
+
     def decode(self, ids: Any) -> str:
         """The text of token ids, without special tokens; bytes that are no character come out as U+FFFD."""
         return str(self._tokenizer.decode([int(i) for i in ids]))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a tokenizer.json, atomically."""
+        atomic_write(path, self._tokenizer.to_str(pretty=True) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
+        """The same as the constructor."""
+        return cls(path)
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> CharVocabulary | Vocabulary | Tokenizer:

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class CharVocabulary:
 
     Source: none.
     """
+
+    filename: ClassVar[str] = "vocab.json"
 
     def __init__(self, characters: str) -> None:
         if not characters or len(set(characters)) != len(characters):
@@ -120,6 +122,8 @@ class Vocabulary:
 
     pad, unknown, begin, end, mask = range(5)
 
+    filename: ClassVar[str] = "vocab.json"
+
     def __init__(self, tokens: Sequence[str], unit: str = "words", lower: bool = False) -> None:
         if unit not in ("words", "characters"):
             msg = f"Vocabulary: unit is {unit!r}; expected 'words' or 'characters'"
@@ -154,6 +158,11 @@ class Vocabulary:
         """Token ids of a text, (N,) int64, between the tokens that begin and end it if they are wanted."""
         ids = [self._ids.get(token, self.unknown) for token in self.split(text)]
         return np.array([self.begin] * begin + ids + [self.end] * end, np.int64)
+
+    def encode_within(self, text: str, longest: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Token ids of a text between the tokens that begin and end it, (N,) int64 of at most `longest`: its first ones."""
+        ids = self.encode(text, begin=True, end=True)
+        return ids if len(ids) <= longest else np.append(ids[: longest - 1], self.end)
 
     def decode(self, ids: Any) -> str:
         """The text of token ids, without those that pad, begin or end; words with a space between."""

@@ -12,7 +12,7 @@ from fastattn.cli import UsageError
 from fastattn.train import TrainConfig
 
 from .recipe import Data, Recipe, classes_of, flag
-from .texts import TextOptions, encoded, read_labelled, sentences
+from .texts import TextOptions, read_labelled, sentences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,7 @@ class BERTRecipe(Recipe):
             (texts, _, _), part = read_labelled(options.data), TextOptions.held_out
         train, held = train_test_split(texts, test_size=part, seed=0)
         vocabulary = Vocabulary.of(train, unit=options.unit, lower=True, size=options.vocabulary)
-        rows = [encoded(vocabulary, some, options.context) for some in (train, held)]
+        rows = [[vocabulary.encode_within(text, options.context) for text in some] for some in (train, held)]
         name = options.data or "the topics of Python's help"
         facts = f"data     {name}: {len(train):,} texts, {len(held):,} held out, {len(vocabulary):,} {options.unit}"
         return Data(

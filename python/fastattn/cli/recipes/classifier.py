@@ -17,7 +17,9 @@ from .texts import TextOptions, TextRecipe
 class Options(Sizes, TextOptions):
     """The flags of `fastattn train classifier`."""
 
-    start: Path | None = flag(None, "A BERT run whose weights and vocabulary are taken.", metavar="RUN")  # noqa: RUF009
+    start: Path | None = flag(  # noqa: RUF009 (it is dataclasses.field)
+        None, "A BERT whose weights and vocabulary are taken: a run, or Hugging Face's form.", metavar="MODEL"
+    )
 
 
 class ClassifierRecipe(TextRecipe):
@@ -34,11 +36,11 @@ class ClassifierRecipe(TextRecipe):
 
     def vocabulary_of(self, options: Options, texts: list[str]) -> Any:
         """That of the run which it starts from, if there is one."""
-        from fastattn.data import Vocabulary
+        from fastattn.data import load_tokenizer
 
         if options.start is None:
             return super().vocabulary_of(options, texts)
-        return Vocabulary.load(options.start / "vocab.json")
+        return load_tokenizer(options.start)
 
     def build(self, options: Options, sizes: dict[str, Any]) -> Any:
         """BERT with a classifier; what is below it from the run that it starts from."""

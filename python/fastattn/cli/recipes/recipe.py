@@ -29,7 +29,7 @@ class Data:
         parts: the data themselves, as the recipe's task takes them.
         sizes: what of them the model depends on; of JSON's types, as run.json keeps it.
         facts: lines that tell of it.
-        vocabulary: of texts, kept as vocab.json.
+        vocabulary: of texts, kept as vocab.json, or tokenizer.json.
         names: of classes.
     """
 

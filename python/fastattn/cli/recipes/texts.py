@@ -44,15 +44,6 @@ def sentences(text: str, longest: int) -> list[str]:
     return [piece for piece in pieces if len(piece.split()) >= 3]
 
 
-def encoded(vocabulary: Any, texts: Sequence[str], longest: int) -> list[Any]:
-    """Token ids of texts between the tokens that begin and end them, `longest` at most."""
-    rows = []
-    for text in texts:
-        ids = vocabulary.encode(text, begin=True, end=True)
-        rows.append(ids if len(ids) <= longest else np.append(ids[: longest - 1], vocabulary.end))
-    return rows
-
-
 @dataclasses.dataclass(frozen=True)
 class TextOptions:
     """Data and vocabulary."""
@@ -88,7 +79,7 @@ class TextRecipe(Recipe):
         if options.labels is not None:
             train, y = train[: options.labels], y[: options.labels]
         vocabulary = self.vocabulary_of(options, train)
-        rows = [encoded(vocabulary, part, options.context) for part in (train, held)]
+        rows = [[vocabulary.encode_within(text, options.context) for text in part] for part in (train, held)]
         facts = f"data     {options.data}: {len(train):,} texts, {len(held):,} held out, {len(names)} classes, "
         return Data(
             source=options.data,
@@ -113,7 +104,7 @@ class TextRecipe(Recipe):
         """The class of each text."""
         from fastattn.train import Classification
 
-        rows = encoded(run.vocabulary, inputs, options.context)
+        rows = [run.vocabulary.encode_within(text, options.context) for text in inputs]
         task = Classification(rows, [0] * len(rows), rows, [0] * len(rows), reads=self.reads)
         found = []
         for text, chances in zip(inputs, classes_of(task.logits(model, rows), run.sizes["names"], top), strict=True):
