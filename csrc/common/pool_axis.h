@@ -92,12 +92,15 @@ struct PoolDivisor {
         same(window.divisor),
         first_whole(w.adaptive ? 0 : pool_ceil(w.padding, w.stride)),
         last(w.adaptive || w.in + w.padding < w.kernel ? 0 : (w.in + w.padding - w.kernel) / w.stride + 1) {
-    if (same == 0 && all_inside(h) && all_inside(w)) same = h.kernel * w.kernel;
+    if (same == 0 && all_inside(h) && all_inside(w)) same = every_window(h) * every_window(w);
   }
 
   FASTATTN_POOL bool all_inside(const PoolAxis& axis) const {
     if (axis.adaptive) return axis.in % axis.out == 0;
     return axis.padding == 0 && (axis.out - 1) * axis.stride + axis.kernel <= axis.in;
+  }
+  FASTATTN_POOL static int64_t every_window(const PoolAxis& axis) {  // of an axis that is all inside
+    return axis.adaptive ? axis.in / axis.out : axis.kernel;
   }
   FASTATTN_POOL int64_t taps(const PoolAxis& axis, int64_t o) const {
     return include_pad && !axis.adaptive ? axis.padded_taps(o) : pool_max(0, axis.end_tap(o) - axis.first_tap(o));

@@ -23,7 +23,7 @@ class CNNRecipe(ImageRecipe):
     help = "Train a convolutional network on images; with no flags, on 4,000 digits of MNIST."
     options = Options
     defaults = TrainConfig(
-        epochs=20, batch_size=64, lr=2e-3, warmup=50, eval_every=250, eval_samples=0, checkpoint_every=250
+        epochs=10, batch_size=64, lr=2e-3, warmup=50, eval_every=250, eval_samples=0, checkpoint_every=250
     )
 
     def build(self, options: Options, sizes: dict[str, Any]) -> Any:
