@@ -64,7 +64,8 @@ Fiber::Fiber() {
 }
 
 void Fiber::reset(void (*entry)()) {
-  asan::unpoison(stack_, kStackBytes);  // frames that a last switch or a failed launch left behind
+  if (!returned_) asan::unpoison(stack_, kStackBytes);  // frames that a failed launch left behind
+  returned_ = false;
   char* top = stack_ + kStackBytes;
   std::memset(top - kPoisonedBytes, 0xFF, kPoisonedBytes);
   auto* slot = reinterpret_cast<uintptr_t*>(top);

@@ -19,6 +19,8 @@ class Fiber {
   void switch_in();
   void switch_out(bool last);
   void arrive();
+  // All that entry() called has returned: nothing but the last switch_out is left to do.
+  void returns() { returned_ = true; }
 
   // Whether it lies on the stack of a fiber, whichever.
   static bool on_a_stack(const void* address) {
@@ -35,6 +37,7 @@ class Fiber {
   char* stack_;  // above a guard page, so that an overflow faults instead of writing into a neighbour
   void* pointer_ = nullptr;
   void* fake_stack_ = nullptr;  // AddressSanitizer's
+  bool returned_ = true;
 };
 
 }  // namespace fastattn::emulator

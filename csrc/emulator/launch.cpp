@@ -65,6 +65,7 @@ void run_lane() {
   --lane.block->live;
   exit_leaves_barriers(lane);
   r.polls = 0;
+  lane.fiber.returns();
   lane.fiber.switch_out(true);
 }
 
