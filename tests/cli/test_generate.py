@@ -1,5 +1,6 @@
 """`fastattn generate`: what it writes where, as it comes, and what it refuses."""
 
+import functools
 import io
 import json
 import os
@@ -128,7 +129,10 @@ def test_every_token_is_flushed(run, monkeypatch):
 def start(run, *args):
     command = [sys.executable, "-m", "fastattn", "generate", str(run), *map(str, args)]
     environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    # A shell's background jobs, and what they start, ignore Ctrl-C.
+    listens = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, **pipes, env=environment, preexec_fn=listens)
 
 
 def test_it_streams_and_ctrl_c_stops_it(run):

@@ -112,7 +112,7 @@ def test_bleu():
 def test_bleu_without_sacrebleu(monkeypatch):
     import sys
 
-    monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
+    monkeypatch.setitem(sys.modules, "sacrebleu.metrics.bleu", None)
     with pytest.raises(ImportError, match=r"^BLEU needs sacrebleu: pip install 'fastattn\[text\]'$"):
         metrics.BLEU()
 

@@ -15,8 +15,9 @@ from .vocabulary import CharVocabulary, Vocabulary
 
 
 class Tokenizer:
-    """A tokenizer.json of Hugging Face's, read by the package `tokenizers`; the padding and truncation that a file may ask
-    for are left out.
+    """A tokenizer.json of Hugging Face's, read by the package `tokenizers`.
+
+    The padding and truncation that a file may ask for are left out.
 
     Args:
         path: the file.
