@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,7 +75,7 @@ def _case(shape: tuple[int, ...], last: bool, backward: bool, quick: bool) -> Ca
     layout = "nhwc" if last else "nchw"
     name = f"float32 {'forward+backward ' if backward else ''}{layout} {batch} x {channels} -> {outs} of {side}, {taps} taps"
     passes = 3 if backward else 1
-    elements = np.prod(sizes[0]) + np.prod(sizes[1])
+    elements = math.prod(sizes[0]) + math.prod(sizes[1])
     return Case(
         op="conv",
         name=name,
@@ -85,7 +86,7 @@ def _case(shape: tuple[int, ...], last: bool, backward: bool, quick: bool) -> Ca
         },
         reference=lambda *arrays: (_gradients if backward else _reference)(last, *arrays),
         pick=(lambda *results: (results[1][:1],)) if backward else (lambda out: (out[:1],)),
-        flops=2.0 * passes * batch * side * side * np.prod(weight),
+        flops=2.0 * passes * batch * side * side * math.prod(weight),
         bytes=4.0 * passes * elements,
         quick=quick,
     )

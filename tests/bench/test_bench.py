@@ -74,6 +74,11 @@ def test_every_suite_is_listed() -> None:
     assert all(any(case.quick for case in suites.cases_of(op)) for op in suites.OPS)
 
 
+def test_records_are_numbers_that_json_knows() -> None:
+    for case in CASES:
+        assert (type(case.flops), type(case.bytes), type(case.quick)) == (float, float, bool), case.key
+
+
 def test_limits_are_positive() -> None:
     units = _ceilings.units_here()
     assert {dtype for _, dtype in units} >= {"float32", "float64"}
