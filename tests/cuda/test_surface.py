@@ -2,6 +2,7 @@
 compares with torch."""
 
 import functools
+import importlib
 
 import numpy as np
 import pytest
@@ -11,6 +12,12 @@ from fastattn import nn
 
 MAKERS = {"tensor", "arange", "ones", "zeros", "full", "eye", "linspace", "empty", "rand", "randn",
     "logspace", "tril_indices", "triu_indices"}  # fmt: skip
+
+
+def of_torchs_tests(name):
+    """A module of tests that compare with torch; they, and what takes their cases, are skipped where there is none."""
+    pytest.importorskip("torch")
+    return importlib.import_module(name)
 
 
 class Library:
@@ -105,7 +112,7 @@ def check(outcomes):
 
 @pytest.mark.parity
 def test_every_call_that_is_compared_with_torch():
-    calls = pytest.importorskip("tests.autograd.test_torch_functions").CALLS
+    calls = of_torchs_tests("tests.autograd.test_torch_functions").CALLS
     assert len(calls) > 150
     check({name: of_call(call) for name, call in calls.items()})
 
@@ -113,7 +120,7 @@ def test_every_call_that_is_compared_with_torch():
 @pytest.mark.parity
 @pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")
 def test_losses():
-    losses = pytest.importorskip("tests.nn.test_loss")
+    losses = of_torchs_tests("tests.nn.test_loss")
     check(
         {
             f"{name}, {reduction}": of_loss(with_reduction(loss, reduction), arrays)
@@ -125,8 +132,8 @@ def test_losses():
 
 @pytest.mark.parity
 def test_layers():
-    layers = pytest.importorskip("tests.nn.test_layers").LAYERS
-    activations = pytest.importorskip("tests.nn.test_activation")
+    layers = of_torchs_tests("tests.nn.test_layers").LAYERS
+    activations = of_torchs_tests("tests.nn.test_activation")
     rng = np.random.default_rng(0)
     check({name: of_layer(build, rng.standard_normal(shape)) for name, (build, shape) in layers.items()})
     points = activations.POINTS.reshape(4, 5)
