@@ -7,28 +7,28 @@ namespace {
 std::string name_of_barrier(const char* op, int id) { return op ? op : "barrier " + std::to_string(id); }
 
 void complete(Block& block, int id) {
-  Barrier done = std::move(block.barriers[id]);
-  block.barriers[id] = Barrier();
+  Barrier& done = block.barriers[id];
   for (Lane* lane : done.waiting) {
     lane->votes = {done.votes, done.arrived};
     acquire(*lane, done.clock);
     if (lane != current) wake(*lane);
   }
+  done.clear();
 }
 
 void check_same(const Lane& lane, const Barrier& barrier, const char* op, int id, int threads, Site site) {
-  const std::string first = lane_text(lane.block->serial, barrier.first_lane);
+  auto first = [&] { return lane_text(lane.block->serial, barrier.first_lane); };
   if ((op == nullptr) != (barrier.op == nullptr)) {
     fail(name_of_barrier(nullptr, id) + " is used by __syncthreads and by name: " + text_of(lane) + " at " +
-         text_of(site) + ", " + first + " at " + text_of(barrier.first_site));
+         text_of(site) + ", " + first() + " at " + text_of(barrier.first_site));
   }
   if (op != nullptr && where_of(site) != where_of(barrier.first_site)) {
     fail(std::string("divergent ") + op + ": " + text_of(lane) + " comes to the one at " + text_of(site) + ", but " +
-         first + " to the one at " + text_of(barrier.first_site));
+         first() + " to the one at " + text_of(barrier.first_site));
   }
   if (op == nullptr && threads != barrier.threads) {
     fail(name_of_barrier(op, id) + ": " + text_of(lane) + " counts " + std::to_string(threads) + " threads at " +
-         text_of(site) + ", but " + first + " counted " + std::to_string(barrier.threads) + " at " +
+         text_of(site) + ", but " + first() + " counted " + std::to_string(barrier.threads) + " at " +
          text_of(barrier.first_site));
   }
   if (barrier.who.test(static_cast<size_t>(lane.index))) {

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <cstdint>
-#include <cstring>
 #include <new>
 
 #include "emulator/sanitizer.h"
@@ -43,15 +42,27 @@ void* scheduler_fake_stack = nullptr;
 const void* scheduler_bottom = nullptr;
 size_t scheduler_size = 0;
 
-// How much of a fresh stack reads as 0xFF (a NaN in every float type): where a kernel's unset locals live.
-constexpr size_t kPoisonedBytes = 24 << 10;
+// How much of a stack reads as 0xFF at the start, and the steps in which what was written is looked for.
+constexpr size_t kPoisonedBytes = 24 << 10, kCleanedBytes = 2 << 10;
+
+// Not std::memset: AddressSanitizer's first looks at the shadow of all that it is to write.
+void fill(char* p, size_t bytes) {
+  size_t words = bytes / 8;
+  asm volatile("rep stosq" : "+D"(p), "+c"(words) : "a"(~uint64_t{0}) : "memory");
+}
+bool filled(const char* p, size_t bytes) {
+  const auto* words = reinterpret_cast<const uint64_t*>(p);
+  uint64_t all = ~uint64_t{0};
+  for (size_t i = 0; i < bytes / 8; ++i) all &= words[i];
+  return all == ~uint64_t{0};
+}
 
 }  // namespace
 
 char* Fiber::region = nullptr;
 
 Fiber::Fiber() {
-  static size_t used = 0;
+  static size_t used = 0, fibers = 0;
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   if (region == nullptr) {
     void* p = mmap(nullptr, kRegionBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -61,14 +72,19 @@ Fiber::Fiber() {
   stack_ = region + used + page;
   used += page + kStackBytes;
   if (used > kRegionBytes || mprotect(stack_, kStackBytes, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
+  // Not all at the same offset in a page: the caches would have a few sets for what hundreds of fibers use at once.
+  constexpr size_t kLine = 64, kColours = 64;
+  top_ = stack_ + kStackBytes - fibers++ * 5 % kColours * kLine;
+  fill(top_ - kPoisonedBytes, kPoisonedBytes);
 }
 
 void Fiber::reset(void (*entry)()) {
-  if (!returned_) asan::unpoison(stack_, kStackBytes);  // frames that a failed launch left behind
+  if (!returned_) {  // frames that a failed launch left behind
+    asan::unpoison(stack_, kStackBytes);
+    fill(top_ - kPoisonedBytes, kPoisonedBytes);
+  }
   returned_ = false;
-  char* top = stack_ + kStackBytes;
-  std::memset(top - kPoisonedBytes, 0xFF, kPoisonedBytes);
-  auto* slot = reinterpret_cast<uintptr_t*>(top);
+  auto* slot = reinterpret_cast<uintptr_t*>(top_);
   slot[-1] = 0;  // no caller: a backtrace ends here
   slot[-2] = reinterpret_cast<uintptr_t>(entry);
   slot[-3] = 0;  // rbp
@@ -76,10 +92,18 @@ void Fiber::reset(void (*entry)()) {
   fake_stack_ = nullptr;
 }
 
+// Most kernels use little of what must read as 0xFF: down to where nothing was written for a while.
+void Fiber::clean() {
+  for (char* p = top_ - kCleanedBytes; p >= top_ - kPoisonedBytes && !filled(p, kCleanedBytes); p -= kCleanedBytes) {
+    fill(p, kCleanedBytes);
+  }
+}
+
 void Fiber::switch_in() {
   asan::start_switch(&scheduler_fake_stack, stack_, kStackBytes);
   fastattn_emulator_switch(&scheduler_pointer, pointer_);
   asan::finish_switch(scheduler_fake_stack, nullptr, nullptr);
+  if (returned_) clean();
 }
 
 void Fiber::arrive() { asan::finish_switch(fake_stack_, &scheduler_bottom, &scheduler_size); }

@@ -12,7 +12,8 @@ class Fiber {
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
 
-  // Makes the fiber ready to run entry() from the start. entry never returns: it leaves by a last switch_out.
+  // Makes the fiber ready to run entry() from the start. entry never returns: it leaves by a last switch_out. What its
+  // locals read before they are set is 0xFF, a NaN in every float type.
   void reset(void (*entry)());
 
   // From the scheduler's stack into the fiber, and back. A fiber calls arrive() first thing in its entry.
@@ -34,7 +35,10 @@ class Fiber {
                                          << 30;  // address space, not memory: room for all stacks in one place
   static char* region;
 
+  void clean();
+
   char* stack_;  // above a guard page, so that an overflow faults instead of writing into a neighbour
+  char* top_;
   void* pointer_ = nullptr;
   void* fake_stack_ = nullptr;  // AddressSanitizer's
   bool returned_ = true;

@@ -99,7 +99,7 @@ void start_block(Block& block, uint32_t position) {
   block.index = {linear % grid.x, linear / grid.x % grid.y, linear / grid.x / grid.y};
   block.threads = block.live = static_cast<int>(size.x * size.y * size.z);
   block.lagging_warp = static_cast<int>(r.rng.below(static_cast<uint32_t>(block.threads + 31) / 32));
-  for (Barrier& barrier : block.barriers) barrier = Barrier();
+  for (Barrier& barrier : block.barriers) barrier.clear();
   for (Warp& warp : block.warps) warp = Warp();
   reset_shared(block);
   while (block.lanes.size() < static_cast<size_t>(block.threads)) block.lanes.push_back(std::make_unique<Lane>());

@@ -17,6 +17,7 @@ Block::Block() {
   void* p = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED) throw std::bad_alloc();
   arena = static_cast<char*>(p);
+  asan::poison(arena, kBytes);
   if (kRaces) {
     cells = std::make_unique<Cell[]>(kBytes / kCellBytes);
     copies = std::make_unique<Event[]>(kBytes / kCellBytes);
@@ -37,11 +38,11 @@ const SharedArray* Block::array_at(const void* p, size_t bytes) const {
 }
 
 void reset_shared(Block& block) {
+  for (const SharedArray& array : block.arrays) asan::poison(block.arena + array.offset, array.bytes);
   block.arrays.clear();
   block.used = kArenaStart;
   block.static_bytes = block.total_bytes = 0;
   block.copies_in_flight = 0;
-  asan::poison(block.arena, kArenaStart + kArenaBytes);
 }
 
 void* shared_array(const void* tag, size_t bytes, size_t align, const char* name, Site site) {

@@ -125,6 +125,13 @@ struct Barrier {
   std::bitset<kMaxThreads> who;
   std::vector<Lane*> waiting;
   Clock clock;
+
+  void clear() {  // and keeps the memory
+    std::vector<Lane*> kept = std::move(waiting);
+    kept.clear();
+    *this = Barrier();
+    waiting = std::move(kept);
+  }
 };
 
 struct SharedArray {
