@@ -32,6 +32,7 @@ NAMESPACES = {
     "torch.optim": "fastattn.optim",
     "torch.optim.Optimizer": "fastattn.optim.Optimizer",
     "torch.optim.lr_scheduler": "fastattn.optim.lr_scheduler",
+    "torch.utils.checkpoint": "fastattn.utils.checkpoint",
     "torch.utils.data": "fastattn.data",
 }
 HEAD = """# What of torch is covered

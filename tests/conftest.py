@@ -30,36 +30,33 @@ def pytest_report_header() -> list[str]:
     ]
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """FASTATTN_TEST_SCHEDULES=3: each test with 1, 2 and 3 threads, of which the emulator makes seeds of its schedule.
-    Those that are about the number of threads go through all of them as they are."""
-    schedules = int(os.environ.get("FASTATTN_TEST_SCHEDULES", "1"))
-    if schedules > 1 and "any_threads" not in metafunc.function.__name__:
-        metafunc.fixturenames.append("schedule")
-        metafunc.parametrize("schedule", range(1, schedules + 1), indirect=True, scope="session")
-
-
 def pytest_collection_finish() -> None:
     """Tens of thousands of tests are objects that stay: out of the way of every collection of garbage."""
     gc.collect()
     gc.freeze()
 
 
+SCHEDULES = int(os.environ.get("FASTATTN_TEST_SCHEDULES", "1"))
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call():
-    """On another backend (docs/emulator.md) a test that asks for what it has no kernel for is skipped, with the reason."""
+def pytest_pyfunc_call(pyfuncitem: pytest.Function):
+    """On another backend (docs/emulator.md) a test that asks for what it has no kernel for is skipped, with the reason.
+    FASTATTN_TEST_SCHEDULES=3: each test runs with 1, 2 and 3 threads, of which the emulator makes seeds of its schedule.
+    Those that are about the number of threads go through all of them as they are."""
     try:
-        return (yield)
+        if SCHEDULES == 1 or "any_threads" in pyfuncitem.name:
+            return (yield)
+        arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+        for schedule in range(1, SCHEDULES):
+            with threads(schedule):
+                pyfuncitem.obj(**arguments)
+        with threads(SCHEDULES):
+            return (yield)
     except fa.UnsupportedError as error:
         if not (ON_CUDA or DEVICE):
             raise
         pytest.skip(str(error))
-
-
-@pytest.fixture(scope="session")
-def schedule(request):
-    with threads(request.param):
-        yield
 
 
 # FASTATTN_ISA narrows the tests of all instruction sets to that one.

@@ -44,7 +44,11 @@ def test_oracle_along(isa, dtype, op, randn, n):
     check(out, op[1], x)
 
 
-@pytest.mark.parametrize("shape", [(7, 33), (2, 5, 17), (300, 19), (3, 1, 4, 70), (1, 1), (0, 4), (4, 0), (5, 257, 3)])
+SHAPES = [(7, 33), (2, 5, 17), (3, 1, 4, 70), (1, 1), (0, 4), (4, 0)]
+SHAPES += [(40, 19), (1, 257, 2)] if EMULATED else [(300, 19), (5, 257, 3)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_every_axis(isa, dtype, op, randn, shape):
     x = 4 * randn(*shape, dtype=dtype)
     for axis in range(-len(shape), len(shape)):
@@ -186,7 +190,7 @@ def test_gradcheck_of_a_boolean_mask(op, leaf, rng):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", [(5, 33), (40, 7), (3, 20, 9), (2, 0), (300, 40)])
+@pytest.mark.parametrize("shape", [(5, 33), (40, 7), (3, 20, 9), (2, 0), (70 if EMULATED else 300, 40)])
 def test_gradients_against_the_oracle(isa, dtype, op, randn, layout, shape):
     log = op[0] is fa.log_softmax
     x, dout = 3 * randn(*shape, dtype=dtype), randn(*shape, dtype=dtype)
@@ -226,7 +230,7 @@ def test_gradients_have_the_same_bits_for_any_threads(isa, op, randn):
 
 
 SUMMED = [(5,), (7, 33), (2, 5, 17), (3, 1, 4, 70), (4, 0), (0, 4)]
-SUMMED += [(140, 19), (2, 1100)] if EMULATED else [(300, 19), (2, 4200), (300, 40)]
+SUMMED += [(40, 19), (1100,)] if EMULATED else [(300, 19), (2, 4200), (300, 40)]
 
 
 @pytest.mark.smoke

@@ -48,7 +48,7 @@ def _own(holder: Any, key: Any) -> Array:
     return out
 
 
-def _add(table: dict[Any, Array], key: Any, values: Sequence[Array], i: int) -> None:
+def add(table: dict[Any, Array], key: Any, values: Sequence[Array], i: int) -> None:
     """table[key] += values[i], changing no array that others hold. The sum is the same whichever of them is reused."""
     if _exclusive(table, key):
         _add_to(table[key], values[i])
@@ -98,7 +98,7 @@ def call_after(leaf: Base, hooks: Hooks) -> None:
 # The walk -----------------------------------------------------------------------------------------------------------
 
 
-class _Walk:
+class Walk:
     """One walk from some tensors back to the leaves, newest node first: when a node's turn comes, every gradient that
     flows into it has arrived. The order depends only on the order in which the ops ran."""
 
@@ -115,14 +115,14 @@ class _Walk:
         kind = type(edge)
         if kind is Node:
             if edge in self.pending:
-                _add(self.pending, edge, values, i)
+                add(self.pending, edge, values, i)
             else:
                 self.pending[edge] = values[i]
                 heapq.heappush(self.heap, (edge.sequence, edge))
         elif kind is Slot:
             key = (edge.node, edge.index)
             if key in self.pending:
-                _add(self.pending, key, values, i)
+                add(self.pending, key, values, i)
             else:
                 self.pending[key] = values[i]
             if edge.node not in self.queued:
@@ -130,7 +130,7 @@ class _Walk:
                 heapq.heappush(self.heap, (edge.node.sequence, edge.node))
         elif hasattr(edge, "_hooks"):
             if edge in self.held:
-                _add(self.pending, edge, values, i)
+                add(self.pending, edge, values, i)
             else:
                 self.pending[edge] = values[i]
                 self.held[edge] = None
@@ -140,7 +140,7 @@ class _Walk:
             if self.wanted[edge] is None:
                 self.wanted[edge] = _own(values, i)
             else:
-                _add(self.wanted, edge, values, i)
+                add(self.wanted, edge, values, i)
 
     def run(self) -> None:
         heap, pending, deliver = self.heap, self.pending, self.deliver
@@ -247,7 +247,7 @@ def walk(
     nothing's, and the graph stays to be walked."""
     if runtime.explaining:
         retain_graph, wanted = True, wanted or {}
-    state = _Walk(retain_graph, wanted)
+    state = Walk(retain_graph, wanted)
     # Gradients of inf and NaN are results like others, as they are in the kernels.
     with np.errstate(all="ignore"):
         for tensor, gradient in starts:

@@ -37,6 +37,7 @@ TRAINING: dict[str, tuple[str, dict[str, Any]]] = {
     "eval_every": ("Steps between evaluations, 0: at the end only.", {"min": 0}),
     "patience": ("Evaluations without a better one until the end, 0: go on; keeps the best.", {"min": 0}),
     "checkpoint_every": ("Steps between checkpoints, 0: at the end only.", {"min": 0}),
+    "gradient_checkpointing": ("Compute activations of Transformers again for the gradient; takes less memory.", {}),
     "dtype": ("Of weights and activations; with bfloat16, masters are float32.",
               {"choices": ("float32", "bfloat16", "float64")}),
     "seed": ("Of weights, batches and dropout.", {"min": 0}),

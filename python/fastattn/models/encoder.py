@@ -13,7 +13,7 @@ from fastattn import ops
 from fastattn.autograd.tensor import Tensor
 from fastattn.nn import GELU, Dropout, LayerNorm, Linear, Module, ModuleDict, ModuleList
 from fastattn.nn import functional as F
-from fastattn.nn.blocks import add_dense, dense, sublayer
+from fastattn.nn.blocks import Stack, add_dense, dense, sublayer
 
 # Hugging Face's names.
 ACTIVATIONS: dict[str, Callable[[], Callable[[Tensor], Tensor]]] = {
@@ -94,7 +94,7 @@ class EncoderLayer(Module):
         return sublayer(x, norms[1], self.norm_first, feed_forward)
 
 
-class Encoder(Module):
+class Encoder(Stack):
     """The layers, one after the other; those of BERT and ViT are called "layer"."""
 
     def __init__(self, config: Any, norm_first: bool, qkv_bias: bool = True) -> None:
@@ -103,7 +103,7 @@ class Encoder(Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         for layer in self.layer:
-            x = layer(x, mask)
+            x = self._run(layer, x, mask)
         return x
 
 

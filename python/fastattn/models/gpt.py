@@ -15,6 +15,7 @@ from fastattn.autograd.tensor import Tensor
 from fastattn.generation import GenerationMixin
 from fastattn.nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, Parameter, init
 from fastattn.nn import functional as F
+from fastattn.nn.blocks import Stack
 from fastattn.nn.layers import new_parameter
 from fastattn.ops import KVCache
 
@@ -169,7 +170,7 @@ class Block(Module):
         return self.mlp(self.ln_2(x), residual=x)  # type: ignore[no-any-return]
 
 
-class Transformer(Module):
+class Transformer(Stack):
     """Embeddings, blocks and the last norm: token ids (B, T) to (B, T, C)."""
 
     def __init__(self, config: GPTConfig) -> None:
@@ -185,7 +186,7 @@ class Transformer(Module):
     def forward(self, input_ids: Tensor, cache: list[KVCache] | None = None) -> Tensor:
         x = self.drop(self.wte(input_ids) + self.positions(input_ids.shape[1], cache))
         for i, block in enumerate(self.h):
-            x = block(x) if cache is None else block(x, cache[i])
+            x = self._run(block, x) if cache is None else block(x, cache[i])
         return self.ln_f(x)  # type: ignore[no-any-return]
 
     def positions(self, length: int, cache: list[KVCache] | None) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 from fastattn.nn import Embedding, LayerNorm, Linear, Module, init
+from fastattn.nn.blocks import set_gradient_checkpointing
 from fastattn.nn.module import IncompatibleKeys
 
 from .config import ModelConfig
@@ -82,6 +83,14 @@ class PretrainedModel(Module):
         from fastattn.io.pretrained import load_as
 
         return load_as(cls, folder, changes)
+
+    def gradient_checkpointing_enable(self) -> None:
+        """In training keeps of each layer only what goes in: less memory, for a second forward pass; the same bits."""
+        set_gradient_checkpointing(self)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keeps activations again."""
+        set_gradient_checkpointing(self, False)
 
     def num_parameters(self) -> int:
         """How many numbers are trained; tied weights count once."""

@@ -51,3 +51,31 @@ def sublayer(x: Tensor, norm: Module, norm_first: bool, added: Callable[[Tensor,
     if norm_first:
         return added(norm(x), x)
     return norm(added(x, x))  # type: ignore[no-any-return]
+
+
+class Stack(Module):
+    """Layers that come one after the other, whose activations can be computed again instead of kept."""
+
+    gradient_checkpointing = False
+
+    def _run(self, layer: Module, *args: Any, **kwargs: Any) -> Any:
+        """layer(*args, **kwargs)"""
+        if not (self.gradient_checkpointing and self.training):
+            return layer(*args, **kwargs)
+        from fastattn.utils.checkpoint import checkpoint
+
+        return checkpoint(layer, *args, **kwargs)
+
+
+def set_gradient_checkpointing(model: Module, enabled: bool = True) -> None:
+    """Has all stacks of layers in a model keep only what goes into each layer, see `utils.checkpoint.checkpoint`.
+
+    Raises:
+        ValueError: the model has no such stack.
+    """
+    stacks = [m for m in model.modules() if isinstance(m, Stack)]
+    if not stacks:
+        msg = f"gradient checkpointing: a {type(model).__name__} has no stack of layers"
+        raise ValueError(msg)
+    for stack in stacks:
+        stack.gradient_checkpointing = enabled

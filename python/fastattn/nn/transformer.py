@@ -13,7 +13,7 @@ from fastattn.autograd.tensor import Tensor
 from . import functional as F
 from . import init
 from .attention import MultiheadAttention
-from .blocks import add_dense, dense, sublayer
+from .blocks import Stack, add_dense, dense, sublayer
 from .container import ModuleList
 from .layers import Dropout, Linear
 from .module import Module
@@ -215,7 +215,7 @@ class TransformerDecoderLayer(_Layer):
         return self.dropout2(out)  # type: ignore[no-any-return]
 
 
-class TransformerEncoder(Module):
+class TransformerEncoder(Stack):
     """A stack of copies of an encoder layer.
 
     Args:
@@ -275,11 +275,11 @@ class TransformerEncoder(Module):
         for layer in self.layers:
             # Our own layer needs no mask to be causal; another's may know nothing else.
             own = None if found and type(layer) is TransformerEncoderLayer else mask
-            x = layer(x, src_mask=own, is_causal=causal, src_key_padding_mask=src_key_padding_mask)
+            x = self._run(layer, x, src_mask=own, is_causal=causal, src_key_padding_mask=src_key_padding_mask)
         return x if self.norm is None else self.norm(x)
 
 
-class TransformerDecoder(Module):
+class TransformerDecoder(Stack):
     """A stack of copies of a decoder layer.
 
     Args:
@@ -330,7 +330,8 @@ class TransformerDecoder(Module):
         causal, found = _is_causal(tgt_mask, tgt_is_causal)
         x = tgt
         for layer in self.layers:
-            x = layer(
+            x = self._run(
+                layer,
                 x,
                 memory,
                 tgt_mask=None if found and type(layer) is TransformerDecoderLayer else tgt_mask,

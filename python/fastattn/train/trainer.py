@@ -17,6 +17,7 @@ from fastattn import _random, cuda
 from fastattn.autograd import no_grad
 from fastattn.io import Checkpoint, load_checkpoint, save_checkpoint, save_model, save_pretrained
 from fastattn.models.pretrained import PretrainedModel
+from fastattn.nn.blocks import set_gradient_checkpointing
 
 from .averaging import Averaged, weights_of
 from .checks import NonFiniteError, first_nonfinite, nonfinite_gradients
@@ -75,6 +76,8 @@ class Trainer:
         task.check(model)
         self.model, self.task = model.to(np.dtype(config.dtype)), task
         self.config = config = config.for_samples(task.num_samples)
+        if config.gradient_checkpointing:
+            set_gradient_checkpointing(model)
         self.batch = task.sampler(config.batch_size, config.seed)
         self._batches = Prefetch(self.batch, config.steps) if task.prefetch else None
         self.optimizer = make_optimizer(model, config)
