@@ -145,6 +145,19 @@ def test_predictions_of_texts(run):
     assert "continue a text with: fastattn generate gpt --prompt TEXT" in run("predict", "gpt", "x", code=2)
 
 
+def test_picture_of_attention(run, tmp_path):
+    pytest.importorskip("matplotlib")
+    train(run, "classifier", "--out", "texts")
+    plain = run("predict", "texts", "good film")
+    assert run("predict", "texts", "good film", "--attention", "a.png") == plain
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert "--attention draws one input; got 2" in run("predict", "texts", "a", "b", "--attention", "b.png", code=2)
+    train(run, "lstm", "--out", "lstm")
+    text = run("predict", "lstm", "good film", "--attention", "b.png", code=2)
+    assert "lstm is no model whose attention reads an input as a whole" in text
+    assert not (tmp_path / "b.png").exists()
+
+
 def test_pretrained_then_fine_tuned(run, tmp_path):
     train(run, "bert", "--out", "bert")
     assert len(run("predict", "bert", "the [MASK] film", "--top", 2).split(",")) == 2

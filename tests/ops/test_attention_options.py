@@ -371,6 +371,23 @@ def test_torch_tensors():
     torch.autograd.grad(top.values.sum(), q)
 
 
+def test_captured_weights(isa, dtype):
+    c = Case(dtype, 2, 2, 9, 11, 8)
+    plain, expected = ATTENTION(c.q, c.k, c.v), c.forward()
+    with fa.capture_attention() as maps:
+        assert_same_bits(ATTENTION(c.q, c.k, c.v), plain)
+        r = ATTENTION(c.q, c.k, c.v, return_lse=True)
+        with fa.capture_attention() as inner:
+            c.forward()  # returns weights itself
+    ATTENTION(c.q, c.k, c.v)
+    assert r.weights is None
+    assert_same_bits(r.lse, expected[2])
+    assert not inner
+    assert len(maps) == 2
+    for found in maps:
+        assert_same_bits(found, expected[1])
+
+
 @settings(deadline=None, derandomize=True, max_examples=10 if EMULATED else 60)
 @given(
     st.sampled_from(isas()),

@@ -144,6 +144,26 @@ def test_pictures(tmp_path):
         fa.train.plot_confusion(np.eye(3), tmp_path / "x.png", ["a", "b"])
 
 
+def test_pictures_of_attention(tmp_path, rng):
+    pytest.importorskip("matplotlib")
+    model = fa.models.GPT(fa.models.GPTConfig(vocab_size=11, n_positions=8, n_embd=8, n_layer=2, n_head=2))
+    model.eval()
+    with fa.capture_attention() as maps:
+        model(rng.integers(0, 11, (1, 5)))
+    fa.train.plot_attention(maps, tmp_path / "a.png", list("abcde"))
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    fa.train.plot_attention([np.eye(3)[None], np.ones((2, 3, 4))], tmp_path / "b.png")
+    for given, text in (
+        ((maps, tmp_path / "c.png", list("abcd")), r"4 queries for weights of shape \(2, 5, 5\); expected 5"),
+        ((maps, tmp_path / "c.png", None, list("ab")), r"2 keys for weights of shape \(2, 5, 5\); expected 5"),
+        (([], tmp_path / "c.png"), "maps is empty; expected weights of at least one layer"),
+        ((np.ones((2, 2, 3, 3)), tmp_path / "c.png"), r"weights have shape \(2, 2, 3, 3\); expected \(H, T, S\)"),
+    ):
+        with pytest.raises(ValueError, match=rf"^plot_attention: {text}"):
+            fa.train.plot_attention(*given)
+    assert not (tmp_path / "c.png").exists()
+
+
 def test_batches_made_ahead_are_the_same(weights):
     import threading
 

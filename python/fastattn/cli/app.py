@@ -201,12 +201,15 @@ def predict(
         list[str], typer.Argument(metavar="INPUT...", help="Texts, or files of images: .npy, .npz, .png, .csv, IDX.")
     ],
     top: Annotated[int, typer.Option(min=1, help="Likeliest answers to show.")] = 3,
+    attention: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Draw what each head of each layer looks at, for one input.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
 ) -> None:
     """Say what a run's model makes of inputs: classes, translations, words behind [MASK]."""
     from .inspect import predict_run
 
-    predict_run(folder, inputs, top, json)
+    predict_run(folder, inputs, top, attention, json)
 
 
 @app.command()

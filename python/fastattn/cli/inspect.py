@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastattn.metrics import ConfusionMatrix
-from fastattn.train import Classification, plot_confusion
+from fastattn.ops import capture_attention
+from fastattn.train import Classification, plot_attention, plot_confusion
 
 from . import UsageError
 from .recipes import RECIPES
@@ -65,10 +67,20 @@ def per_class(task: Classification, model: Any, names: list[str], folder: Path) 
     }
 
 
-def predict_run(folder: Path, inputs: Sequence[str], top: int, as_json: bool) -> None:
-    """What a run's model says of inputs."""
+def predict_run(folder: Path, inputs: Sequence[str], top: int, attention: Path | None, as_json: bool) -> None:
+    """What a run's model says of inputs, and a picture of its attention if there is a place for one."""
+    if attention is not None and len(inputs) != 1:
+        msg = f"--attention draws one input; got {len(inputs)}"
+        raise UsageError(msg)
     run = Run(folder)
-    for found in run.recipe.predict(run.model, run.options, run, inputs, top):
+    with capture_attention() if attention is not None else nullcontext([]) as maps:
+        answers = run.recipe.predict(run.model, run.options, run, inputs, top)
+    if attention is not None:
+        if not maps or any(len(m) != 1 for m in maps):
+            msg = f"--attention: {folder} is no model whose attention reads an input as a whole"
+            raise UsageError(msg)
+        plot_attention(maps, attention, run.recipe.tokens(run.options, run, inputs[0]))
+    for found in answers:
         text = found.pop("text")
         print(json.dumps(found, ensure_ascii=False) if as_json else text)
 

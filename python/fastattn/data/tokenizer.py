@@ -75,6 +75,10 @@ class Tokenizer:
         """The text of token ids, without special tokens; bytes that are no character come out as U+FFFD."""
         return str(self._tokenizer.decode([int(i) for i in ids]))
 
+    def tokens_of(self, ids: Any) -> list[str]:
+        """The tokens of some ids, special ones too."""
+        return [str(self._tokenizer.id_to_token(int(i))) for i in ids]
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a tokenizer.json, atomically."""
         atomic_write(path, self._tokenizer.to_str(pretty=True) + "\n")

@@ -170,6 +170,10 @@ class Vocabulary:
         found = [self.tokens[int(i)] for i in ids if int(i) not in skipped]
         return (" " if self.unit == "words" else "").join(found)
 
+    def tokens_of(self, ids: Any) -> list[str]:
+        """The tokens of some ids, special ones too."""
+        return [self.tokens[int(i)] for i in ids]
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the vocabulary to a JSON file, atomically."""
         content = {"type": "tokens", "unit": self.unit, "lower": self.lower, "tokens": self.tokens[len(SPECIAL) :]}

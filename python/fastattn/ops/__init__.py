@@ -2,7 +2,7 @@
 
 from .activation import gelu, relu, sigmoid, silu
 from .adam import AdamPlan, adam_step
-from .attention import AttentionResult, TopWeights, Weights, scaled_dot_product_attention
+from .attention import AttentionResult, TopWeights, Weights, capture_attention, scaled_dot_product_attention
 from .batch_norm import batch_norm
 from .binary import binary as binary
 from .cast import cast
@@ -50,6 +50,7 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
+    "capture_attention",
     "cast",
     "conv1d",
     "conv2d",

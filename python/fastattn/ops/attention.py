@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -60,6 +61,40 @@ class Weights:
 
 
 EVERY = Weights()  # what return_weights=True means
+
+
+class _Captured(threading.local):
+    maps: list[Any] | None = None
+
+
+_captured = _Captured()
+
+
+class capture_attention:
+    """Within, the softmax weights of every call of attention are kept, in the order of the calls: a context manager.
+
+    No bit of an output changes. Calls that return weights anyway, and those with a key-value cache, are not among them.
+
+    Returns:
+        A list that grows: (B, H, T, S) each, of the kind that the call had. They are B H T S numbers.
+
+    Example:
+        >>> import numpy as np, fastattn as fa
+        >>> q = np.zeros((1, 2, 3, 4)); v = np.ones((1, 2, 5, 4))
+        >>> with fa.capture_attention() as maps:
+        ...     out = fa.scaled_dot_product_attention(q, v, v)
+        >>> [m.shape for m in maps]
+        [(1, 2, 3, 5)]
+
+    Source: none.
+    """
+
+    def __enter__(self) -> list[Any]:
+        self.before, _captured.maps = _captured.maps, []
+        return _captured.maps
+
+    def __exit__(self, *exc: object) -> None:
+        _captured.maps = self.before
 
 
 def _chosen(name: str, index: Any, length: int) -> np.ndarray[Any, np.dtype[np.int64]] | None:
@@ -245,12 +280,18 @@ def scaled_dot_product_attention(
     if return_weights is not False and return_weights is not None:
         weights = EVERY if return_weights is True else return_weights
         heads, rows, mean = _places(weights, getattr(query, "shape", ()), LAYOUTS[layout])
+    captured = _captured.maps if weights is None else None
+    if captured is not None:
+        weights = EVERY
     options = (
         LAYOUTS[layout], dropout_p, *key_of_dropout, is_causal, scale, enable_gqa, ALIGNS[causal_align], left, right, softcap,
         heads, rows, mean,
     )  # fmt: skip
     arrays = (query, key, value, attn_mask, alibi_slopes, sinks)
     result = ATTENTION(arrays, (options, return_lse, weights), out)
+    if captured is not None:
+        captured.append(result[2])
+        return AttentionResult(result[0], None, result[1]) if return_lse else result[0]
     if weights is None:
         return result if not return_lse else AttentionResult(result[0], None, result[1])
     found = result[2:]

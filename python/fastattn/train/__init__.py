@@ -5,7 +5,7 @@ from .classification import Classification
 from .config import TrainConfig
 from .history import History, Row
 from .language import LanguageModeling, MaskedLanguageModeling, evaluate
-from .pictures import plot_confusion
+from .pictures import plot_attention, plot_confusion
 from .progress import Bar, Lines, Progress, progress_for
 from .question_answering import QuestionAnswering
 from .task import Task
@@ -29,6 +29,7 @@ __all__ = [
     "Translation",
     "evaluate",
     "first_nonfinite",
+    "plot_attention",
     "plot_confusion",
     "progress_for",
 ]

@@ -102,6 +102,10 @@ class Recipe:
         """What the model says of each input: a JSON value, a line of text in "text"."""
         raise NotImplementedError(f"{self.name} has no predict()")
 
+    def tokens(self, options: Any, run: Any, text: str) -> list[str] | None:
+        """Names of the positions that the model reads an input as, if they have any."""
+        return None
+
 
 def classes_of(scores: Any, names: Sequence[str], top: int) -> list[dict[str, float]]:
     """The likeliest classes of each row of logits (N, C), with their probabilities."""

@@ -111,3 +111,8 @@ class TextRecipe(Recipe):
             line = ", ".join(f"{label} {chance:.4f}" for label, chance in chances.items())
             found.append({"input": text, "classes": chances, "text": line})
         return found
+
+    def tokens(self, options: Any, run: Any, text: str) -> list[str]:
+        """The tokens that the model reads."""
+        names: list[str] = run.vocabulary.tokens_of(run.vocabulary.encode_within(text, options.context))
+        return names
