@@ -145,6 +145,13 @@ def test_predictions_of_texts(run):
     assert "continue a text with: fastattn generate gpt --prompt TEXT" in run("predict", "gpt", "x", code=2)
 
 
+def test_bleu(run):
+    pytest.importorskip("sacrebleu")
+    train(run, "translate", "--out", "pairs", "--bleu")
+    measures = json.loads(run("eval", "pairs", "--json"))
+    assert 0 <= measures["bleu"] <= 100
+
+
 def test_picture_of_attention(run, tmp_path):
     pytest.importorskip("matplotlib")
     train(run, "classifier", "--out", "texts")

@@ -26,6 +26,7 @@ class Options:
     heads: int = flag(4, "Attention heads a layer.", min=1)
     dropout: float = flag(0.0, "Dropout probability.", min=0.0, max=1.0)
     beams: int = flag(1, "Beams of the search, 1: the likeliest token.", min=1)
+    bleu: bool = flag(False, "Measure BLEU too, by sacrebleu.")
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -98,11 +99,16 @@ class TranslateRecipe(Recipe):
 
     def task(self, options: Options, data: Data) -> Any:
         """The target, token by token."""
+        from fastattn.metrics import BLEU
         from fastattn.train import Translation
 
         config = self._config(options, data.sizes)
         sources, targets, held_sources, held_targets = data.parts
-        return Translation(sources, targets, held_sources, held_targets, config, num_beams=options.beams)
+        decode = None
+        if options.bleu:
+            BLEU()  # says so now if sacrebleu is not there
+            decode = data.vocabulary.decode
+        return Translation(sources, targets, held_sources, held_targets, config, decode=decode, num_beams=options.beams)
 
     def shape(self, options: Options) -> str:
         """Layers, width, heads."""
