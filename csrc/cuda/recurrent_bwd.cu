@@ -3,27 +3,33 @@
 //   d (T B, K H): the gradients of the slots of gates (recurrent/cell.h); of w_hh's part (T B, G H) the first, of the
 //   input's the last columns
 //
-// A launch a step, the last one first: a block has 32 rows of the batch and 16 units,
+// A launch a step, the last one first: a block has 32 rows of the batch and U units, 16 or 32,
 //
-//   dh = d_{t+1} w_hh   (32, 16), recurrent/product.h, from weights that are packed once a call
+//   dh = d_{t+1} w_hh   (32, U), recurrent/product.h, from weights that are packed once a call
 //   cell                of dh, of the step's doutput and of what the state carries: d_t
 //
 // then the products of all steps, matmul.cu's, and the sums for the biases, sum.cu's, each in its own fixed order:
 //
-//   dx = d w_ih   dw_ih = d^T x   dw_hh = d^T before, before (T B, H) the output of the step before, or h0
+//   dx = d w_ih   dw_ih = d^T x   dw_hh = d^T before, before (T, B, H) the output of the step before, or h0
 //
 // The state's gradients are float, as the state is. What the last products read of 16-bit arrays is d in 16 bits; they
 // sum in float and round once.
 //
-// Work 4 T B G H (I + H) flops. A block reads (16 + 64) G H elements of 16 bits a step from L2, (16 + 32) G H of float.
+// Work 4 T B G H (I + H) flops. A block reads (U + 64) G H elements of 16 bits a step from L2, (16 + 32) G H of float.
 // Compulsory traffic is gates and cells, doutput, and what the products read and write.
 //
+// Bits: as the forward's; U does not matter.
+//
 // Source: derived; the order of slots is that of the CPU's kernel.
-// Not yet: tiles of more units with K shared out among blocks, whose traffic would be half.
+// Not yet: larger tiles with K shared out among blocks, whose traffic would be half.
 #include "cuda/recurrent/layer.h"
+#include "cuda/recurrent/recurrent.h"
 
 namespace fastattn::cuda {
 namespace {
+
+constexpr int kManyUnits = 32;
+constexpr int64_t kFewBlocks = 64;  // half of the multiprocessors of an H100
 
 template <class T>
 struct Step {
@@ -41,12 +47,13 @@ struct Step {
   T* d;                       // (B, kSlots H) of this step
 };
 
-template <class T, class Cell>
+template <class T, class Cell, int kUnits>
 __global__ void __launch_bounds__(kStepThreads, 1) recurrent_backward_kernel(Step<T> p) {
-  constexpr int kGates = Cell::kGates, kSlots = Cell::kSlots, kColumns = kStepUnits;
-  constexpr int kEach = StepElement::kEach;
+  constexpr int kGates = Cell::kGates, kSlots = Cell::kSlots;
+  using Element = StepElement<kUnits>;
+  constexpr int kEach = Element::kEach;
   SHARED_DYN(unsigned char, sMemory);
-  const int64_t row0 = StepElement::first_row(), unit = StepElement::unit();
+  const int64_t row0 = Element::first_row(), unit = Element::unit();
   const int rows = clamp_count(p.B - row0, kStepRows);
   const bool any = p.has_after && any_row(p.lengths, p.B, p.after);
 
@@ -55,7 +62,7 @@ __global__ void __launch_bounds__(kStepThreads, 1) recurrent_backward_kernel(Ste
   bool active[kEach], inside[kEach];
 #pragma unroll
   for (int i = 0; i < kEach; ++i) {
-    const int64_t b = row0 + StepElement::row_of_tile(i), at = b * p.H + unit;
+    const int64_t b = row0 + Element::row_of_tile(i), at = b * p.H + unit;
     const int64_t length = b < p.B ? p.lengths.at(b) : 0;
     inside[i] = b < p.B && unit < p.H;
     active[i] = inside[i] && p.s >= 0 && p.t < length;
@@ -74,14 +81,14 @@ __global__ void __launch_bounds__(kStepThreads, 1) recurrent_backward_kernel(Ste
 #pragma unroll
     for (int k = 0; k < kSlots; ++k) saved[i][k] = active[i] ? p.gates[(b * kSlots + k) * p.H + unit] : 0.0f;
   }
-  if (any) step_product<T, kColumns>(sMemory, p.from, row0, rows, p.w_hh, blockIdx.y);
+  if (any) step_product<T, kUnits>(sMemory, p.from, row0, rows, p.w_hh, blockIdx.y);
 
 #pragma unroll
   for (int i = 0; i < kEach; ++i) {
     if (!inside[i]) continue;
-    const int row = StepElement::row_of_tile(i);
+    const int row = Element::row_of_tile(i);
     const int64_t b = row0 + row, at = b * p.H + unit;
-    if (any) grad[i].h += step_sum<T, kColumns>(sMemory, row, StepElement::unit_of_tile());
+    if (any) grad[i].h += step_sum<T, kUnits>(sMemory, row, Element::unit_of_tile());
     float d[kSlots] = {};
     if (active[i]) Cell::backward(saved[i], before[i], c[i], grad[i], d);
     p.dh[at] = grad[i].h;
@@ -124,6 +131,14 @@ __global__ void __launch_bounds__(kCopyThreads)
 template <class T, class Cell>
 constexpr KernelName kName{Cell::kBackward, kTypeName<T>};
 
+// More units a block read the state's gradients fewer times, as long as there are blocks enough. Of float the FMA units
+// have as much to do as L2, and want more blocks.
+template <class T>
+int choose_units(int64_t B, int64_t H, int choice) {
+  if (choice > 0 || sizeof(T) == 4) return choice > 0 ? choice : kStepUnits;
+  return num_tiles(B, kStepRows) * num_tiles(H, kManyUnits) >= kFewBlocks ? kManyUnits : kStepUnits;
+}
+
 template <class T, class Cell>
 struct Backward {
   static constexpr int kGates = Cell::kGates, kSlots = Cell::kSlots;
@@ -132,6 +147,7 @@ struct Backward {
   const int64_t T_, B, I, H;
   const Lengths lengths;
   const bool copies_x, reads_before;
+  const int units;  // of a block
   Carver carver;
   T* const d;  // (T B, kSlots H)
   T* const before;
@@ -140,7 +156,7 @@ struct Backward {
   float *const dh, *const dc;
   const StepOperand<T> operands[2];
 
-  Backward(const fa_recurrent_bwd_params& params, void* workspace)
+  Backward(const fa_recurrent_bwd_params& params, void* workspace, int choice)
       : p(params),
         T_(p.x.shape[0]),
         B(p.x.shape[1]),
@@ -149,12 +165,13 @@ struct Backward {
         lengths(p.lengths, T_),
         copies_x(p.dw_ih.data != nullptr && (p.lengths.data != nullptr || !steps_fold())),
         reads_before(Cell::kReadsState || p.dw_hh.data != nullptr),
+        units(choose_units<T>(B, H, choice)),
         carver{static_cast<char*>(workspace)},
         d(carver.take<T>(T_ * B * kSlots * H)),
         before(carver.take<T>(reads_before ? T_ * B * H : 0)),
         x(carver.take<T>(copies_x ? T_ * B * I : 0)),
-        w_hh{carver.take<T>(num_unit_tiles(H) * StepWeights<T>{nullptr, kGates * H, kStepUnits}.tile_elements()),
-             kGates * H, kStepUnits},
+        w_hh{carver.take<T>(num_tiles(H, units) * StepWeights<T>{nullptr, kGates * H, units}.tile_elements()),
+             kGates * H, units},
         dh(carver.take<float>(B * H)),
         dc(carver.take<float>(Cell::kHasCell ? B * H : 0)),
         operands{take_operand(), take_operand()} {}
@@ -229,7 +246,7 @@ struct Backward {
     if constexpr (Cell::kHasCell) {
       launches.over(B * H, &recurrent_begin_kernel<T>, Matrix<T>(p.dc_n), lengths, B, H, dc, none);
     }
-    const int64_t steps = T_ * B, packed = steps > 0 ? num_unit_tiles(H) * kStepUnits * kGates * H : 0;
+    const int64_t steps = T_ * B, packed = steps > 0 ? num_tiles(H, units) * units * kGates * H : 0;
     launches.over(packed, &recurrent_pack_kernel<T, true>, Matrix<T>(p.w_hh), H, Cell::kFirstGate * H, packed, w_hh);
     if (reads_before) {
       launches.over(steps * H, &recurrent_before_kernel<T>, static_cast<const T*>(p.output.data), Matrix<T>(p.h0),
@@ -274,25 +291,33 @@ struct Backward {
                          dh,
                          dc,
                          there ? d + t * kSlots * state : nullptr};
-    launches.run(&recurrent_backward_kernel<T, Cell>, step_grid(B, H), kStepThreads, step_shared_bytes<T, kStepUnits>(),
-                 params);
+    auto run = [&]<int kUnits>() {
+      launches.run(&recurrent_backward_kernel<T, Cell, kUnits>, step_grid(B, H, kUnits), kStepThreads,
+                   step_shared_bytes<T, kUnits>(), params);
+    };
+    if constexpr (sizeof(T) != 4) {
+      if (units == kManyUnits) return run.template operator()<kManyUnits>();
+    }
+    run.template operator()<kStepUnits>();
   }
 };
 
 }  // namespace
 
-fa_status recurrent_bwd(const fa_recurrent_bwd_params& p, fa_launch& launch) {
+fa_status recurrent_bwd(const fa_recurrent_bwd_params& p, fa_launch& launch, int units) {
   return visit_float(p.x.dtype, launch, [&]<class T>() {
     return visit_cell(p.mode, [&]<class Cell>() {
       launch.kernel = kName<T, Cell>.text;
       const char* const reason = too_large(p.x.shape[0], p.x.shape[1], p.x.shape[2], p.w_hh.shape[1]);
       if (reason) return fail(launch, FA_UNSUPPORTED, reason);
-      const Backward<T, Cell> op(p, launch.query ? nullptr : launch.workspace);
+      const Backward<T, Cell> op(p, launch.query ? nullptr : launch.workspace, units);
       if (!launch.query) return op.run(launch);
       op.query(launch);
       return FA_OK;
     });
   });
 }
+
+fa_status recurrent_bwd(const fa_recurrent_bwd_params& p, fa_launch& launch) { return recurrent_bwd(p, launch, 0); }
 
 }  // namespace fastattn::cuda

@@ -51,9 +51,10 @@ struct Step {
 template <class T, class Cell>
 __global__ void __launch_bounds__(kStepThreads, 1) recurrent_forward_kernel(Step<T> p) {
   constexpr int kGates = Cell::kGates, kSlots = Cell::kSlots, kColumns = kGates * kStepUnits;
-  constexpr int kEach = StepElement::kEach;
+  using Element = StepElement<kStepUnits>;
+  constexpr int kEach = Element::kEach;
   SHARED_DYN(unsigned char, sMemory);
-  const int64_t row0 = StepElement::first_row(), unit = StepElement::unit();
+  const int64_t row0 = Element::first_row(), unit = Element::unit();
   const int rows = clamp_count(p.B - row0, kStepRows);
   const bool any = any_row(p.lengths, p.B, p.t);
 
@@ -62,7 +63,7 @@ __global__ void __launch_bounds__(kStepThreads, 1) recurrent_forward_kernel(Step
   bool active[kEach], inside[kEach];
 #pragma unroll
   for (int i = 0; i < kEach; ++i) {
-    const int64_t b = row0 + StepElement::row_of_tile(i), at = b * p.H + unit;
+    const int64_t b = row0 + Element::row_of_tile(i), at = b * p.H + unit;
     inside[i] = b < p.B && unit < p.H;
     active[i] = inside[i] && p.t < p.lengths.at(b);
     state[i].h = inside[i] ? p.h[at] : 0.0f;
@@ -81,7 +82,7 @@ __global__ void __launch_bounds__(kStepThreads, 1) recurrent_forward_kernel(Step
 #pragma unroll
   for (int i = 0; i < kEach; ++i) {
     if (!inside[i]) continue;
-    const int row = StepElement::row_of_tile(i);
+    const int row = Element::row_of_tile(i);
     const int64_t b = row0 + row, at = b * p.H + unit;
     if (!active[i]) {
       p.to.store(b, unit, state[i].h);
@@ -91,7 +92,7 @@ __global__ void __launch_bounds__(kStepThreads, 1) recurrent_forward_kernel(Step
     float s[kGates], saved[kSlots];
 #pragma unroll
     for (int g = 0; g < kGates; ++g) {
-      s[g] = step_sum<T, kColumns>(sMemory, row, g * kStepUnits + StepElement::unit_of_tile()) + bias[g];
+      s[g] = step_sum<T, kColumns>(sMemory, row, g * kStepUnits + Element::unit_of_tile()) + bias[g];
     }
     const State next = Cell::forward(a[i], s, state[i], saved);
     p.h[at] = next.h;
@@ -136,7 +137,8 @@ struct Forward {
         block(block_steps()),
         carver{static_cast<char*>(workspace)},
         gates(saves ? static_cast<float*>(p.gates.data) : carver.take<float>(block * B * kSlots * H)),
-        w_hh{carver.take<T>(num_unit_tiles(H) * StepWeights<T>{nullptr, H, kColumns}.tile_elements()), H, kColumns},
+        w_hh{carver.take<T>(num_tiles(H, kStepUnits) * StepWeights<T>{nullptr, H, kColumns}.tile_elements()), H,
+             kColumns},
         h(carver.take<float>(B * H)),
         c(carver.take<float>(Cell::kHasCell ? B * H : 0)),
         operands{take_operand(), take_operand()} {}
@@ -188,7 +190,7 @@ struct Forward {
     if constexpr (Cell::kHasCell) {
       launches.over(B * H, &recurrent_begin_kernel<T>, Matrix<T>(p.c0), lengths, B, H, c, none);
     }
-    const int64_t packed = T_ * B > 0 ? num_unit_tiles(H) * kColumns * H : 0;
+    const int64_t packed = T_ * B > 0 ? num_tiles(H, kStepUnits) * kColumns * H : 0;
     launches.over(packed, &recurrent_pack_kernel<T, false>, Matrix<T>(p.w_hh), H, 0, packed, w_hh);
     for (int64_t done = 0; done < T_ && B > 0; done += block) {
       const int64_t steps = block < T_ - done ? block : T_ - done, begin = p.reverse ? T_ - done - steps : done;
@@ -220,8 +222,8 @@ struct Forward {
                          saves,
                          cells == nullptr ? nullptr : cells + t * B * H,
                          static_cast<T*>(p.output.data) + t * B * H};
-    launches.run(&recurrent_forward_kernel<T, Cell>, step_grid(B, H), kStepThreads, step_shared_bytes<T, kColumns>(),
-                 params);
+    launches.run(&recurrent_forward_kernel<T, Cell>, step_grid(B, H, kStepUnits), kStepThreads,
+                 step_shared_bytes<T, kColumns>(), params);
   }
 };
 

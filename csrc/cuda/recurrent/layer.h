@@ -47,21 +47,22 @@ struct Lengths {
   }
 };
 
-// A block has kStepRows rows of the batch and kStepUnits units, and a thread some of these elements.
+// A block has kStepRows rows of the batch and kUnits units, and a thread some of these elements.
+template <int kUnits>
 struct StepElement {
-  static constexpr int kEach = kStepRows * kStepUnits / kStepThreads;
-  static constexpr int kRowsApart = kStepThreads / kStepUnits;
+  static constexpr int kEach = kStepRows * kUnits / kStepThreads;
+  static constexpr int kRowsApart = kStepThreads / kUnits;
 
   __device__ static int64_t first_row() { return int64_t{blockIdx.x} * kStepRows; }
-  __device__ static int unit_of_tile() { return static_cast<int>(threadIdx.x) % kStepUnits; }
-  __device__ static int64_t unit() { return int64_t{blockIdx.y} * kStepUnits + unit_of_tile(); }
-  __device__ static int row_of_tile(int i) { return i * kRowsApart + static_cast<int>(threadIdx.x) / kStepUnits; }
+  __device__ static int unit_of_tile() { return static_cast<int>(threadIdx.x) % kUnits; }
+  __device__ static int64_t unit() { return int64_t{blockIdx.y} * kUnits + unit_of_tile(); }
+  __device__ static int row_of_tile(int i) { return i * kRowsApart + static_cast<int>(threadIdx.x) / kUnits; }
 };
 
 // Whether a row of the block takes part in a step, for the whole block.
 __device__ inline bool any_row(const Lengths& lengths, int64_t B, int64_t t) {
   static_assert(kStepRows == 32);
-  const int64_t b = StepElement::first_row() + threadIdx.x % 32;
+  const int64_t b = int64_t{blockIdx.x} * kStepRows + threadIdx.x % 32;
   return __any_sync(0xffffffff, b < B && t < lengths.at(b)) != 0;
 }
 
@@ -95,7 +96,7 @@ __global__ void __launch_bounds__(kCopyThreads)
   const int64_t i = int64_t{blockIdx.x} * kCopyThreads + threadIdx.x;
   if (i >= elements) return;
   const int64_t k = i % to.K, column = i / to.K % to.columns, tile = i / to.K / to.columns;
-  const int64_t unit = tile * kStepUnits + column % kStepUnits;
+  const int64_t unit = kBackward ? tile * to.columns + column : tile * kStepUnits + column % kStepUnits;
   const int64_t row = kBackward ? (k + first_row) % to.K : column / kStepUnits * H + unit;
   *to.at(tile, column, k) = unit < H ? w_hh.data[row * w_hh.row + (kBackward ? unit : k) * w_hh.column] : T{};
 }
@@ -167,16 +168,15 @@ inline fa_tensor transposed(fa_tensor t) {
   return t;
 }
 
-inline dim3 step_grid(int64_t B, int64_t H) {
-  return dim3(static_cast<unsigned>((B + kStepRows - 1) / kStepRows),
-              static_cast<unsigned>((H + kStepUnits - 1) / kStepUnits));
+inline int64_t num_tiles(int64_t n, int64_t of) { return (n + of - 1) / of; }
+inline dim3 step_grid(int64_t B, int64_t H, int units) {
+  return dim3(static_cast<unsigned>(num_tiles(B, kStepRows)), static_cast<unsigned>(num_tiles(H, units)));
 }
-inline int64_t num_unit_tiles(int64_t H) { return (H + kStepUnits - 1) / kStepUnits; }
 
 // What a grid or a thread cannot count.
 inline const char* too_large(int64_t T, int64_t B, int64_t I, int64_t H) {
   const int64_t most = int64_t{INT32_MAX} * kCopyThreads;
-  if (num_unit_tiles(H) > 65535) return "more hidden units than a grid has blocks";
+  if (num_tiles(H, kStepUnits) > 65535) return "more hidden units than a grid has blocks";
   if (T > 0 && B > 0 && (H > most / T / B || I > most / T / B || H > most / (4 * H))) {
     return "more elements than a grid has threads";
   }

@@ -1,4 +1,4 @@
-// The product of a step: the state of 32 rows of the batch, (32, K), by the weights of 16 units, (K, kColumns).
+// The product of a step: the state of 32 rows of the batch, (32, K), by the weights of a tile of units, (K, kColumns).
 //
 // Stages of K come to shared memory by cp.async, some of them ahead (matmul/load.h). The tile is small, for the device
 // to be full of them, so the warps share out K and not the tile: each has all sums of its quarter of every stage, of 16
@@ -13,6 +13,7 @@
 
 namespace fastattn::cuda {
 
+// kStepUnits: of a block, where it has all gates of them.
 inline constexpr int kStepRows = 32, kStepUnits = 16, kStepWarps = 4, kStepThreads = kStepWarps * 32;
 
 template <class T>
