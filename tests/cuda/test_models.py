@@ -83,7 +83,9 @@ CASES = {
     "gru, packed": (lambda: nn.GRU(E, 5, bidirectional=True), lambda m, d: packed(m, on(d, X))),
     "rnn cell": (lambda: nn.RNNCell(E, 5), lambda m, d: m(on(d, X[:, 0]))),
     "lstm classes": (
-        lambda: models.LSTMClassifier(models.LSTMClassifierConfig(vocab_size=V, embedding_size=4, hidden_size=5, num_labels=3)),
+        lambda: models.LSTMClassifier(
+            models.LSTMClassifierConfig(vocab_size=V, embedding_size=4, hidden_size=5, num_labels=3)
+        ),
         lambda m, d: m(IDS * MASK, labels=np.array([0, 2]))[1],
     ),
     "mlp": (lambda: models.MLP(models.MLPConfig(E, [6], 3, "gelu")), lambda m, d: m(on(d, X))),
