@@ -19,9 +19,10 @@ inline constexpr int kStepRows = 32, kStepUnits = 16, kStepWarps = 4, kStepThrea
 template <class T>
 inline constexpr int kStateTerms = sizeof(T) == 4 ? 1 : 2;
 
+// Stages for what a launch has of shared memory without asking, 48 KB: there is one a step.
 template <class T, int kColumns>
 constexpr MatmulConfig step_config() {
-  return {kStepRows, kColumns, sizeof(T) == 4 ? 32 : 64, 1, kStepWarps, 32, 4};
+  return {kStepRows, kColumns, sizeof(T) == 4 ? 32 : 64, 1, kStepWarps, 32, kColumns < 48 ? 4 : 3};
 }
 
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -175,6 +176,7 @@ constexpr size_t step_shared_bytes() {
   using Sums = StepSums<T, kColumns>;
   constexpr size_t kStages = sizeof(T) * Sums::kStageElements * Sums::kConfig.stages;
   constexpr size_t kSums = sizeof(float) * kStepWarps * kStepRows * Sums::kLine;
+  static_assert(kStages <= 48 << 10 && kSums <= 48 << 10);
   return kStages > kSums ? kStages : kSums;
 }
 
