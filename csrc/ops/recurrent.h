@@ -19,8 +19,8 @@
  * are the forward's. What the gradients hold before is overwritten.
  *
  * dtypes: one floating dtype; gates and cells of its accumulator's, which the state is kept in too. lengths i32 or i64;
- * one outside 0..T is FA_INVALID, before anything is written. Inputs have any strides, the rest is contiguous.
- * Sizes 0 are allowed, but for H.
+ * one outside 0..T is FA_INVALID, before anything is written; on CUDA, whose host does not see it, its sequence is NaN
+ * and gives no gradient. Inputs have any strides, the rest is contiguous. Sizes 0 are allowed, but for H.
  */
 #ifndef FASTATTN_OPS_RECURRENT_H
 #define FASTATTN_OPS_RECURRENT_H

@@ -30,6 +30,14 @@ def encoder_layer(mask):
     return run
 
 
+def packed(model, x):
+    """Sequences of 3 and 5 steps, and what they come to."""
+    lengths = np.array([3, 5])
+    given = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    output, h_n = model(given)
+    return nn.utils.rnn.pad_packed_sequence(output, batch_first=True)[0].sum(1) + h_n.sum(0).sum(1, keepdim=True)
+
+
 X = RNG.standard_normal((B, S, E)).astype(np.float32)
 Y = RNG.standard_normal((B, T, E)).astype(np.float32)
 SIZES = {"dim_feedforward": 12, "dropout": 0.0, "batch_first": True}
@@ -70,6 +78,15 @@ CASES = {
     "encoder-decoder": (
         lambda: models.EncoderDecoder(ENCODER_DECODER),
         lambda m, d: m.loss(IDS * MASK, TARGET, np.roll(TARGET, -1, 1)),
+    ),
+    "lstm": (lambda: nn.LSTM(E, 5, 2, batch_first=True, bidirectional=True), lambda m, d: m(on(d, X))[0]),
+    "gru, packed": (lambda: nn.GRU(E, 5, bidirectional=True), lambda m, d: packed(m, on(d, X))),
+    "rnn cell": (lambda: nn.RNNCell(E, 5), lambda m, d: m(on(d, X[:, 0]))),
+    "lstm classes": (
+        lambda: models.LSTMClassifier(
+            models.LSTMClassifierConfig(vocab_size=V, embedding_size=4, hidden_size=5, num_labels=3)
+        ),
+        lambda m, d: m(IDS * MASK, labels=np.array([0, 2]))[1],
     ),
     "mlp": (lambda: models.MLP(models.MLPConfig(E, [6], 3, "gelu")), lambda m, d: m(on(d, X))),
 }

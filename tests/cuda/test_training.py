@@ -5,7 +5,7 @@ import pytest
 
 import fastattn as fa
 from fastattn import nn
-from fastattn.models import GPT, GPTConfig
+from fastattn.models import GPT, GPTConfig, LSTMClassifier, LSTMClassifierConfig
 
 LAYERS = {
     "linear": (lambda: nn.Linear(6, 4), (3, 6)),
@@ -111,16 +111,40 @@ def test_a_plan_has_room_for_a_norm_from_its_first_clip_on(here, arrays_bytes):
     assert arrays_bytes.count() == before + room
 
 
-def losses(device, steps=20):
-    """Of a small GPT over random tokens."""
+def gpt():
+    """A small GPT over random tokens."""
+    model = GPT(GPTConfig(vocab_size=24, n_positions=8, n_embd=16, n_layer=2, n_head=2, attn_pdrop=0.1))
+
+    def loss(rng):
+        ids = rng.integers(0, 24, (2, 9))
+        return model.loss(ids[:, :-1], ids[:, 1:])
+
+    return model, loss
+
+
+def lstm():
+    """Two layers in both directions over texts of random lengths, one of them empty."""
+    config = LSTMClassifierConfig(
+        vocab_size=24, embedding_size=6, hidden_size=9, num_hidden_layers=2, num_labels=3, dropout=0.0
+    )
+    model = LSTMClassifier(config)
+
+    def loss(rng):
+        ids = rng.integers(1, 24, (4, 5))
+        return model(ids, np.array([5, 0, *rng.integers(1, 6, 2)]), labels=rng.integers(0, 3, 4))[1]
+
+    return model, loss
+
+
+def losses(make, device, steps):
     fa.manual_seed(0)
-    model = GPT(GPTConfig(vocab_size=24, n_positions=8, n_embd=16, n_layer=2, n_head=2, attn_pdrop=0.1)).to(device)
+    model, loss_of = make()
+    model.to(device)
     optimizer = fa.optim.AdamW(model.parameters(), lr=1e-2)
     rng = np.random.default_rng(0)
     found = []
     for _ in range(steps):
-        ids = rng.integers(0, 24, (2, 9))
-        loss = model.loss(ids[:, :-1], ids[:, 1:])
+        loss = loss_of(rng)
         loss.backward()
         fa.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -130,11 +154,12 @@ def losses(device, steps=20):
 
 
 @pytest.mark.smoke
-def test_gpt_trains_with_the_losses_of_the_cpu():
-    """20 steps. Each op agrees with the CPU's to a few roundings of float32, and a step's changes by Adam are at most lr
-    in size whatever the gradient: what a rounding grows to in 20 steps is bounded by 20 steps of 20 roundings each,
-    times the model's conditioning, taken as 10: 20 * 20 * 10 eps of a loss near 3."""
-    expected, found = losses("cpu"), losses("cuda")
+@pytest.mark.parametrize(("make", "steps"), [(gpt, 20), (lstm, 10)])
+def test_a_model_trains_with_the_losses_of_the_cpu(make, steps):
+    """Each op agrees with the CPU's to a few roundings of float32, and a step's changes by Adam are at most lr in size
+    whatever the gradient: what a rounding grows to in 20 steps is bounded by 20 steps of 20 roundings each, times the
+    model's conditioning, taken as 10: 20 * 20 * 10 eps of a loss near 3."""
+    expected, found = losses(make, "cpu", steps), losses(make, "cuda", steps)
     assert expected[-1] < expected[0] + 0.5
-    limit = 20 * 20 * 10 * np.finfo(np.float32).eps * np.abs(expected).max()
+    limit = steps * 20 * 10 * np.finfo(np.float32).eps * np.abs(expected).max()
     np.testing.assert_allclose(found, expected, rtol=0, atol=limit)

@@ -8,8 +8,6 @@ ONLY_CPU: dict[str, str] = dict.fromkeys(
         "conv_fwd",
         "conv_bwd_input",
         "conv_bwd_weight",
-        "recurrent_fwd",
-        "recurrent_bwd",
     ),
     "no CUDA kernel yet",
 )

@@ -180,6 +180,7 @@ class RNNBase(Module):
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
         if isinstance(input, PackedSequence):
             x, lengths = to_padded(input)
+            lengths = lengths.to(x.device)
             states = self._states(hx, x.shape[1], batched=True)
             if states is not None and input.sorted_indices is not None:
                 states = tuple(s.index_select(1, input.sorted_indices) for s in states)

@@ -136,7 +136,7 @@ def rnn(
     Raises:
         ValueError: shapes that do not fit, or an unknown `nonlinearity`.
         TypeError: a dtype that is not floating; mixed dtypes; lengths that are not integers.
-        IndexError: a length that is not one of 0 to T.
+        IndexError: a length that is not one of 0 to T; on a GPU its sequence is NaN instead, without a gradient.
 
     Example:
         >>> import numpy as np, fastattn as fa
@@ -192,7 +192,7 @@ def lstm(
     Raises:
         ValueError: shapes that do not fit.
         TypeError: a dtype that is not floating; mixed dtypes; lengths that are not integers.
-        IndexError: a length that is not one of 0 to T.
+        IndexError: a length that is not one of 0 to T; on a GPU its sequence is NaN instead, without a gradient.
 
     Example:
         >>> import numpy as np, fastattn as fa
@@ -246,7 +246,7 @@ def gru(
     Raises:
         ValueError: shapes that do not fit.
         TypeError: a dtype that is not floating; mixed dtypes; lengths that are not integers.
-        IndexError: a length that is not one of 0 to T.
+        IndexError: a length that is not one of 0 to T; on a GPU its sequence is NaN instead, without a gradient.
 
     Example:
         >>> import numpy as np, fastattn as fa
