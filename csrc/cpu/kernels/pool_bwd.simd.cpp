@@ -9,6 +9,7 @@
 //
 // Traffic: dout, the index and dx once; the windows that elements share come from the cache. The roofline is memory.
 #include "elementwise.h"
+#include "pool_disjoint.h"
 #include "pool_window.h"
 #include "row.h"
 
@@ -214,6 +215,10 @@ void spread_evenly(const Pool& p, const fa_launch& launch) {
 
 template <class T, class I, bool kMax>
 void pool_backward(const Pool& p, const fa_launch& launch) {
+  if (const DisjointLoop loop = disjoint_loop(p); sizeof(I) == 1 && loop != DisjointLoop::kNone) {
+    const bool two = p.h.kernel == 2 && p.w.kernel == 2;
+    return two ? spread_disjoint<T, kMax, true>(p, loop, launch) : spread_disjoint<T, kMax, false>(p, loop, launch);
+  }
   if (p.loop() == PoolLoop::kChannels) return spread_by_channels<T, I, kMax>(p, launch);
   if (!kMax && p.h.adaptive && p.h.out == 1 && p.w.out == 1) return spread_evenly<T>(p, launch);
   spread_by_rows<T, I, kMax>(p, launch);
