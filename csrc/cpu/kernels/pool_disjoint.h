@@ -86,9 +86,7 @@ FASTATTN_INLINE void disjoint_channels(const Pool& p, const Taps<kTwo>& taps, co
     uint8_t* const numbers = index + (index == nullptr ? 0 : ow * p.index.strides[3]);
     map_row<A>(p.C, [&](int64_t c, int n) {
       WindowValue<A, kMax> window;
-#pragma GCC unroll 2
       for (int64_t i = 0; i < taps.height(); ++i) {
-#pragma GCC unroll 2
         for (int64_t j = 0; j < taps.width(); ++j) {
           window.take(load_lanes(from + i * step_h + j * step_w + c, n), i * taps.width() + j);
         }
@@ -107,7 +105,6 @@ FASTATTN_INLINE void disjoint_row(const Pool& p, const Taps<kTwo>& taps, const T
   map_row<A>(p.w.out, [&](int64_t ow, int n) {
     WindowValue<A, kMax> window;
     const int first = min_of(2 * n, kLanes), second = 2 * n - first;
-#pragma GCC unroll 2
     for (int64_t i = 0; i < taps.height(); ++i) {
       const T* const from = x + i * p.plane.strides[2] + 2 * ow;
       const auto [even, odd] =
@@ -166,9 +163,7 @@ FASTATTN_INLINE void spread_disjoint_channels(const Pool& p, const Taps<kTwo>& t
       } else {
         g = g / divisor;
       }
-#pragma GCC unroll 2
       for (int64_t i = 0; i < taps.height(); ++i) {
-#pragma GCC unroll 2
         for (int64_t j = 0; j < taps.width(); ++j) {
           const V number = V::set(static_cast<A>(i * taps.width() + j));
           store_lanes(kMax ? select(tap == number, g, V::zero()) : g, to + i * step_h + j * step_w + c, n);
@@ -193,7 +188,6 @@ FASTATTN_INLINE void spread_disjoint_row(const Pool& p, const Taps<kTwo>& taps, 
       g = g / divisor;
     }
     const int first = min_of(2 * n, kLanes), second = 2 * n - first;
-#pragma GCC unroll 2
     for (int64_t i = 0; i < taps.height(); ++i) {
       auto share = [&](int64_t j) { return kMax ? select(tap == V::set(static_cast<A>(2 * i + j)), g, V::zero()) : g; };
       const auto [low, high] = interleave(share(0), share(1));

@@ -73,15 +73,15 @@ FASTATTN_INLINE void pool_channels(const Pool& p, int64_t n, int64_t oh, int64_t
     store_lanes(kMax ? value[k] : value[k] / divisor, out + k * kLanes, kVectors == 1 ? count : kLanes);
   }
   if (!kMax || p.index.data == nullptr) return;
-  alignas(64) A taps[kVectors * kLanes];
-  for (int k = 0; k < kVectors; ++k) tap[k].store(taps + k * kLanes);
   const int64_t offset = at(p.index, n, c, oh, ow);
   if (p.index.dtype == FA_U8) {
     uint8_t* to = data<uint8_t>(p.index) + offset;
-    for (int i = 0; i < count; ++i) to[i] = static_cast<uint8_t>(static_cast<int32_t>(taps[i]));
-  } else {
-    for (int i = 0; i < count; ++i) store_index(p, offset + i, oh, ow, static_cast<int64_t>(taps[i]));
+    for (int k = 0; k < kVectors; ++k) store_bytes(tap[k], to + k * kLanes, kVectors == 1 ? count : kLanes);
+    return;
   }
+  alignas(64) A taps[kVectors * kLanes];
+  for (int k = 0; k < kVectors; ++k) tap[k].store(taps + k * kLanes);
+  for (int i = 0; i < count; ++i) store_index(p, offset + i, oh, ow, static_cast<int64_t>(taps[i]));
 }
 
 template <class T, bool kMax>
@@ -171,7 +171,7 @@ FASTATTN_INLINE void pool_row(const Pool& p, const PoolColumns& columns, int64_t
   const int64_t offset = at(p.index, n, c, oh, begin), step = p.index.strides[3];
   if (p.index.dtype == FA_U8 && step == 1) {
     uint8_t* to = data<uint8_t>(p.index) + offset;
-    for (int64_t i = 0; i < count; ++i) to[i] = static_cast<uint8_t>(static_cast<int32_t>(tap[i]));
+    map_row<A>(count, [&](int64_t i, int m) { store_bytes(load_lanes(tap + i, m), to + i, m); });
   } else {
     for (int64_t i = 0; i < count; ++i) {
       store_index(p, offset + i * step, oh, begin + i, static_cast<int64_t>(tap[i]));
