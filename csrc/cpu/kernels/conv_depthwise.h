@@ -75,6 +75,7 @@ struct PlaneRows {
       if (top + r < 0 || top + r >= x.height) continue;
       const S* const from = plane + (top + r) * x.h + w.offset * x.w;
       if (w.stride == 1 && x.w == 1) {
+        __builtin_prefetch(from + begin + 512);  // loads of short rows are masked, which no prefetcher follows
         map_row<T>(end - begin,
                    [&](int64_t i, int n) { store_lanes(load_lanes(from + begin + i, n), to + begin + i, n); });
         continue;
@@ -124,7 +125,8 @@ struct TapRange {
   FASTATTN_INLINE TapRange(const TapAxis& axis, int64_t p, int64_t size) {
     const int64_t at = p * axis.stride + axis.offset;
     first = at >= 0 ? 0 : min_of(axis.count, ceil_div(-at, axis.offset_step));
-    last = at >= size ? 0 : min_of(axis.count, ceil_div(size - at, axis.offset_step));
+    const bool whole = at + axis.reach() < size;  // of most positions, without a division
+    last = whole ? axis.count : at >= size ? 0 : ceil_div(size - at, axis.offset_step);
   }
 };
 
