@@ -1,4 +1,4 @@
-"""max_pool2d, avg_pool2d and global average pooling, forward, and forward with backward."""
+"""max_pool2d, avg_pool2d and global average pooling, forward, and forward with backward; maxima in both layouts."""
 
 from __future__ import annotations
 
@@ -33,17 +33,28 @@ def _numpy(what: str, x: Any, kernel: int, stride: int) -> Any:
     return getattr(windows(x, kernel, stride), {"max": "max", "avg": "mean"}[what])((4, 5))
 
 
-def _call(library: Any, what: str, kernel: int, stride: int) -> Callable[[Any], Any]:
+def _call(library: Any, what: str, kernel: int, stride: int, **options: Any) -> Callable[[Any], Any]:
     if what == "adaptive_avg":
         return lambda x: library.adaptive_avg_pool2d(x, 1)
-    return lambda x: getattr(library, f"{what}_pool2d")(x, kernel, stride)
+    return lambda x: getattr(library, f"{what}_pool2d")(x, kernel, stride, **options)
 
 
-def _torch(what: str, kernel: int, stride: int) -> Callable[[Any], Any]:
+def _torch(what: str, kernel: int, stride: int, last: bool) -> Callable[[Any], Any]:
     def call(x: Any) -> Any:
         import torch
 
-        return _call(torch.nn.functional, what, kernel, stride)(x)
+        pool = _call(torch.nn.functional, what, kernel, stride)
+        return pool(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) if last else pool(x)
+
+    return call
+
+
+def _channels_last(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same of (N, H, W, C)."""
+
+    def call(*arrays: Any) -> Any:
+        out = function(*(np.moveaxis(a, -1, 1) for a in arrays))
+        return tuple(np.moveaxis(a, 1, -1) for a in out) if isinstance(out, tuple) else np.moveaxis(out, 1, -1)
 
     return call
 
@@ -61,34 +72,42 @@ def _gradients(what: str, kernel: int, stride: int) -> Callable[[Any, Any], Any]
     return reference
 
 
-def _case(what: str, shape: Shape, kernel: int, stride: int, backward: bool, quick: bool) -> Case:
+def _case(what: str, shape: Shape, kernel: int, stride: int, last: bool, backward: bool, quick: bool) -> Case:
     n, c, h, w = shape
     out = (1, 1) if kernel == 0 else ((h - kernel) // stride + 1, (w - kernel) // stride + 1)
-    ours, theirs = _call(fa, what, kernel, stride), _torch(what, kernel, stride)
+    layout = {"layout": "nhwc"} if last else {}
+    ours, theirs = _call(fa, what, kernel, stride, **layout), _torch(what, kernel, stride, last)
+    inputs, outputs = ((n, h, w, c), (n, *out, c)) if last else (shape, (n, c, *out))
     size = "x".join(map(str, shape))
     moved = n * c * (h * w + out[0] * out[1])
     op = "pool"
     name = f"{what} float32 {'forward+backward ' if backward else ''}{size}, {kernel or 'all'} by {stride or 'one'}"
+    name += " nhwc" if last else ""
     if backward:
         return Case(
             op=op,
             name=name,
-            make=lambda rng: (normal(rng, *shape), normal(rng, n, c, *out)),
+            make=lambda rng: (normal(rng, *inputs), normal(rng, *outputs)),
             contestants={"fastattn": with_gradients("fastattn", ours), "torch": with_gradients("torch", theirs)},
-            reference=_gradients(what, kernel, stride),
+            reference=_channels_last(_gradients(what, kernel, stride)) if last else _gradients(what, kernel, stride),
             bytes=4.0 * 2 * moved,
             quick=quick,
         )
+
+    def pooled(x: Any) -> Any:
+        return _numpy(what, x, kernel, stride)
+
+    reference = _channels_last(pooled) if last else pooled
     return Case(
         op=op,
         name=name,
-        make=lambda rng: (normal(rng, *shape),),
+        make=lambda rng: (normal(rng, *inputs),),
         contestants={
             "fastattn": on_arrays(ours),
-            "numpy": on_arrays(lambda x: _numpy(what, x, kernel, stride)),
+            "numpy": on_arrays(reference),
             "torch": on_torch(theirs),
         },
-        reference=lambda x: _numpy(what, x, kernel, stride),
+        reference=reference,
         bytes=4.0 * moved,
         quick=quick,
     )
@@ -99,7 +118,8 @@ def cases(tiny: bool = False) -> Iterator[Case]:
         for what, shape, kernel, stride, quick in CASES:
             if backward and kernel != stride:
                 continue  # NumPy has no short word for overlapping ones
-            yield _case(what, (2, 3, *shape[2:]) if tiny else shape, kernel, stride, backward, quick)
+            for last in (False, True) if what == "max" else (False,):
+                yield _case(what, (2, 3, *shape[2:]) if tiny else shape, kernel, stride, last, backward, quick)
 
 
 def test_pool(benchmark: Any, case: Case, contestant: str) -> None:

@@ -13,7 +13,7 @@
  * summed in f32 and rounded once. N, C, O, P or Q may be 0, and KH, KW, stride, dilation and groups are 1 at least.
  *
  * Same bits for any number of threads. An element of out or dx is a sum in an order that is a function of C, O, groups
- * and the kernel's axes alone; an element of dweight or dbias one that is a function of all shapes.
+ * and the kernel's axes alone; one of dweight or dbias, of all shapes and, with groups of one channel, of the layout.
  */
 #ifndef FASTATTN_OPS_CONV_H
 #define FASTATTN_OPS_CONV_H

@@ -5,6 +5,7 @@ import pytest
 
 import fastattn as fa
 from fastattn.models import LeNet, LeNetConfig
+from fastattn.models.lenet import pooled_convolution
 
 SIZES = {"image_size": (9, 12), "num_channels": 3, "channels": (4, 6), "kernel_size": 3, "num_labels": 5}
 
@@ -31,6 +32,48 @@ def test_is_torchs(hidden_size, randn):
     other.backward()
     for name, p in ours.named_parameters():
         np.testing.assert_allclose(p.grad.numpy(), ordered[name].grad.numpy(), rtol=1e-10, atol=1e-13, err_msg=name)
+
+
+def test_hooks_see_channels_first(randn):
+    """Without hooks the layers are called with the channels last."""
+    model, x, seen = LeNet(LeNetConfig(**SIZES)).double(), randn(2, 3, 9, 12), []
+    expected = model(x)
+    expected.square().sum().backward()
+    gradients = [p.grad.numpy() for p in model.parameters()]
+    model.zero_grad()
+    for layer in (model.convolutions[0], model.pool):
+        layer.register_forward_hook(lambda layer, inputs, out: seen.append((inputs[0].shape, out.shape)))
+    found = model(x)
+    found.square().sum().backward()
+    assert seen == [
+        ((2, 3, 9, 12), (2, 4, 9, 12)),
+        ((2, 4, 9, 12), (2, 4, 4, 6)),
+        ((2, 6, 4, 6), (2, 6, 2, 3)),
+    ]
+    np.testing.assert_allclose(found.detach().numpy(), expected.detach().numpy(), rtol=1e-12)
+    for p, gradient in zip(model.parameters(), gradients, strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), gradient, rtol=1e-10, atol=1e-12)
+
+
+def test_windows_without_a_positive_number(randn):
+    """The ReLU comes after the pooling: values and gradients are those of the other order."""
+    model = LeNet(LeNetConfig(**SIZES | {"channels": (4,)})).double()
+    (layer,), F = model.convolutions, fa.nn.functional
+    with fa.no_grad():
+        layer.bias.copy_(fa.tensor([-100.0, -1.0, 0.0, np.nan]))
+        layer.weight[2] = 0.0  # all are equal, and 0
+    x, dout = fa.Tensor(randn(2, 3, 9, 12)), fa.Tensor(randn(2, 4, 4, 6))
+    results = []
+    for h in (
+        F.max_pool2d(F.relu(layer(x)), 2),
+        pooled_convolution(layer, model.pool, x.movedim(1, -1)).movedim(-1, 1),
+    ):
+        model.zero_grad()
+        h.backward(dout)
+        results.append((h.detach().numpy(), layer.bias.grad.numpy()))
+    np.testing.assert_array_equal(results[1][0], results[0][0])
+    np.testing.assert_allclose(results[1][1], results[0][1], rtol=1e-12)
+    assert (results[0][1][[0, 2]] == 0).all()
 
 
 def test_folder(tmp_path, randn):

@@ -36,6 +36,12 @@ CASES = {
     "stride and dilation": ((2, 3, 15, 17), 5, (3, 3), {"stride": (2, 3), "dilation": (4, 2), "padding": (1, 5, 3, 2)}),
     "padding beyond the kernel": ((1, 2, 3, 4), 3, (2, 2), {"padding": (4, 3, 5, 6)}),
     "groups": ((2, 6, 5, 8), 9, (3, 3), {"groups": 3, "padding": (1, 1, 1, 1)}),
+    "one channel a group": ((2, 37, 9, 21), 37, (3, 3), {"groups": 37, "padding": (1, 1, 1, 1)}),
+    "... wide": ((1, 3, 4, 71), 3, (3, 3), {"groups": 3, "padding": (1, 1, 1, 1)}),
+    "... stride": ((2, 18, 9, 70), 18, (3, 3), {"groups": 18, "padding": (1, 1, 1, 1), "stride": (2, 2)}),
+    "... stride over the kernel": ((2, 3, 11, 12), 3, (1, 2), {"groups": 3, "stride": (3, 4)}),
+    "... dilation": ((1, 5, 17, 19), 5, (5, 6), {"groups": 5, "dilation": (2, 1), "padding": (4, 2, 3, 3)}),
+    "... padding beyond the kernel": ((1, 17, 3, 4), 17, (2, 2), {"groups": 17, "padding": (4, 3, 5, 6)}),
     "depthwise": ((2, 7, 5, 8), 14, (3, 3), {"groups": 7, "padding": (1, 1, 1, 1), "stride": (1, 2)}),
 }
 
@@ -117,10 +123,13 @@ def test_no_outputs(isa, dtype, randn):
     assert (gradients(np.zeros((2, 0, 3, 4), dtype), x, weight, None, {})[0] == 0).all()
 
 
+@pytest.mark.parametrize("groups", [1, 18])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_strides_and_out(isa, dtype, randn, layout):
-    x, weight, bias = randn(2, 5, 7, 9, dtype=dtype), randn(18, 5, 3, 2, dtype=dtype), randn(18, dtype=dtype)
-    move, options = LAYOUTS[layout], {"padding": 1, "stride": (1, 2)}
+def test_strides_and_out(isa, dtype, randn, layout, groups):
+    channels = 5 if groups == 1 else 18
+    x, weight = randn(2, channels, 7, 9, dtype=dtype), randn(18, channels // groups, 3, 2, dtype=dtype)
+    bias = randn(18, dtype=dtype)
+    move, options = LAYOUTS[layout], {"padding": 1, "stride": (1, 2), "groups": groups}
     expected = fa.conv2d(x, weight, bias, **options)
     assert_same_bits(fa.conv2d(move(x), move(weight), move(bias), **options), expected)
     last = fa.conv2d(move(x.transpose(0, 2, 3, 1)), move(weight), bias, **options, layout="nhwc")
@@ -129,7 +138,7 @@ def test_strides_and_out(isa, dtype, randn, layout):
     assert fa.conv2d(x, weight, bias, **options, out=out) is out
     assert_same_bits(out, expected)
     dout = randn(*expected.shape, dtype=dtype)
-    options = {"padding": (1, 1, 1, 1), "stride": (1, 2)}
+    options = {"padding": (1, 1, 1, 1), "stride": (1, 2), "groups": groups}
     assert_same_bits(
         gradients(move(dout), move(x), move(weight), bias, options), gradients(dout, x, weight, bias, options)
     )
@@ -139,22 +148,26 @@ def test_strides_and_out(isa, dtype, randn, layout):
     )
 
 
-@pytest.mark.parametrize("name", ["many pixels", "more channels than a chunk", "groups", "stride"])
-def test_same_bits_for_any_threads(isa, dtype, randn, name):
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(
+    "name", ["many pixels", "more channels than a chunk", "groups", "stride", "one channel a group", "... stride"]
+)
+def test_same_bits_for_any_threads(isa, dtype, randn, name, channels_last):
     arguments, options = drawn(randn, dtype, name)
-    out = convolve(*arguments, options)
-    assert_same_for_any_threads(lambda: convolve(*arguments, options))
-    assert_same_for_any_threads(lambda: gradients(out, *arguments, options))
+    out = convolve(*arguments, options, channels_last)
+    assert_same_for_any_threads(lambda: convolve(*arguments, options, channels_last))
+    assert_same_for_any_threads(lambda: gradients(out, *arguments, options, channels_last))
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_the_bits_of_an_image_are_its_own(isa, dtype, randn, channels_last):
-    arguments, options = drawn(randn, dtype, "small images")
+@pytest.mark.parametrize("name", ["small images", "one channel a group"])
+def test_the_bits_of_an_image_are_its_own(isa, dtype, randn, name, channels_last):
+    arguments, options = drawn(randn, dtype, name)
     x, weight, bias = arguments
     out = convolve(x, weight, bias, options, channels_last)
     dx = gradients(out, x, weight, bias, options, channels_last)[0]
-    assert_same_bits(convolve(x[3:4], weight, bias, options, channels_last), out[3:4])
-    assert_same_bits(gradients(out[3:4], x[3:4], weight, bias, options, channels_last)[0], dx[3:4])
+    assert_same_bits(convolve(x[1:2], weight, bias, options, channels_last), out[1:2])
+    assert_same_bits(gradients(out[1:2], x[1:2], weight, bias, options, channels_last)[0], dx[1:2])
 
 
 def test_what_is_outside_does_not_count(isa, dtype, randn):
@@ -223,7 +236,14 @@ def test_padding_by_name(isa, dtype, randn, kernel):
 @pytest.mark.smoke
 @pytest.mark.parametrize(
     "options",
-    [{}, {"padding": 1, "stride": (2, 1)}, {"padding": "same", "dilation": 2}, {"groups": 2, "layout": "nhwc"}],
+    [
+        {},
+        {"padding": 1, "stride": (2, 1)},
+        {"padding": "same", "dilation": 2},
+        {"groups": 2, "layout": "nhwc"},
+        {"groups": 4, "padding": (0, 1), "stride": 2},
+        {"groups": 4, "padding": (0, 1), "stride": 2, "layout": "nhwc"},
+    ],
 )
 def test_gradcheck(isa, leaf, options):
     shape = (2, 4, 5, 4) if "layout" in options else (2, 4, 4, 5)

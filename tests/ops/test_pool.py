@@ -33,6 +33,9 @@ WINDOWS = [
 # Channels across vectors and their blocks of four, rows across vectors and chunks.
 SHAPES = [(2, 3, 7, 9), (1, 1, 18, 17), (1, 69, 6, 5), (0, 2, 19, 18)]
 LONG = (1, 2, 3, 600)
+# Windows side by side have loops of their own: across vectors, with rows and columns behind the last window.
+SIDE_BY_SIDE = [(k, k, (0, 0), (1, 1), False) for k in ((2, 2), (3, 3), (1, 2), (3, 2), (2, 1), (16, 16))]
+WIDE = [(2, 3, 16, 66), (1, 70, 17, 37), (3, 2, 32, 32)]
 ADAPTIVE = [((1, 1), (2, 3, 7, 9)), ((3, 4), (2, 3, 7, 9)), ((7, 9), (1, 2, 7, 9)), ((5, 11), (1, 17, 3, 4))]
 FORMS = ["nchw", "nhwc"]
 
@@ -48,7 +51,11 @@ def fits(shape, window):
     return all(n + 2 * p > d * (k - 1) for n, k, p, d in zip(shape[-2:], kernel, padding, dilation, strict=True))
 
 
-CASES = [*((s, w) for w in WINDOWS for s in SHAPES if fits(s, w)), *((LONG, w) for w in WINDOWS[:4])]
+CASES = [
+    *((s, w) for w in WINDOWS for s in SHAPES if fits(s, w)),
+    *((LONG, w) for w in WINDOWS[:4]),
+    *((s, w) for w in SIDE_BY_SIDE for s in WIDE),
+]
 AVERAGES = [(s, (k, st, p, (1, 1), c)) for s, (k, st, p, _, c) in CASES]
 
 
@@ -174,6 +181,23 @@ def test_nan_and_infinity(isa, dtype, layout):
     np.testing.assert_array_equal(dx[0, 0].ravel().astype(float), expected)
 
 
+@pytest.mark.parametrize("layout", FORMS)
+@pytest.mark.parametrize("kernel", [(2, 2), (3, 2), (3, 3)])
+def test_special_values_in_every_lane(isa, dtype, rng, layout, kernel):
+    x = rng.choice([np.nan, -np.inf, np.inf, 0.0, -0.0, 1.0], (1, 37, 7, 71)).astype(dtype)
+    wide = x.astype(np.float64)
+    out, index = run(fa.max_pool2d, x, kernel, return_indices=True, layout=layout)
+    expected, positions = reference_pool.max_pool(wide, kernel, stride=kernel)
+    np.testing.assert_array_equal(out.astype(np.float64), expected)
+    assert_same_bits(index, positions)
+    np.testing.assert_array_equal(run(fa.max_pool2d, x, kernel, layout=layout).astype(np.float64), expected)
+    dout = rng.standard_normal(out.shape).astype(dtype)
+    found = gradient(fa.max_pool2d, dout, x, kernel, layout=layout)
+    np.testing.assert_array_equal(
+        found.astype(np.float64), reference_pool.max_pool_backward(dout.astype(np.float64), wide, kernel, stride=kernel)
+    )
+
+
 def test_a_window_that_steps_over_all(isa, dtype):
     """Dilated taps in the padding at both ends, and none inside."""
     x = np.ones((1, 1, 2), dtype)
@@ -190,7 +214,9 @@ def test_strides_and_out(isa, dtype, randn, layout):
     x = last(x) if layout == "nhwc" else x
     calls = [
         lambda x, **out: fa.max_pool2d(x, 3, 2, 1, layout=layout, **out),
+        lambda x, **out: fa.max_pool2d(x, 2, layout=layout, **out),
         lambda x, **out: fa.avg_pool2d(x, 3, 1, 1, layout=layout, **out),
+        lambda x, **out: fa.avg_pool2d(x, 2, layout=layout, **out),
         lambda x, **out: fa.adaptive_max_pool2d(x, (2, 3), layout=layout, **out),
     ]
     for call in calls:
@@ -210,6 +236,8 @@ def test_same_bits_in_both_layouts_and_without_a_batch(isa, dtype, randn):
     for call in (
         lambda x, layout="nchw": fa.max_pool2d(x, 3, 2, 1, layout=layout),
         lambda x, layout="nchw": fa.avg_pool2d(x, 3, 2, 1, layout=layout),
+        lambda x, layout="nchw": fa.max_pool2d(x, 2, layout=layout),
+        lambda x, layout="nchw": fa.avg_pool2d(x, 2, layout=layout),
     ):
         expected = call(x)
         assert_same_bits(np.moveaxis(call(last(x), "nhwc"), -1, 1), expected)
@@ -218,6 +246,8 @@ def test_same_bits_in_both_layouts_and_without_a_batch(isa, dtype, randn):
     for function in (fa.max_pool2d, fa.avg_pool2d):
         expected = gradient(function, dout, x, 3, stride=2, padding=1)
         assert_same_bits(gradient(function, dout, x, 3, stride=2, padding=1, layout="nhwc"), expected)
+        pairs = dout[:, :, :6]
+        assert_same_bits(gradient(function, pairs, x, 2, layout="nhwc"), gradient(function, pairs, x, 2))
 
 
 def test_same_bits_for_any_threads(isa, dtype, randn):
@@ -228,6 +258,10 @@ def test_same_bits_for_any_threads(isa, dtype, randn):
             assert_same_for_any_threads(lambda f=function, how=layout: run(f, x, 3, 2, 1, layout=how))
             assert_same_for_any_threads(
                 lambda f=function, how=layout: gradient(f, dout, x, 3, stride=2, padding=1, layout=how)
+            )
+            assert_same_for_any_threads(lambda f=function, how=layout: run(f, x, 2, layout=how))
+            assert_same_for_any_threads(
+                lambda f=function, how=layout: gradient(f, dout[:, :, :16, :32], x, 2, layout=how)
             )
         assert_same_for_any_threads(lambda how=layout: run(fa.adaptive_avg_pool2d, x, 5, layout=how))
 

@@ -20,9 +20,12 @@
 // chunks are added in order. Where taps are columns (spread) it is the bias and then, tap by tap, their sums over
 // channels.
 //
+// Groups of single channels have kernels of their own (conv_depthwise.h).
+//
 // Reference: Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning" (2014), section 3; Georganas et al.,
 // "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures" (2018).
-#include "conv_plan.h"
+#include "conv_depthwise.h"
+#include "conv_gather.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
@@ -30,27 +33,6 @@ namespace {
 constexpr int64_t kBandPixels = 192;  // sums of 64 columns: 48 KB
 constexpr int64_t kSpreadPixels = 784;
 constexpr int64_t kItems = 16;  // of a call, at least
-
-template <class S>
-struct Gather {
-  Images<const S> src;
-  Images<S> dst;         // its (P, Q) positions
-  int64_t K, N, groups;  // channels of src and of dst, of one group
-  int64_t batch, P, Q;
-  const S* weight;
-  int64_t weight_group, weight_k, weight_n, weight_h, weight_w;
-  const S* bias;
-  int64_t bias_n;
-  TapAxis taps_h, taps_w;
-  // Where taps are columns (see spread): N counts (tap, column), and what its taps were is here.
-  int64_t tap_columns;  // of one tap, or 0
-  TapAxis spread_h, spread_w;
-
-  int64_t taps() const { return taps_h.count * taps_w.count; }
-  // Sums that a band of `rows` rows makes: those around it too, where taps are columns.
-  int64_t sum_rows(int64_t rows) const { return rows + spread_h.reach(); }
-  int64_t sum_cols() const { return Q + spread_w.reach(); }
-};
 
 template <class S>
 struct GatherPlan {
@@ -111,12 +93,6 @@ struct GatherPlan {
     return r;
   }
 };
-
-// Where a tap's weights are.
-template <class S>
-FASTATTN_INLINE int64_t tap_offset(const Gather<S>& p, const TapAxis& h, const TapAxis& w, int64_t i, int64_t j) {
-  return (h.index + i * h.index_step) * p.weight_h + (w.index + j * w.index_step) * p.weight_w;
-}
 
 // dst[k][n] of one sliver of columns, from `col` on, and one chunk of channels.
 template <class S>
@@ -307,6 +283,7 @@ template <class S>
 __attribute__((noinline)) void run_gather(const Gather<S>& p, const fa_launch& launch) {
   using T = compute_t<S>;
   if (p.batch * p.P * p.Q * p.N * p.groups == 0) return;
+  if (is_depthwise(p)) return run_depthwise(depthwise_of(p), launch);
   const GatherPlan<S> plan(p);
   constexpr int64_t kLanes = Vec<T>::kLanes;
   Carver carver{static_cast<char*>(launch.workspace)};
@@ -354,87 +331,10 @@ double flops_of(const fa_tensor& pixels, const fa_tensor& weight) {
 }
 
 template <class S>
-Gather<S> forward_gather(const fa_conv_fwd_params& p) {
-  const fa_tensor& w = p.weight;
-  const int64_t groups = p.geometry.groups, columns = w.shape[0] / groups;
-  return {Images<const S>(p.x),
-          Images<S>(p.out),
-          w.shape[1],
-          columns,
-          groups,
-          p.out.shape[0],
-          p.out.shape[2],
-          p.out.shape[3],
-          data<const S>(w),
-          columns * w.strides[0],
-          w.strides[1],
-          w.strides[0],
-          w.strides[2],
-          w.strides[3],
-          data<const S>(p.bias),
-          p.bias.data == nullptr ? 0 : p.bias.strides[0],
-          forward_taps(p.geometry, 0, w.shape[2]),
-          forward_taps(p.geometry, 1, w.shape[3]),
-          0,
-          {},
-          {}};
-}
-
-// The positions (phase_h + SH t, phase_w + SW u) of dx.
-template <class S>
-Gather<S> backward_gather(const fa_conv_bwd_input_params& p, int64_t phase_h, int64_t phase_w) {
-  const fa_tensor& w = p.weight;
-  const int64_t groups = p.geometry.groups, channels = w.shape[0] / groups;
-  const int64_t *stride = p.geometry.stride, height = p.dx.shape[2], width = p.dx.shape[3];
-  Images<S> dx(p.dx);
-  dx.data += phase_h * dx.h + phase_w * dx.w;
-  dx.h *= stride[0];
-  dx.w *= stride[1];
-  return {Images<const S>(p.dout),
-          dx,
-          channels,
-          w.shape[1],
-          groups,
-          p.dx.shape[0],
-          max_of(int64_t{0}, ceil_div(height - phase_h, stride[0])),
-          max_of(int64_t{0}, ceil_div(width - phase_w, stride[1])),
-          data<const S>(w),
-          channels * w.strides[0],
-          w.strides[0],
-          w.strides[1],
-          w.strides[2],
-          w.strides[3],
-          nullptr,
-          0,
-          backward_taps(p.geometry, 0, w.shape[2], phase_h),
-          backward_taps(p.geometry, 1, w.shape[3], phase_w),
-          0,
-          {},
-          {}};
-}
-
-// With few columns, such as the gradient of a grey image, most lanes of a vector would be empty: taps become columns. A
-// sum is then of one pixel and one tap, over channels, and an output adds those of its taps.
-template <class S>
-Gather<S> spread(Gather<S> p) {
-  const int64_t vecs = ceil_div(p.N, int64_t{Vec<compute_t<S>>::kLanes});
-  const int64_t columns = p.N * p.taps(), spread_vecs = ceil_div(columns, int64_t{Vec<compute_t<S>>::kLanes});
-  constexpr int64_t kLeastChannels = 8, kMostColumns = 256;  // or adding the taps is the larger part
-  const bool pays =
-      p.taps() > 1 && 2 * spread_vecs <= vecs * p.taps() && p.K >= kLeastChannels && columns <= kMostColumns;
-  if (!pays || p.taps_h.stride != 1 || p.taps_w.stride != 1) return p;
-  p.tap_columns = p.N;
-  p.N = columns;
-  p.spread_h = p.taps_h;
-  p.spread_w = p.taps_w;
-  p.taps_h = {1, 0, 1, p.taps_h.offset, 1, 1};
-  p.taps_w = {1, 0, 1, p.taps_w.offset, 1, 1};
-  return p;
-}
-
-template <class S>
 FASTATTN_INLINE size_t gather_bytes(const Gather<S>& p) {
-  return p.batch * p.P * p.Q * p.N * p.groups == 0 ? 0 : GatherPlan<S>(p).bytes(num_threads());
+  if (p.batch * p.P * p.Q * p.N * p.groups == 0) return 0;
+  if (is_depthwise(p)) return DepthwisePlan<S>(depthwise_of(p)).bytes(depthwise_of(p), num_threads());
+  return GatherPlan<S>(p).bytes(num_threads());
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 // Bits: per band one FMA chain over its pixels in order, from 0; bands of a part, and then parts, are added in order.
 //
 // Reference: Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning" (2014), section 3.
+#include "conv_depthwise.h"
 #include "conv_plan.h"
 #include "row.h"
 
@@ -53,6 +54,11 @@ struct WeightProblem {
         weight_w(p.dweight.strides[3]),
         bias_n(p.dbias.data == nullptr ? 0 : p.dbias.strides[0]) {}
   int64_t taps() const { return taps_h.count * taps_w.count; }
+
+  bool is_depthwise() const { return groups > 1 && K == 1 && N == 1 && dweight != nullptr && batch * P * Q > 0; }
+  DepthwiseWeight<S> depthwise() const {
+    return {x, dout, batch, groups, P, Q, taps_h, taps_w, dweight, dbias, weight_n, weight_h, weight_w, bias_n};
+  }
 };
 
 template <class S>
@@ -300,6 +306,7 @@ template <class S>
 __attribute__((noinline)) void run_weight(const WeightProblem<S>& p, const fa_launch& launch) {
   using T = compute_t<S>;
   if (p.groups * p.N == 0) return;
+  if (p.is_depthwise()) return run_depthwise_weight(p.depthwise(), launch);
   const WeightPlan<S> plan(p);
   Carver carver{static_cast<char*>(launch.workspace)};
   const auto w = plan.carve(carver, launch.num_threads);
@@ -349,7 +356,9 @@ fa_status conv_bwd_weight(const fa_conv_bwd_weight_params& p, fa_launch& launch)
           const double pixels = static_cast<double>(p.dout.shape[0] * p.dout.shape[2] * p.dout.shape[3]);
           const double weights = p.dweight.data == nullptr ? 0 : static_cast<double>(num_elements(p.dweight));
           const double x = p.dweight.data == nullptr ? 0 : static_cast<double>(num_elements(p.x));
-          const size_t workspace = problem.groups * problem.N == 0 ? 0 : WeightPlan<S>(problem).bytes(num_threads());
+          const size_t workspace = problem.groups * problem.N == 0 ? 0
+                                   : problem.is_depthwise()        ? problem.depthwise().bytes(num_threads())
+                                                                   : WeightPlan<S>(problem).bytes(num_threads());
           describe<"conv_bwd_weight", S>(
               launch, {.workspace = workspace,
                        .flops = 2 * pixels * weights,

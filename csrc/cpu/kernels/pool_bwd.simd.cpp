@@ -9,11 +9,24 @@
 //
 // Traffic: dout, the index and dx once; the windows that elements share come from the cache. The roofline is memory.
 #include "elementwise.h"
+#include "pool_disjoint.h"
 #include "pool_window.h"
 #include "row.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
+
+// Which of n indices are `here`.
+template <class A, class I>
+FASTATTN_INLINE Mask<A> is_at(const I* index, int n, I here) {
+  if constexpr (sizeof(I) == 1) {
+    return load_bytes<A>(index, n) == Vec<A>::set(static_cast<A>(here));
+  } else {
+    alignas(64) uint8_t same[Vec<A>::kLanes];
+    for (int i = 0; i < n; ++i) same[i] = index[i] == here;
+    return load_mask<A>(same, n);
+  }
+}
 
 // Backward, channels --------------------------------------------------------------------------------------------------
 
@@ -36,11 +49,10 @@ FASTATTN_INLINE void spread_channels(const Pool& p, int64_t n, int64_t h, int64_
       if constexpr (kMax) {
         const I* index = data<I>(p.index) + at(p.index, n, c, oh, ow);
         const I here = static_cast<I>(sizeof(I) == 1 ? kh * p.w.kernel + kw : h * p.w.in + w);
-        alignas(64) uint8_t same[kVectors * kLanes];
-        for (int i = 0; i < count; ++i) same[i] = index[i] == here;
         for (int k = 0; k < kVectors; ++k) {
           const int m = kVectors == 1 ? count : kLanes;
-          sum[k] += select(load_mask<A>(same + k * kLanes, m), load_lanes(dout + k * kLanes, m), V::zero());
+          const Mask<A> same = is_at<A>(index + k * kLanes, m, here);
+          sum[k] += select(same, load_lanes(dout + k * kLanes, m), V::zero());
         }
       } else {
         const V divisor = V::set(static_cast<A>(p.divisor(oh, ow)));
@@ -73,6 +85,25 @@ void spread_by_channels(const Pool& p, const fa_launch& launch) {
 }
 
 // Backward, rows and windows ------------------------------------------------------------------------------------------
+
+// Of windows two apart the sums of the even elements of a row lie in the first half of a chunk, those of the odd ones
+// in the second: what a tap gives is then a run.
+FASTATTN_INLINE int64_t half_of_row(int64_t w) { return w % 2 * (kPoolChunk / 2) + w / 2; }
+
+template <class T>
+FASTATTN_INLINE void store_halves(const compute_t<T>* sum, T* dx, int64_t step, int64_t count) {
+  using V = Vec<compute_t<T>>;
+  constexpr int kLanes = V::kLanes;
+  if (step != 1) {
+    for (int64_t i = 0; i < count; ++i) dx[i * step] = narrow<T>(sum[half_of_row(i)]);
+    return;
+  }
+  for (int64_t i = 0; i < count; i += 2 * kLanes) {
+    const auto [low, high] = interleave(V::load(sum + i / 2), V::load(sum + kPoolChunk / 2 + i / 2));
+    store_lanes(low, dx + i, int(min_of<int64_t>(kLanes, count - i)));
+    if (i + kLanes < count) store_lanes(high, dx + i + kLanes, int(min_of<int64_t>(kLanes, count - i - kLanes)));
+  }
+}
 
 // What window row oh gives to the elements [begin, end) of row h of dx, of which it holds tap row kh. The taps go from
 // the last to the first: an element's windows then come in order.
@@ -110,7 +141,8 @@ FASTATTN_INLINE void spread_row(const Pool& p, const PoolColumns& columns, const
     } else {
       p.divisor.fill(oh, first, last, divisor);
     }
-    A* to = sum + (p.w.start(first) + kw * p.w.dilation - columns.begin);
+    const int64_t w = p.w.start(first) + kw * p.w.dilation - columns.begin;
+    A* to = sum + (p.w.stride == 2 ? half_of_row(w) : w);
     map_row<A>(count, [&](int64_t i, int m) {
       V g = load_lanes(gradients + i, m);
       if constexpr (kMax) {
@@ -118,17 +150,13 @@ FASTATTN_INLINE void spread_row(const Pool& p, const PoolColumns& columns, const
       } else {
         g = g / load_lanes(divisor + i, m);
       }
-      if (p.w.stride == 1) {
+      if (p.w.stride <= 2) {
         store_lanes(load_lanes(to + i, m) + g, to + i, m);
       } else {
         store_lanes(g, share + i, m);
       }
     });
-    if (p.w.stride == 2) {
-      for (int64_t i = 0; i < count; ++i) to[2 * i] += share[i];
-    } else if (p.w.stride != 1) {
-      for (int64_t i = 0; i < count; ++i) to[i * p.w.stride] += share[i];
-    }
+    for (int64_t i = 0; p.w.stride > 2 && i < count; ++i) to[i * p.w.stride] += share[i];
   }
 }
 
@@ -164,7 +192,8 @@ void spread_by_rows(const Pool& p, const fa_launch& launch) {
       const PoolColumns columns(p.w, begin, end, false);
       for (int64_t row = item * per_item; row < min_of(rows, (item + 1) * per_item); ++row) {
         const int64_t plane = row / p.h.in, n = plane / p.C, c = plane % p.C, h = row % p.h.in;
-        for (int64_t i = 0; i < end - begin; ++i) sum[i] = 0;
+        const bool halves = !p.w.adaptive && p.w.stride == 2;
+        for (int64_t i = 0; i < (halves ? kPoolChunk : end - begin); ++i) sum[i] = 0;
         for (int64_t oh = p.h.first_window(h), last = p.h.end_window(h); oh < last; ++oh) {
           const int64_t kh = p.h.tap(oh, h);
           if (kh < 0) continue;
@@ -177,7 +206,9 @@ void spread_by_rows(const Pool& p, const fa_launch& launch) {
           }
         }
         T* dx = data<T>(p.plane) + at(p.plane, n, c, h, begin);
-        if (p.plane.strides[3] == 1) {
+        if (halves) {
+          store_halves(sum, dx, p.plane.strides[3], end - begin);
+        } else if (p.plane.strides[3] == 1) {
           map_row<A>(end - begin, [&](int64_t i, int m) { store_lanes(load_lanes(sum + i, m), dx + i, m); });
         } else {
           for (int64_t i = 0; i < end - begin; ++i) dx[i * p.plane.strides[3]] = narrow<T>(sum[i]);
@@ -214,6 +245,10 @@ void spread_evenly(const Pool& p, const fa_launch& launch) {
 
 template <class T, class I, bool kMax>
 void pool_backward(const Pool& p, const fa_launch& launch) {
+  if (const DisjointLoop loop = disjoint_loop(p); sizeof(I) == 1 && loop != DisjointLoop::kNone) {
+    const bool two = p.h.kernel == 2 && p.w.kernel == 2;
+    return two ? spread_disjoint<T, kMax, true>(p, loop, launch) : spread_disjoint<T, kMax, false>(p, loop, launch);
+  }
   if (p.loop() == PoolLoop::kChannels) return spread_by_channels<T, I, kMax>(p, launch);
   if (!kMax && p.h.adaptive && p.h.out == 1 && p.w.out == 1) return spread_evenly<T>(p, launch);
   spread_by_rows<T, I, kMax>(p, launch);

@@ -15,6 +15,7 @@
 // itself. While it is searched for, the number is a lane of the compute type, which is exact up to 2^24; the maximum of
 // larger windows is searched for by the loop over windows.
 #include "elementwise.h"
+#include "pool_disjoint.h"
 #include "pool_window.h"
 #include "row.h"
 
@@ -35,14 +36,6 @@ FASTATTN_INLINE void store_index(const Pool& p, int64_t offset, int64_t oh, int6
 // The tap of a window that stands for it until a larger one comes: the first that is inside.
 FASTATTN_INLINE int64_t first_inside(const Pool& p, int64_t oh, int64_t ow) {
   return p.h.first_tap(oh) * p.w.kernel + p.w.first_tap(ow);
-}
-
-// best and its tap, after one more.
-template <class A>
-FASTATTN_INLINE void take_larger(Vec<A> x, Vec<A> tap, Vec<A>& best, Vec<A>& best_tap) {
-  const Mask<A> larger = (x > best) | is_nan(x);
-  best = select(larger, x, best);
-  best_tap = select(larger, tap, best_tap);
 }
 
 // Forward, channels ---------------------------------------------------------------------------------------------------
@@ -80,15 +73,15 @@ FASTATTN_INLINE void pool_channels(const Pool& p, int64_t n, int64_t oh, int64_t
     store_lanes(kMax ? value[k] : value[k] / divisor, out + k * kLanes, kVectors == 1 ? count : kLanes);
   }
   if (!kMax || p.index.data == nullptr) return;
-  alignas(64) A taps[kVectors * kLanes];
-  for (int k = 0; k < kVectors; ++k) tap[k].store(taps + k * kLanes);
   const int64_t offset = at(p.index, n, c, oh, ow);
   if (p.index.dtype == FA_U8) {
     uint8_t* to = data<uint8_t>(p.index) + offset;
-    for (int i = 0; i < count; ++i) to[i] = static_cast<uint8_t>(static_cast<int32_t>(taps[i]));
-  } else {
-    for (int i = 0; i < count; ++i) store_index(p, offset + i, oh, ow, static_cast<int64_t>(taps[i]));
+    for (int k = 0; k < kVectors; ++k) store_bytes(tap[k], to + k * kLanes, kVectors == 1 ? count : kLanes);
+    return;
   }
+  alignas(64) A taps[kVectors * kLanes];
+  for (int k = 0; k < kVectors; ++k) tap[k].store(taps + k * kLanes);
+  for (int i = 0; i < count; ++i) store_index(p, offset + i, oh, ow, static_cast<int64_t>(taps[i]));
 }
 
 template <class T, bool kMax>
@@ -178,7 +171,7 @@ FASTATTN_INLINE void pool_row(const Pool& p, const PoolColumns& columns, int64_t
   const int64_t offset = at(p.index, n, c, oh, begin), step = p.index.strides[3];
   if (p.index.dtype == FA_U8 && step == 1) {
     uint8_t* to = data<uint8_t>(p.index) + offset;
-    for (int64_t i = 0; i < count; ++i) to[i] = static_cast<uint8_t>(static_cast<int32_t>(tap[i]));
+    map_row<A>(count, [&](int64_t i, int m) { store_bytes(load_lanes(tap + i, m), to + i, m); });
   } else {
     for (int64_t i = 0; i < count; ++i) {
       store_index(p, offset + i * step, oh, begin + i, static_cast<int64_t>(tap[i]));
@@ -280,6 +273,10 @@ void pool_by_windows(const Pool& p, const fa_launch& launch) {
 
 template <class T, bool kMax>
 void pool_forward(const Pool& p, const fa_launch& launch) {
+  if (const DisjointLoop loop = disjoint_loop(p); loop != DisjointLoop::kNone) {
+    const bool two = p.h.kernel == 2 && p.w.kernel == 2;
+    return two ? pool_disjoint<T, kMax, true>(p, loop, launch) : pool_disjoint<T, kMax, false>(p, loop, launch);
+  }
   const bool exact = sizeof(compute_t<T>) == 8 || p.window_taps() <= int64_t{1} << 24;
   if (kMax && !exact) return pool_by_windows<T, kMax>(p, launch);
   switch (p.loop()) {

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from fastattn.nn import Conv2d, Dropout, Linear, MaxPool2d, ModuleList
+from fastattn import ops
+from fastattn.nn import Conv2d, Dropout, Linear, MaxPool2d, Module, ModuleList
 from fastattn.nn import functional as F
 
 from .config import ClassifierConfig, as_tensor
@@ -77,6 +78,21 @@ class LeNetConfig(ClassifierConfig):
         return self.channels[-1] * height * width
 
 
+def pooled_convolution(convolution: Module, pool: Module, x: Any) -> Any:
+    """relu(pool(convolution(x))) of (N, H, W, C), the layout in which nothing is transposed on the way.
+
+    ReLU and maximum commute, and so do their gradients: of a window without a positive number there is none, and in the
+    others the same element is the first of the largest. After the pooling there is a quarter left to do.
+    """
+    if type(convolution) is Conv2d and convolution._hooks is None:
+        x = ops.conv2d(x, convolution.weight, convolution.bias, padding="same", layout="nhwc")
+    else:
+        x = convolution(x.movedim(-1, 1)).movedim(1, -1)
+    if type(pool) is MaxPool2d and pool._hooks is None:
+        return F.relu(ops.max_pool2d(x, pool.kernel_size, layout="nhwc"))
+    return F.relu(pool(x.movedim(-1, 1))).movedim(1, -1)
+
+
 class LeNet(PretrainedModel):
     r"""Convolutions with a ReLU and max pooling after each, then dense layers.
 
@@ -132,9 +148,10 @@ class LeNet(PretrainedModel):
             msg = f"LeNet: pixel_values has shape {x.shape}; expected (B, {', '.join(map(str, expected))})"
             raise ValueError(msg)
         x = x.to(weight.dtype)
+        x = x.movedim(1, -1)
         for convolution in self.convolutions:
-            x = self.pool(F.relu(convolution(x)))
-        x = self.dropout(x.flatten(1))
+            x = pooled_convolution(convolution, self.pool, x)
+        x = self.dropout(x.movedim(-1, 1).flatten(1))
         if self.hidden is not None:
             x = self.dropout(F.relu(self.hidden(x)))
         logits = self.classifier(x)
