@@ -5,9 +5,6 @@ import re
 # Entry: what its caller is told. An entry that both backends have is not here.
 ONLY_CPU: dict[str, str] = dict.fromkeys(
     (
-        "conv_fwd",
-        "conv_bwd_input",
-        "conv_bwd_weight",
         "recurrent_fwd",
         "recurrent_bwd",
     ),
