@@ -20,12 +20,11 @@
 // Work 2 N P Q O (C / groups) KH KW flops, compulsory traffic x, weight and out; taps come from L2 again. The roofline
 // is the FMA units' or the tensor cores' from some 100 channels on, below it is DRAM's. docs/kernels/conv.md counts.
 //
-// Bits: an element is the sum over chunks of 1024 k (matmul.cu), k in the order above, whatever the layout, the tile
-// and the split; bias is added last. dbias is sum's over (n, p, q).
+// Bits: an element is the sum over chunks of 1024 k (matmul.cu; of few pixels 256), k in the order above, whatever the
+// layout, the tile and the split; bias is added last. dbias is sum's over (n, p, q).
 //
-// Source: Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning" (2014), section 3; phases derived, as on the
-// CPU. Not yet: kernels for depthwise convolution, which is right here and wastes most of a tile; wgmma and TMA's
-// im2col mode.
+// Source: Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning" (2014), section 3. Phases are derived.
+// Not yet: an image's rows in shared memory over all taps; wgmma, and TMA's im2col mode.
 #include "cuda/conv/run.h"
 
 namespace fastattn::cuda {

@@ -81,7 +81,11 @@ inline double count_elements(const fa_tensor& t) {
   return n;
 }
 
-// What matmul_kernel reads of every convolution. K is cut as a matmul's (matmul/config.h).
+// What matmul_kernel reads of every convolution. K is cut as a matmul's (matmul/config.h), but for the gradient of the
+// weight where there are few pixels: longer chunks would leave most of the device without a block.
+inline constexpr int64_t kFewPixels = 8192;
+inline constexpr int kFewPixelsChunk = 256;
+
 struct ConvProduct {
   int64_t M, N;
   int64_t count;   // of products: groups, and of each its phases
@@ -117,6 +121,7 @@ template <class T>
 struct ConvWeight : ConvProduct {
   using Element = T;
   int64_t K;
+  int chunk;
   ConvAxis h, w;
   int channels, weight_channels;  // of a group: counted in rows, and those that there are
   Divisor by_channels, by_columns, by_image, by_row;

@@ -260,7 +260,8 @@ bool make_conv_weight(const fa_conv_bwd_weight_params& p, const ConvImages<T>& x
   q.N = p.dout.shape[1] / p.geometry.groups;
   q.K = p.dout.shape[0] * P * Q;
   q.count = p.geometry.groups;
-  q.chunks = (q.K + kMatmulChunk - 1) / kMatmulChunk;
+  q.chunk = q.K <= kFewPixels ? kFewPixelsChunk : kMatmulChunk;
+  q.chunks = (q.K + q.chunk - 1) / q.chunk;
   q.channels = static_cast<int>(x.channels);
   q.weight_channels = static_cast<int>(p.dweight.shape[1]);
   q.by_channels = of(x.channels);

@@ -208,9 +208,9 @@ struct TileSource<ConvWeight<T>, kConfig> {
     __syncthreads();
   }
   __device__ int length(const ConvWeight<T>& p, int64_t chunk) const {
-    return clamp_count(p.K - chunk * kMatmulChunk, kMatmulChunk);
+    return clamp_count(p.K - chunk * p.chunk, p.chunk);
   }
-  __device__ void begin(const ConvWeight<T>&, int64_t chunk) { k0 = chunk * kMatmulChunk; }
+  __device__ void begin(const ConvWeight<T>& p, int64_t chunk) { k0 = chunk * p.chunk; }
 
   template <Load kA, Load kB>
   __device__ void load(const ConvWeight<T>& p, T* sA, T* sB, int k, int left) const {
