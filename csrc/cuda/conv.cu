@@ -11,8 +11,9 @@
 // Tiles, stages, registers and the sharing out of K are matmul's; few columns have a tile of 128x32.
 //
 // Weights are packed before, into lines of columns. Of float32 the images are read where they lie, by elements, in any
-// layout. 16-bit images need 8 channels in one 16-byte copy: channels-last ones whose C / groups is a multiple of 8 are
-// read where they lie, others are copied to the workspace so, with zeros for the channels that are short of 8.
+// layout (for the gradient of the weight by packs, where four channels are one). 16-bit images need 8 channels in one
+// 16-byte copy: channels-last ones whose C / groups is a multiple of 8 are read where they lie, others are copied to
+// the workspace so, with zeros for the channels that are short of 8.
 //
 // Many groups of few channels (conv/direct.h: 4 at most, as in depthwise convolution) would leave a tile empty: a
 // thread has an element of out or dx, and a sum of columns the weight's.

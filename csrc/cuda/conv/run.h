@@ -39,17 +39,19 @@ template <class T>
 struct ConvImages {
   const T* data;
   ImageStrides at;
-  int64_t channels;  // of a group, as they are counted
+  int64_t channels;    // of a group, as they are counted
+  bool packs = false;  // channels can be read 16 bytes at a time
   bool copied = false;
   ImageCopy<T> copy;
 
   ConvImages(const fa_tensor& t, int64_t groups, bool direct, Pieces& pieces)
       : data(static_cast<const T*>(t.data)), at(t), channels(counted_channels<T>(t.shape[1] / groups)) {
-    if (sizeof(T) == 4 || direct || channels == 0) return;
+    if (direct || channels == 0) return;
     const int64_t strides[] = {at.n, at.h, at.w}, lengths[] = {t.shape[0], t.shape[2], t.shape[3]};
-    copied = at.c != 1 || channels * groups != t.shape[1] || reinterpret_cast<uintptr_t>(data) % 16 != 0;
-    for (int d = 0; d < 3; ++d) copied = copied || (lengths[d] > 1 && strides[d] % kConvPack<T> != 0);
-    if (!copied) return;
+    packs = at.c == 1 && t.shape[1] / groups % kConvPack<T> == 0 && reinterpret_cast<uintptr_t>(data) % 16 == 0;
+    for (int d = 0; d < 3; ++d) packs = packs && (lengths[d] <= 1 || strides[d] % kConvPack<T> == 0);
+    if (sizeof(T) == 4 || packs) return;
+    packs = copied = true;
     const int64_t pixel = groups * channels, elements = t.shape[0] * t.shape[2] * t.shape[3] * pixel;
     copy = {data,       at,       pieces.take<T>(elements), elements / kConvPack<T>,
             groups,     channels, t.shape[1] / groups,      t.shape[2],
@@ -87,7 +89,6 @@ MatmulPlan make_conv_plan(const ConvProduct& q, const MatmulChoice& choice) {
   return plan;
 }
 
-// Of 16 bits by packs; of float images by elements.
 template <Load kA, Load kB, class Problem>
 const char* run_conv_plan(Problem& q, const MatmulPlan& plan, void* workspace, void* stream) {
   return run_plan(q, plan, workspace, stream, [&] {
@@ -320,9 +321,12 @@ fa_status run_conv_bwd_weight(const fa_conv_bwd_weight_params& p, fa_launch& lau
   }
   if (p.dweight.data == nullptr || q.M == 0 || q.N == 0) return FA_OK;
   if (direct) return run_direct_weight(sums_of_products, last, launch);
-  constexpr Load kImages = sizeof(T) == 4 ? Load::kElements : Load::kAlongRows;
   error = x.make(launch.stream);
-  if (error == nullptr) error = run_conv_plan<kImages, kImages>(q, plan, last, launch.stream);
+  if (error == nullptr) {
+    constexpr Load kPacks = Load::kAlongRows, kSingles = sizeof(T) == 4 ? Load::kElements : kPacks;
+    error = x.packs && dout.packs ? run_conv_plan<kPacks, kPacks>(q, plan, last, launch.stream)
+                                  : run_conv_plan<kSingles, kSingles>(q, plan, last, launch.stream);
+  }
   return error ? fail(launch, FA_UNSUPPORTED, error) : FA_OK;
 }
 

@@ -9,9 +9,14 @@
 namespace fastattn::cuda {
 
 // What a pixel, or a tap with its channel, adds to the place in an image.
-struct WindowPoint {
-  int64_t offset;
-  int h, w;
+// Two numbers, since they are read as one of 16 bytes.
+struct alignas(16) WindowPoint {
+  int64_t offset, place;
+  WindowPoint() = default;
+  __device__ WindowPoint(int64_t offset_, int h, int w)
+      : offset(offset_), place(int64_t{h} * (int64_t{1} << 32) | static_cast<uint32_t>(w)) {}
+  __device__ int h() const { return static_cast<int>(place >> 32); }
+  __device__ int w() const { return static_cast<int>(place); }
 };
 
 // The taps and channels that a number counts: channels fastest.
@@ -40,6 +45,69 @@ __device__ inline bool is_inside(int at, int length) {
   return static_cast<unsigned>(at) < static_cast<unsigned>(length);
 }
 
+// The points of a block's rows and of some k, one of which is a pixel and the other a tap with its channel; and where
+// in the other operand a k begins. Numbers are split into these once and not for every copy.
+inline constexpr int kTablePoints = 512;
+
+template <MatmulConfig kConfig>
+struct WindowTable {
+  WindowPoint *rows, *points;
+  int64_t* lines;
+
+  __device__ WindowTable() {
+    SHARED_ARRAY(WindowPoint, sRows, 16, kConfig.block_m);
+    SHARED_ARRAY(WindowPoint, sPoints, 16, kTablePoints);
+    SHARED_ARRAY(int64_t, sLines, 16, kTablePoints);
+    rows = sRows;
+    points = sPoints;
+    lines = sLines;
+  }
+  // For all threads. make(i, point, line) says what the i-th of the next k is; nobody may be reading the last ones.
+  template <class F>
+  __device__ void fill(int count, F&& make) {
+    __syncthreads();
+    for (int i = static_cast<int>(threadIdx.x); i < count && i < kTablePoints; i += kConfig.threads()) {
+      make(i, points[i], lines[i]);
+    }
+    __syncthreads();
+  }
+};
+
+// An operand whose element (row, k) is where the points of both lead to, if that is inside of an image.
+template <class T>
+struct WindowTile {
+  const T* from;
+  const WindowPoint *row_points, *k_points;
+  int height, width;
+  bool along_k;
+  int rows, k;
+
+  __device__ bool k_first() const { return along_k; }
+  template <Load>
+  __device__ bool find(int r, int k_, const T*& at) const {
+    const WindowPoint row = row_points[r], point = k_points[k_];
+    at = from + (row.offset + point.offset);
+    const bool inside_h = is_inside(row.h() + point.h(), height), inside_w = is_inside(row.w() + point.w(), width);
+    return inside_h & inside_w;
+  }
+};
+
+// The other operand, with a line for each k.
+template <class T>
+struct LineTile {
+  const T* from;
+  const int64_t* lines;
+  int64_t row_stride;
+  int rows, k;
+
+  __device__ bool k_first() const { return row_stride != 1; }
+  template <Load kLoad>
+  __device__ bool find(int r, int k_, const T*& at) const {
+    at = from + lines[k_] + (kLoad == Load::kAlongRows ? r : r * row_stride);
+    return true;
+  }
+};
+
 // Which product of which group an entry is.
 struct GatherEntry {
   int64_t group;
@@ -54,53 +122,11 @@ struct GatherEntry {
   }
 };
 
-// Rows are pixels, whose points lie in shared memory; k is (tap, channel).
-template <class T>
-struct GatherTile {
-  const T* from;
-  const WindowPoint* sRows;
-  int64_t k0;
-  TapSplit split;
-  int64_t step_h, step_w, step_c;
-  int move_h, move_w, height, width;
-  bool channels_last;
-  int rows, k;
-
-  __device__ bool k_first() const { return channels_last; }
-  template <Load>
-  __device__ bool find(int r, int k_, const T*& at) const {
-    int i, j, c;
-    split(k0 + k_, i, j, c);
-    const WindowPoint row = sRows[r];
-    if (!is_inside(row.h + i * move_h, height) || !is_inside(row.w + j * move_w, width)) return false;
-    at = from + (row.offset + i * step_h + j * step_w + c * step_c);
-    return true;
-  }
-};
-
-// The packed weights: rows are columns of the result.
-template <class T>
-struct WeightTile {
-  const T* from;
-  int64_t k0;
-  TapSplit split;
-  int64_t step_h, step_w, line;
-  int rows, k;
-
-  template <Load>
-  __device__ bool find(int r, int k_, const T*& at) const {
-    int i, j, c;
-    split(k0 + k_, i, j, c);
-    at = from + (i * step_h + j * step_w + c * line + r);
-    return true;
-  }
-};
-
 template <class T, MatmulConfig kConfig>
 struct TileSource<ConvGather<T>, kConfig> {
   GatherEntry entry;
   TapSplit split;
-  WindowPoint* sRows;
+  WindowTable<kConfig> table;
   const T *a, *b;
   int64_t k0 = 0;
   int rows, columns;
@@ -113,16 +139,13 @@ struct TileSource<ConvGather<T>, kConfig> {
     a = p.src + entry.group * p.channels * p.src_at.c;
     const int64_t tap = p.channels * p.weight_line;
     b = p.weight + (entry.group * p.h.taps * p.w.taps + int64_t{h.index} * p.w.taps + w.index) * tap + n0;
-    SHARED_ARRAY(WindowPoint, sPoints, 16, kConfig.block_m);
-    sRows = sPoints;
     for (int r = static_cast<int>(threadIdx.x); r < rows; r += kConfig.threads()) {
       const auto m = static_cast<uint32_t>(m0 + r), wide = static_cast<uint32_t>(w.positions);
       const uint32_t line = m / wide, n = line / static_cast<uint32_t>(h.positions);
       const int y = static_cast<int>(line % static_cast<uint32_t>(h.positions)) * h.stride + h.offset;
       const int x = static_cast<int>(m % wide) * w.stride + w.offset;
-      sRows[r] = {n * p.src_at.n + y * p.src_at.h + x * p.src_at.w, y, x};
+      table.rows[r] = {n * p.src_at.n + y * p.src_at.h + x * p.src_at.w, y, x};
     }
-    __syncthreads();
   }
   // Of a phase with few taps a chunk may be empty.
   __device__ int length(const ConvGather<T>& p, int64_t chunk) const {
@@ -131,62 +154,28 @@ struct TileSource<ConvGather<T>, kConfig> {
   __device__ void begin(const ConvGather<T>&, int64_t chunk) { k0 = chunk * kMatmulChunk; }
 
   template <Load kA, Load kB>
-  __device__ void load(const ConvGather<T>& p, T* sA, T* sB, int k, int left) const {
-    const GatherAxis &h = entry.h, &w = entry.w;
+  __device__ void load(const ConvGather<T>& p, T* sA, T* sB, int k, int left) {
+    const int at = k % kTablePoints;
+    if (at == 0) {
+      table.fill(left, [&](int i, WindowPoint& point, int64_t& line) {
+        const GatherAxis &h = entry.h, &w = entry.w;
+        int tap_h, tap_w, c;
+        split(k0 + k + i, tap_h, tap_w, c);
+        const int y = tap_h * h.move, x = tap_w * w.move;
+        point = {y * p.src_at.h + x * p.src_at.w + c * p.src_at.c, y, x};
+        const int64_t tap = int64_t{tap_h} * h.index_step * p.w.taps + tap_w * w.index_step;
+        line = (tap * p.channels + c) * p.weight_line;
+      });
+    }
     load_tile<kConfig, kConfig.block_m, kA>(
-        sA, GatherTile<T>{a, sRows, k0 + k, split, h.move * p.src_at.h, w.move * p.src_at.w, p.src_at.c, h.move, w.move,
-                          p.src_h, p.src_w, p.src_at.c == 1, rows, left});
-    const int64_t tap = p.channels * p.weight_line;
-    load_tile<kConfig, kConfig.block_n, kB>(sB, WeightTile<T>{b, k0 + k, split, h.index_step * p.w.taps * tap,
-                                                              w.index_step * tap, p.weight_line, columns, left});
-  }
-};
-
-// Rows are (tap, channel), whose points lie in shared memory; k is a pixel of dout.
-template <class T>
-struct PixelTile {
-  const T* from;
-  const WindowPoint* sRows;
-  int64_t k0;
-  PixelSplit split;
-  ImageStrides strides;
-  ConvAxis h, w;
-  int rows, k;
-
-  __device__ bool k_first() const { return strides.c != 1; }
-  template <Load>
-  __device__ bool find(int r, int k_, const T*& at) const {
-    int n, p, q;
-    split(k0 + k_, n, p, q);
-    const WindowPoint row = sRows[r];
-    const int y = p * h.stride - h.padding, x = q * w.stride - w.padding;
-    if (!is_inside(y + row.h, h.in) || !is_inside(x + row.w, w.in)) return false;
-    at = from + (n * strides.n + y * strides.h + x * strides.w + row.offset);
-    return true;
-  }
-};
-
-template <class T>
-struct DoutTile {
-  const T* from;
-  int64_t k0;
-  PixelSplit split;
-  ImageStrides strides;
-  int rows, k;
-
-  __device__ bool k_first() const { return strides.c != 1; }
-  template <Load>
-  __device__ bool find(int r, int k_, const T*& at) const {
-    int n, p, q;
-    split(k0 + k_, n, p, q);
-    at = from + (n * strides.n + p * strides.h + q * strides.w + r * strides.c);
-    return true;
+        sA, WindowTile<T>{a, table.rows, table.points + at, p.src_h, p.src_w, p.src_at.c == 1, rows, left});
+    load_tile<kConfig, kConfig.block_n, kB>(sB, LineTile<T>{b, table.lines + at, 1, columns, left});
   }
 };
 
 template <class T, MatmulConfig kConfig>
 struct TileSource<ConvWeight<T>, kConfig> {
-  WindowPoint* sRows;
+  WindowTable<kConfig> table;
   const T *a, *b;
   int64_t k0 = 0;
   int rows, columns;
@@ -196,16 +185,13 @@ struct TileSource<ConvWeight<T>, kConfig> {
         b(p.dout + group * p.dout_group + n0 * p.dout_at.c),
         rows(clamp_count(p.M - m0, kConfig.block_m)),
         columns(clamp_count(p.N - n0, kConfig.block_n)) {
-    SHARED_ARRAY(WindowPoint, sPoints, 16, kConfig.block_m);
-    sRows = sPoints;
     const TapSplit split{p.by_channels, p.by_columns};
     for (int r = static_cast<int>(threadIdx.x); r < rows; r += kConfig.threads()) {
       int i, j, c;
       split(m0 + r, i, j, c);
       const int y = i * p.h.dilation, x = j * p.w.dilation;
-      sRows[r] = {y * p.x_at.h + x * p.x_at.w + c * p.x_at.c, y, x};
+      table.rows[r] = {y * p.x_at.h + x * p.x_at.w + c * p.x_at.c, y, x};
     }
-    __syncthreads();
   }
   __device__ int length(const ConvWeight<T>& p, int64_t chunk) const {
     return clamp_count(p.K - chunk * p.chunk, p.chunk);
@@ -213,10 +199,20 @@ struct TileSource<ConvWeight<T>, kConfig> {
   __device__ void begin(const ConvWeight<T>& p, int64_t chunk) { k0 = chunk * p.chunk; }
 
   template <Load kA, Load kB>
-  __device__ void load(const ConvWeight<T>& p, T* sA, T* sB, int k, int left) const {
-    const PixelSplit split{p.by_image, p.by_row};
-    load_tile<kConfig, kConfig.block_m, kA>(sA, PixelTile<T>{a, sRows, k0 + k, split, p.x_at, p.h, p.w, rows, left});
-    load_tile<kConfig, kConfig.block_n, kB>(sB, DoutTile<T>{b, k0 + k, split, p.dout_at, columns, left});
+  __device__ void load(const ConvWeight<T>& p, T* sA, T* sB, int k, int left) {
+    const int at = k % kTablePoints;
+    if (at == 0) {
+      table.fill(left, [&](int i, WindowPoint& point, int64_t& line) {
+        int n, out_y, out_x;
+        PixelSplit{p.by_image, p.by_row}(k0 + k + i, n, out_y, out_x);
+        const int y = out_y * p.h.stride - p.h.padding, x = out_x * p.w.stride - p.w.padding;
+        point = {n * p.x_at.n + y * p.x_at.h + x * p.x_at.w, y, x};
+        line = n * p.dout_at.n + out_y * p.dout_at.h + out_x * p.dout_at.w;
+      });
+    }
+    load_tile<kConfig, kConfig.block_m, kA>(
+        sA, WindowTile<T>{a, table.rows, table.points + at, p.h.in, p.w.in, p.x_at.c != 1, rows, left});
+    load_tile<kConfig, kConfig.block_n, kB>(sB, LineTile<T>{b, table.lines + at, p.dout_at.c, columns, left});
   }
 };
 

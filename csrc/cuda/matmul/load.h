@@ -52,13 +52,12 @@ template <MatmulConfig kConfig, int kRows, Load kLoad, class T, class Operand>
 __device__ inline void load_half_tile(T* sTile, const Operand& x) {
   constexpr int kThreads = kConfig.threads(), kK = kConfig.block_k;
   static_assert(kRows * kK / 8 % kThreads == 0);
-  const int thread = static_cast<int>(threadIdx.x);
   if constexpr (kLoad == Load::kElements) {
     const bool k_first = x.k_first();
 #pragma unroll 4
     for (int j = 0; j < kRows * kK / kThreads; ++j) {
-      const int i = j * kThreads + thread;
-      const int r = k_first ? i / kK : i % kRows, k = k_first ? i % kK : i / kRows;
+      const unsigned i = j * kThreads + threadIdx.x;  // unsigned: divided by shifts
+      const int r = static_cast<int>(k_first ? i / kK : i % kRows), k = static_cast<int>(k_first ? i % kK : i / kRows);
       const T* from;
       sTile[swizzled<kK>(r, k / 8) + k % 8] = r < x.rows && k < x.k && x.template find<kLoad>(r, k, from) ? *from : T{};
     }
@@ -68,12 +67,13 @@ __device__ inline void load_half_tile(T* sTile, const Operand& x) {
     const int lines = kAlongK ? x.rows : x.k, length = kAlongK ? x.k : x.rows;
 #pragma unroll
     for (int j = 0; j < kLines * kChunks / kThreads; ++j) {
-      const int i = j * kThreads + thread, line = i / kChunks, chunk = i % kChunks;
+      const int i = j * kThreads + static_cast<int>(threadIdx.x), line = i / kChunks, chunk = i % kChunks;
       const int elements = line < lines ? clamp_count(length - chunk * 8, 8) : 0;
-      const T* from = x.from;
+      const T* from;
       const bool inside =
           elements > 0 && x.template find<kLoad>(kAlongK ? line : chunk * 8, kAlongK ? chunk * 8 : line, from);
-      ptx::cp_async<16>(shared_address(sTile + swizzled<kLine>(line, chunk)), from, inside ? elements * 2 : 0);
+      ptx::cp_async<16>(shared_address(sTile + swizzled<kLine>(line, chunk)), inside ? from : x.from,
+                        inside ? elements * 2 : 0);
     }
   }
 }
@@ -88,26 +88,25 @@ template <MatmulConfig kConfig, int kRows, Load kLoad, class T, class Operand>
 __device__ inline void load_float_tile(T* sTile, const Operand& x) {
   constexpr int kThreads = kConfig.threads(), kK = kConfig.block_k, kLine = float_line<T>(kRows);
   static_assert(kRows * kK / 4 % kThreads == 0);
-  const int thread = static_cast<int>(threadIdx.x);
   if constexpr (kLoad == Load::kAlongRows) {
     constexpr int kPacks = kRows / 4;
 #pragma unroll
     for (int j = 0; j < kK * kPacks / kThreads; ++j) {
-      const int i = j * kThreads + thread, k = i / kPacks, r = i % kPacks * 4;
+      const int i = j * kThreads + static_cast<int>(threadIdx.x), k = i / kPacks, r = i % kPacks * 4;
       const int elements = k < x.k ? clamp_count(x.rows - r, 4) : 0;
-      const T* from = x.from;
+      const T* from;
       const bool inside = elements > 0 && x.template find<kLoad>(r, k, from);
-      ptx::cp_async<16>(shared_address(sTile + k * kLine + r), from, inside ? elements * 4 : 0);
+      ptx::cp_async<16>(shared_address(sTile + k * kLine + r), inside ? from : x.from, inside ? elements * 4 : 0);
     }
   } else {
     const bool k_first = x.k_first();
 #pragma unroll 4
     for (int j = 0; j < kRows * kK / kThreads; ++j) {
-      const int i = j * kThreads + thread;
-      const int r = k_first ? i / kK : i % kRows, k = k_first ? i % kK : i / kRows;
-      const T* from = x.from;
+      const unsigned i = j * kThreads + threadIdx.x;  // unsigned: divided by shifts
+      const int r = static_cast<int>(k_first ? i / kK : i % kRows), k = static_cast<int>(k_first ? i % kK : i / kRows);
+      const T* from;
       const bool inside = r < x.rows && k < x.k && x.template find<Load::kElements>(r, k, from);
-      ptx::cp_async<4>(shared_address(sTile + k * kLine + r), from, inside ? 4 : 0);
+      ptx::cp_async<4>(shared_address(sTile + k * kLine + r), inside ? from : x.from, inside ? 4 : 0);
     }
   }
 }
