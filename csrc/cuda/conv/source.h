@@ -8,8 +8,7 @@
 
 namespace fastattn::cuda {
 
-// What a pixel, or a tap with its channel, adds to the place in an image.
-// Two numbers, since they are read as one of 16 bytes.
+// What a pixel, or a tap with its channel, adds to the place in an image: two numbers, since both are read at once.
 struct alignas(16) WindowPoint {
   int64_t offset, place;
   WindowPoint() = default;
