@@ -15,6 +15,12 @@ inline fa_status fail(fa_launch& launch, fa_status status, const char* reason) {
   return status;
 }
 
+inline int64_t count_elements(const fa_tensor& t) {
+  int64_t n = 1;
+  for (int d = 0; d < t.ndim; ++d) n *= t.shape[d];
+  return n;
+}
+
 // Calls f.template operator()<T>() with the C++ type of a dtype that kernels compute in float.
 template <class F>
 fa_status visit_float(int32_t dtype, fa_launch& launch, F&& f) {

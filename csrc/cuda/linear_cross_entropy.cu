@@ -23,6 +23,7 @@
 #include "cuda/tile/reduce.h"
 #include "cuda/tile/row.h"
 #include "cuda/tile/softmax_state.h"
+#include "cuda/workspace.h"
 
 namespace fastattn::cuda {
 namespace {
@@ -190,14 +191,6 @@ fa_tensor transposed(const fa_tensor& t) {
   return {t.data, t.dtype, 2, {t.shape[1], t.shape[0]}, {t.strides[1], t.strides[0]}};
 }
 
-int64_t count_elements(const fa_tensor& t) {
-  int64_t n = 1;
-  for (int d = 0; d < t.ndim; ++d) n *= t.shape[d];
-  return n;
-}
-
-int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
 template <class T>
 struct LinearCrossEntropy {
   const fa_linear_cross_entropy_params& p;
@@ -205,7 +198,7 @@ struct LinearCrossEntropy {
   int64_t N, rows;  // of a chunk
   bool gradients;
   float *count, *share;
-  char* product = nullptr;  // matmul's workspace
+  void* product = nullptr;  // matmul's workspace
   size_t bytes = 0;         // of what lies before it
 
   LinearCrossEntropy(const fa_linear_cross_entropy_params& params, void* workspace, int64_t most_rows)
@@ -245,11 +238,8 @@ struct LinearCrossEntropy {
     rows = chunks == 0 ? 0 : round_up((N + chunks - 1) / chunks, 64);
     rows = rows > most_rows ? most_rows : rows > N ? N : rows;
 
-    char* const base = static_cast<char*>(workspace);
-    auto take = [&]<class E>(E*& array, int64_t n) {
-      if (base != nullptr) array = reinterpret_cast<E*>(base + bytes);
-      bytes += static_cast<size_t>(round_up(n * int64_t{sizeof(E)}, 64));
-    };
+    Carver carver(workspace);
+    auto take = [&]<class E>(E*& array, int64_t n) { array = carver.take<E>(n); };
     take(count, 1);
     take(share, 1);
     take(c.losses, N);
@@ -261,7 +251,8 @@ struct LinearCrossEntropy {
     } else {
       if (gradients) c.dlogits = c.logits;
     }
-    if (base != nullptr) product = base + bytes;
+    bytes = carver.bytes;
+    product = carver.rest();
   }
 
   bool mean() const { return p.dloss.data == nullptr && p.reduction == FA_REDUCE_MEAN; }

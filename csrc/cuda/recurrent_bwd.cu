@@ -166,7 +166,7 @@ struct Backward {
         copies_x(p.dw_ih.data != nullptr && (p.lengths.data != nullptr || !steps_fold())),
         reads_before(Cell::kReadsState || p.dw_hh.data != nullptr),
         units(choose_units<T>(B, H, choice)),
-        carver{static_cast<char*>(workspace)},
+        carver(workspace),
         d(carver.take<T>(T_ * B * kSlots * H)),
         before(carver.take<T>(reads_before ? T_ * B * H : 0)),
         x(carver.take<T>(copies_x ? T_ * B * I : 0)),
@@ -240,7 +240,7 @@ struct Backward {
   }
 
   fa_status run(fa_launch& launch) const {
-    Launches launches{launch, carver.base + carver.bytes};
+    Launches launches{launch, carver.rest()};
     const StepOperand<T> none(nullptr, B, H);
     launches.over(B * H, &recurrent_begin_kernel<T>, Matrix<T>(p.dh_n), lengths, B, H, dh, none);
     if constexpr (Cell::kHasCell) {

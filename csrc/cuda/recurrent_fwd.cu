@@ -135,7 +135,7 @@ struct Forward {
         lengths(p.lengths, T_),
         saves(p.gates.data != nullptr),
         block(block_steps()),
-        carver{static_cast<char*>(workspace)},
+        carver(workspace),
         gates(saves ? static_cast<float*>(p.gates.data) : carver.take<float>(block * B * kSlots * H)),
         w_hh{carver.take<T>(num_tiles(H, kStepUnits) * StepWeights<T>{nullptr, H, kColumns}.tile_elements()), H,
              kColumns},
@@ -184,7 +184,7 @@ struct Forward {
   }
 
   fa_status run(fa_launch& launch) const {
-    Launches launches{launch, carver.base + carver.bytes};
+    Launches launches{launch, carver.rest()};
     const StepOperand<T> none(nullptr, B, H);
     launches.over(B * H, &recurrent_begin_kernel<T>, Matrix<T>(p.h0), lengths, B, H, h, operands[0]);
     if constexpr (Cell::kHasCell) {

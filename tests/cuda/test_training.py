@@ -5,7 +5,7 @@ import pytest
 
 import fastattn as fa
 from fastattn import nn
-from fastattn.models import GPT, GPTConfig, LSTMClassifier, LSTMClassifierConfig
+from fastattn.models import GPT, GPTConfig, LeNet, LeNetConfig, LSTMClassifier, LSTMClassifierConfig
 
 LAYERS = {
     "linear": (lambda: nn.Linear(6, 4), (3, 6)),
@@ -18,6 +18,11 @@ LAYERS = {
         (2, 3, 9, 9),
     ),
     "attention": (lambda: _SelfAttention(8, 2), (2, 5, 8)),
+    "convolutions": (
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 6, (2, 3), (2, 1), groups=2)),
+        (2, 3, 7, 6),
+    ),
+    "convolutions of one axis": (lambda: nn.Sequential(nn.Conv1d(4, 4, 3, groups=4), nn.Conv1d(4, 5, 2, 2)), (2, 4, 9)),
 }
 
 
@@ -162,4 +167,28 @@ def test_a_model_trains_with_the_losses_of_the_cpu(make, steps):
     expected, found = losses(make, "cpu", steps), losses(make, "cuda", steps)
     assert expected[-1] < expected[0] + 0.5
     limit = steps * 20 * 10 * np.finfo(np.float32).eps * np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=limit)
+
+
+def lenet_losses(device, steps=10):
+    """Of a small LeNet that learns four images by heart."""
+    fa.manual_seed(0)
+    model = LeNet(LeNetConfig(image_size=8, channels=(4, 8), kernel_size=3, hidden_size=12, num_labels=4)).to(device)
+    optimizer = fa.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
+    images = np.random.default_rng(0).standard_normal((4, 1, 8, 8)).astype(np.float32)
+    found = []
+    for _ in range(steps):
+        _, loss = model(images, np.arange(4))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        found.append(loss.item())
+    return np.array(found)
+
+
+def test_lenet_trains_with_the_losses_of_the_cpu():
+    """10 steps with SGD, of 20 roundings each, times the model's conditioning, taken as 10."""
+    expected, found = lenet_losses("cpu"), lenet_losses("cuda")
+    assert expected[-1] < 0.5 * expected[0]
+    limit = 10 * 20 * 10 * np.finfo(np.float32).eps * np.abs(expected).max()
     np.testing.assert_allclose(found, expected, rtol=0, atol=limit)

@@ -29,6 +29,8 @@ inline constexpr NamedMatmulConfig kMatmulConfigs[] = {  // 16 bits
     {"64x64", {64, 64, 32, 2, 2, 32, 4}},
     // Few rows: a stream of b, of which three stages of 8 KB are on their way.
     {"16x64", {16, 64, 64, 1, 4, 32, 4}},
+    // Few columns, as many convolutions have: 32x32 a warp.
+    {"128x32", {128, 32, 32, 4, 1, 32, 4}},
 };
 template <>
 inline constexpr NamedMatmulConfig kMatmulConfigs<tf32>[] = {  // a float takes twice the room, so half of K a stage
@@ -44,11 +46,14 @@ inline constexpr NamedMatmulConfig kMatmulConfigs<float>[] = {
     {"64x64", {64, 64, 16, 16, 16, 1, 3}},
     // Few rows: 4x4 a thread; most of its FMAs may be of rows that are not there, and still take less than the reading.
     {"16x128", {16, 128, 32, 4, 32, 1, 3}},
+    // Few columns: 8x4 a thread.
+    {"128x32", {128, 32, 16, 16, 8, 1, 3}},
 };
 // clang-format on
-enum MatmulTile { kLargeTile, kSmallTile, kFewTile };
+enum MatmulTile { kLargeTile, kSmallTile, kFewTile, kTallTile };
 
 inline constexpr int64_t kFewRows = 16;
+inline constexpr int64_t kFewColumns = 32;
 
 // K is cut into chunks of this length, each summed from 0; chunks are added in order. So a chunk can be a block's, or
 // one of many of the same block, with the same bits.

@@ -51,36 +51,48 @@ __device__ inline void write_four(Out* row, float (&x)[4], int64_t n, int64_t N,
   store_four(row, x, n, N, packs);
 }
 
-// Four columns from n on of row m; `at` is where the batch entry begins.
+// Where the sums of an entry go: four columns from n on of row m.
+template <class Problem>
+struct SumTarget;
+
 template <class T>
-__device__ inline void finish(const MatmulEpilogue<T>& e, const int64_t (&at)[kNumMatTensors], int64_t m, int64_t n,
-                              int64_t N, float (&x)[4]) {
-  if (e.bias != nullptr) {
+struct SumTarget<MatmulProblem<T>> {
+  int64_t at[kNumMatTensors];
+
+  __device__ SumTarget(const MatmulProblem<T>& p, int64_t entry) { row_offsets(p.batch, entry, at); }
+  // Whether neighbouring threads should have neighbouring rows.
+  __device__ static constexpr bool rows_first(const MatmulProblem<T>&) { return false; }
+
+  __device__ void finish(const MatmulProblem<T>& p, int64_t m, int64_t n, float (&x)[4]) const {
+    const MatmulEpilogue<T>& e = p.epilogue;
+    const int64_t N = p.N;
+    if (e.bias != nullptr) {
 #pragma unroll
-    for (int v = 0; v < 4; ++v) x[v] += n + v < N ? to_float(e.bias[(n + v) * e.bias_n]) : 0.0f;
-  }
-  if (e.preact != nullptr) store_four(e.preact + at[kMatPreact] + m * e.preact_m, x, n, N, e.packs);
-  activate(x, e.activation);
-  if (e.residual != nullptr) {
-    float residual[4];
-    load_four(residual, e.residual + at[kMatResidual] + m * e.residual_m, n, N, e.packs);
+      for (int v = 0; v < 4; ++v) x[v] += n + v < N ? to_float(e.bias[(n + v) * e.bias_n]) : 0.0f;
+    }
+    if (e.preact != nullptr) store_four(e.preact + at[kMatPreact] + m * e.preact_m, x, n, N, e.packs);
+    activate(x, e.activation);
+    if (e.residual != nullptr) {
+      float residual[4];
+      load_four(residual, e.residual + at[kMatResidual] + m * e.residual_m, n, N, e.packs);
 #pragma unroll
-    for (int v = 0; v < 4; ++v) x[v] += residual[v];
+      for (int v = 0; v < 4; ++v) x[v] += residual[v];
+    }
+    const int64_t row = at[kMatOut] + m * e.out_m;
+    if (sizeof(T) != 4 && e.wide) {
+      write_four(static_cast<float*>(e.out) + row, x, n, N, e.accumulate, e.packs);
+    } else {
+      write_four(static_cast<T*>(e.out) + row, x, n, N, e.accumulate, e.packs);
+    }
   }
-  const int64_t row = at[kMatOut] + m * e.out_m;
-  if (sizeof(T) != 4 && e.wide) {
-    write_four(static_cast<float*>(e.out) + row, x, n, N, e.accumulate, e.packs);
-  } else {
-    write_four(static_cast<T*>(e.out) + row, x, n, N, e.accumulate, e.packs);
-  }
-}
+};
 
 inline constexpr int kAddThreads = 256;
 
 // Adds the pieces of one launch in order, to `total` where it is not the first; the last goes on to out.
-template <class T>
-__global__ void __launch_bounds__(kAddThreads) matmul_add_kernel(MatmulProblem<T> p, float* total, bool last) {
-  const int64_t packs = (p.N + 3) / 4, rows = p.batch.size * p.M, elements = rows * p.N;
+template <class Problem>
+__global__ void __launch_bounds__(kAddThreads) matmul_add_kernel(Problem p, float* total, bool last) {
+  const int64_t packs = (p.N + 3) / 4, rows = p.entries() * p.M, elements = rows * p.N;
   const bool aligned = p.N % 4 == 0;
   const int64_t i = int64_t{blockIdx.x} * kAddThreads + threadIdx.x;
   if (i >= rows * packs) return;
@@ -94,9 +106,7 @@ __global__ void __launch_bounds__(kAddThreads) matmul_add_kernel(MatmulProblem<T
     for (int v = 0; v < 4; ++v) x[v] += y[v];
   }
   if (last) {
-    int64_t at[kNumMatTensors];
-    row_offsets(p.batch, row / p.M, at);
-    finish(p.epilogue, at, row % p.M, n, p.N, x);
+    SumTarget<Problem>(p, row / p.M).finish(p, row % p.M, n, x);
   } else {
     store_four(total + row * p.N, x, n, p.N, aligned);
   }

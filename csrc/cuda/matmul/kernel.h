@@ -6,27 +6,55 @@
 
 namespace fastattn::cuda {
 
-// A walk over the k blocks of chunks first..last - 1. Chunk c is part c % parts of K, of the sum's entry c / parts.
+// What a problem has beside M, N, chunks and the rest that the kernel reads of it: where the tiles of a block's
+// operands come from, and where sums go to (epilogue.h). An entry is one of its products (a batch entry, a group).
+template <class Problem, MatmulConfig kConfig>
+struct TileSource;
+
+// Chunk c is part c % parts of K, of the sum's entry c / parts.
 template <class T, MatmulConfig kConfig>
-struct KWalk {
-  int64_t chunk, last;
-  int k = 0, length = 0;  // in the chunk
-  const T *a, *b;         // of the chunk, from the block's rows and columns on
+struct TileSource<MatmulProblem<T>, kConfig> {
+  const T *a0, *b0;  // of the block's rows and columns
+  int rows, columns;
+  const T *a, *b;  // of the chunk
 
-  __device__ KWalk(int64_t first, int64_t last_) : chunk(first), last(last_) {}
-  __device__ bool done() const { return chunk >= last; }
-
-  __device__ void begin(const MatmulProblem<T>& p, const T* a0, const T* b0) {
+  __device__ TileSource(const MatmulProblem<T>& p, int64_t entry, int64_t m0, int64_t n0)
+      : rows(clamp_count(p.M - m0, kConfig.block_m)), columns(clamp_count(p.N - n0, kConfig.block_n)) {
+    int64_t at[kNumMatTensors];
+    row_offsets(p.batch, entry, at);
+    a0 = p.a + at[kMatA] + m0 * p.a_m;
+    b0 = p.b + at[kMatB] + n0 * p.b_n;
+  }
+  __device__ int length(const MatmulProblem<T>& p, int64_t chunk) const {
+    return clamp_count(p.K - chunk % p.parts * kMatmulChunk, kMatmulChunk);
+  }
+  __device__ void begin(const MatmulProblem<T>& p, int64_t chunk) {
     int64_t at[2];
     row_offsets(p.sums, chunk / p.parts, at);
-    begin_length(p);
     const int64_t k0 = chunk % p.parts * kMatmulChunk;
     a = a0 + at[0] + k0 * p.a_k;
     b = b0 + at[1] + k0 * p.b_k;
   }
-  __device__ void begin_length(const MatmulProblem<T>& p) {
+  // From k of the chunk on, of which `left` are left.
+  template <Load kA, Load kB>
+  __device__ void load(const MatmulProblem<T>& p, T* sA, T* sB, int k, int left) const {
+    load_tile<kConfig, kConfig.block_m, kA>(sA, OperandTile<T>{a + k * p.a_k, p.a_m, p.a_k, rows, left});
+    load_tile<kConfig, kConfig.block_n, kB>(sB, OperandTile<T>{b + k * p.b_k, p.b_n, p.b_k, columns, left});
+  }
+};
+
+// A walk over the k blocks of chunks first..last - 1.
+template <MatmulConfig kConfig>
+struct KWalk {
+  int64_t chunk, last;
+  int k = 0, length = 0;  // in the chunk
+
+  __device__ KWalk(int64_t first, int64_t last_) : chunk(first), last(last_) {}
+  __device__ bool done() const { return chunk >= last; }
+
+  __device__ void begin(int length_) {
     k = 0;
-    length = clamp_count(p.K - chunk % p.parts * kMatmulChunk, kMatmulChunk);
+    length = length_;
   }
   // Whether it was the chunk's last block.
   __device__ bool advance() {
@@ -61,8 +89,10 @@ constexpr size_t matmul_shared_bytes() {
 
 // kTile: a configuration by its number, since nvcc 13 takes no struct as a kernel's template argument. One block a
 // multiprocessor is enough: otherwise ptxas spills a few registers to fit more of them.
-template <class T, int kTile, Load kA, Load kB>
-__global__ void __launch_bounds__(kMatmulConfigs<T>[kTile].config.threads(), 1) matmul_kernel(MatmulProblem<T> p) {
+template <class Problem, int kTile, Load kA, Load kB>
+__global__ void __launch_bounds__(kMatmulConfigs<typename Problem::Element>[kTile].config.threads(), 1)
+    matmul_kernel(Problem p) {
+  using T = typename Problem::Element;
   constexpr MatmulConfig kConfig = kMatmulConfigs<T>[kTile].config;
   constexpr int kThreads = kConfig.threads(), kStages = kConfig.stages;
   SHARED_DYN(unsigned char, sMemory);
@@ -71,26 +101,24 @@ __global__ void __launch_bounds__(kMatmulConfigs<T>[kTile].config.threads(), 1) 
   const int64_t tiles =
       ((p.M + kConfig.block_m - 1) / kConfig.block_m) * ((p.N + kConfig.block_n - 1) / kConfig.block_n);
   const int64_t piece = blockIdx.x / tiles % p.pieces, entry = blockIdx.x / tiles / p.pieces;
-  int64_t m0, n0, at[kNumMatTensors];
+  int64_t m0, n0;
   place_tile<kConfig>(blockIdx.x % tiles, p.M, p.N, m0, n0);
-  row_offsets(p.batch, entry, at);
-  const T* a0 = p.a + at[kMatA] + m0 * p.a_m;
-  const T* b0 = p.b + at[kMatB] + n0 * p.b_n;
-  const int rows = clamp_count(p.M - m0, kConfig.block_m), columns = clamp_count(p.N - n0, kConfig.block_n);
+  TileSource<Problem, kConfig> source(p, entry, m0, n0);
 
   const bool shared_out = p.partial != nullptr;
   const int64_t first = shared_out ? p.first_chunk + piece : 0, last = shared_out ? first + 1 : p.chunks;
-  KWalk<T, kConfig> ahead(first, last), here(first, last);
+  KWalk<kConfig> ahead(first, last), here(first, last);
   int load_slot = 0, slot = 0;
   auto load_stage = [&] {
     if (!ahead.done()) {
       T* sTile = sStages + load_slot * kTileElements<T, kConfig>;
-      const OperandTile<T> a{ahead.a + ahead.k * p.a_k, p.a_m, p.a_k, rows, ahead.length - ahead.k};
-      const OperandTile<T> b{ahead.b + ahead.k * p.b_k, p.b_n, p.b_k, columns, ahead.length - ahead.k};
-      load_tile<kConfig, kConfig.block_m, kA>(sTile, a);
-      load_tile<kConfig, kConfig.block_n, kB>(sTile + tile_elements<T, kConfig>(kConfig.block_m), b);
+      source.template load<kA, kB>(p, sTile, sTile + tile_elements<T, kConfig>(kConfig.block_m), ahead.k,
+                                   ahead.length - ahead.k);
       load_slot = load_slot + 1 == kStages ? 0 : load_slot + 1;
-      if (ahead.advance() && !ahead.done()) ahead.begin(p, a0, b0);
+      if (ahead.advance() && !ahead.done()) {
+        source.begin(p, ahead.chunk);
+        ahead.begin(source.length(p, ahead.chunk));
+      }
     }
     ptx::cp_async_commit();  // an empty group too, so that the count of groups is that of k blocks
   };
@@ -99,8 +127,9 @@ __global__ void __launch_bounds__(kMatmulConfigs<T>[kTile].config.threads(), 1) 
   sums.clear();
   total.clear();
   if (!here.done()) {
-    ahead.begin(p, a0, b0);
-    here.begin_length(p);
+    source.begin(p, first);
+    ahead.begin(source.length(p, first));
+    here.begin(source.length(p, first));
   }
   for (int i = 0; i < kStages - 1; ++i) load_stage();
   while (!here.done()) {
@@ -113,7 +142,7 @@ __global__ void __launch_bounds__(kMatmulConfigs<T>[kTile].config.threads(), 1) 
     if (here.advance()) {
       total.add(sums);
       sums.clear();
-      if (!here.done()) here.begin_length(p);
+      if (!here.done()) here.begin(source.length(p, here.chunk));
     }
   }
   ptx::cp_async_wait<0>();
@@ -122,18 +151,21 @@ __global__ void __launch_bounds__(kMatmulConfigs<T>[kTile].config.threads(), 1) 
   float* const sSums = reinterpret_cast<float*>(sMemory);
   total.store(sSums);
   __syncthreads();
+  const SumTarget<Problem> target(p, entry);
+  const bool rows_first = !shared_out && target.rows_first(p);
   constexpr int kPacks = kConfig.block_n / 4;
 #pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < kConfig.block_m * kPacks; i += kThreads) {
-    const int row = i / kPacks, column = i % kPacks * 4;
-    if (row >= rows || column >= columns) continue;
+    const int row = rows_first ? i % kConfig.block_m : i / kPacks;
+    const int column = (rows_first ? i / kConfig.block_m : i % kPacks) * 4;
+    if (row >= source.rows || column >= source.columns) continue;
     float x[4];
     load_four(x, sSums + row * kSumsLine<kConfig>, column, kConfig.block_n, true);
     if (shared_out) {
-      float* to = p.partial + ((piece * p.batch.size + entry) * p.M + m0 + row) * p.N;
+      float* to = p.partial + ((piece * p.entries() + entry) * p.M + m0 + row) * p.N;
       store_four(to, x, n0 + column, p.N, p.N % 4 == 0);
     } else {
-      finish(p.epilogue, at, m0 + row, n0 + column, p.N, x);
+      target.finish(p, m0 + row, n0 + column, x);
     }
   }
 }

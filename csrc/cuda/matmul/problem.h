@@ -25,6 +25,7 @@ struct MatmulEpilogue {
 
 template <class T>
 struct MatmulProblem {
+  using Element = T;
   const T* a;  // (batch, sums, M, K)
   const T* b;  // (batch, sums, K, N)
   int64_t M, N, K;
@@ -37,6 +38,8 @@ struct MatmulProblem {
   float* partial = nullptr;  // (pieces, batch, M, N): sums of one chunk each, where blocks share K
   int64_t first_chunk = 0;   // of this launch
   int64_t pieces = 1;
+
+  __host__ __device__ int64_t entries() const { return batch.size; }
 };
 
 // The batch axes of t that are summed into out, or the others.

@@ -7,6 +7,7 @@
 #include "cuda/recurrent/cell.h"
 #include "cuda/recurrent/product.h"
 #include "cuda/tile/row.h"
+#include "cuda/workspace.h"
 
 namespace fastattn::cuda {
 
@@ -100,18 +101,6 @@ __global__ void __launch_bounds__(kCopyThreads)
   const int64_t row = kBackward ? (k + first_row) % to.K : column / kStepUnits * H + unit;
   *to.at(tile, column, k) = unit < H ? w_hh.data[row * w_hh.row + (kBackward ? unit : k) * w_hh.column] : T{};
 }
-
-// Arrays behind each other in a workspace; with base nullptr only their bytes.
-struct Carver {
-  char* base;
-  size_t bytes = 0;
-  template <class E>
-  E* take(int64_t n) {
-    E* const array = base == nullptr ? nullptr : reinterpret_cast<E*>(base + bytes);
-    bytes += static_cast<size_t>(round_up(n * int64_t{sizeof(E)}, 64));
-    return array;
-  }
-};
 
 // Launches one after the other, until one fails.
 struct Launches {

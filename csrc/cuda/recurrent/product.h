@@ -10,6 +10,7 @@
 
 #include "cuda/host.h"
 #include "cuda/matmul/sums.h"
+#include "cuda/workspace.h"
 
 namespace fastattn::cuda {
 
@@ -24,8 +25,6 @@ template <class T, int kColumns>
 constexpr MatmulConfig step_config() {
   return {kStepRows, kColumns, sizeof(T) == 4 ? 32 : 64, 1, kStepWarps, 32, kColumns < 48 ? 4 : 3};
 }
-
-inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 // What a step's product reads of the step before, (B, K): of 16 bits its terms, along K; of float along the rows, which
 // is how tiles of either are loaded by packs.
