@@ -280,7 +280,9 @@ def test_what_nan_gradients_do():
         assert np.isnan(b.item())
 
 
-@pytest.mark.parametrize("name", ["sgd", "SGD", "adam", "Adam", "adamw", "rmsprop", "RMSprop", "rms_prop", "nadam", "Lion"])
+@pytest.mark.parametrize(
+    "name", ["sgd", "SGD", "adam", "Adam", "adamw", "rmsprop", "RMSprop", "rms_prop", "nadam", "Lion"]
+)
 def test_names(name):
     assert type(keras.optimizers.get(name)).__name__.lower() == name.replace("_", "").lower()
 
@@ -288,23 +290,51 @@ def test_names(name):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: keras.optimizers.get("adaam"), ValueError, "optimizer: there is none named 'adaam'; did you mean 'Adam'"),
-        (lambda: keras.optimizers.Adam(lr=1.0, learning_rate=1.0), TypeError, "Adam: lr and learning_rate are the same"),
-        (lambda: keras.optimizers.Adam(beta1=0.9), TypeError, "Adam: unknown option 'beta1'; expected learning_rate, beta_1"),
-        (lambda: keras.optimizers.Adam(learning_rate="fast"), ValueError, "Adam: learning_rate is 'fast'; expected a number"),
+        (
+            lambda: keras.optimizers.get("adaam"),
+            ValueError,
+            "optimizer: there is none named 'adaam'; did you mean 'Adam'",
+        ),
+        (
+            lambda: keras.optimizers.Adam(lr=1.0, learning_rate=1.0),
+            TypeError,
+            "Adam: lr and learning_rate are the same",
+        ),
+        (
+            lambda: keras.optimizers.Adam(beta1=0.9),
+            TypeError,
+            "Adam: unknown option 'beta1'; expected learning_rate, beta_1",
+        ),
+        (
+            lambda: keras.optimizers.Adam(learning_rate="fast"),
+            ValueError,
+            "Adam: learning_rate is 'fast'; expected a number",
+        ),
         (lambda: keras.optimizers.SGD(momentum=1.5), ValueError, "SGD: momentum is 1.5; expected 0 to 1"),
         (lambda: keras.optimizers.SGD(decay=-1.0), ValueError, "SGD: decay is -1.0; expected at least 0"),
         (lambda: keras.optimizers.Lion(beta_1=0.0), ValueError, "Lion: beta_1 is 0.0; expected above 0"),
         (lambda: keras.optimizers.AdamW(weight_decay=None), ValueError, "AdamW: weight_decay is None"),
         (lambda: keras.optimizers.SGD(clipnorm=1.0, clipvalue=1.0), ValueError, "SGD: only one of clipnorm, clipvalue"),
-        (lambda: keras.optimizers.SGD(use_ema=True, ema_momentum=2), ValueError, "SGD: ema_momentum is 2; expected 0 to 1"),
+        (
+            lambda: keras.optimizers.SGD(use_ema=True, ema_momentum=2),
+            ValueError,
+            "SGD: ema_momentum is 2; expected 0 to 1",
+        ),
         (
             lambda: keras.optimizers.SGD(gradient_accumulation_steps=1),
             ValueError,
             "SGD: gradient_accumulation_steps is 1; expected an integer of at least 2",
         ),
-        (lambda: keras.optimizers.SGD().apply(), ValueError, r"SGD: it has no parameters; call build\(parameters\) first"),
-        (lambda: keras.optimizers.schedules.CosineDecay(1.0, 0), ValueError, "CosineDecay: decay_steps is 0; expected above"),
+        (
+            lambda: keras.optimizers.SGD().apply(),
+            ValueError,
+            r"SGD: it has no parameters; call build\(parameters\) first",
+        ),
+        (
+            lambda: keras.optimizers.schedules.CosineDecay(1.0, 0),
+            ValueError,
+            "CosineDecay: decay_steps is 0; expected above",
+        ),
         (
             lambda: keras.optimizers.schedules.PiecewiseConstantDecay([1], [1.0]),
             ValueError,
