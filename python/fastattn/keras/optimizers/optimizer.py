@@ -199,6 +199,21 @@ class Optimizer(Configured):
             group["lr"] = lr
         inner._grad_scale = scale
 
+    def _arrays(self, inner: Inner) -> list[str]:
+        """The arrays that the step keeps of each parameter, by their names in the state."""
+        raise NotImplementedError(f"{type(self).__name__} defines no _arrays(inner)")
+
+    @property
+    def variables(self) -> list[Any]:
+        """The steps so far, the rate where it is a number, and the arrays of each parameter."""
+        rate = [] if callable(self._learning_rate) else [np.float32(self._learning_rate)]
+        out: list[Any] = [np.int32(self._steps), *rate]
+        if self.inner is None:
+            return out
+        names = self._arrays(self.inner)
+        names += ["average"] * bool(self.use_ema) + ["accumulated"] * bool(self.gradient_accumulation_steps)
+        return out + [self.inner.state[p].get(name, zeros_like(p)) for name in names for p in self._parameters]
+
     def zero_grad(self) -> None:
         """Drops the gradients."""
         self._built().zero_grad()

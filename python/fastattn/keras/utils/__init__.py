@@ -1,0 +1,32 @@
+"""Odds and ends of Keras's utils."""
+
+from __future__ import annotations
+
+from .._lookup import (
+    custom_object_scope,
+    get_custom_objects,
+    get_registered_object,
+    register_keras_serializable,
+)
+from .._lookup import registered_name as get_registered_name
+from ..progress import Progbar
+from .arrays import PyDataset, normalize, pad_sequences, set_random_seed, to_categorical
+
+CustomObjectScope = custom_object_scope
+Sequence = PyDataset
+
+__all__ = [
+    "CustomObjectScope",
+    "Progbar",
+    "PyDataset",
+    "Sequence",
+    "custom_object_scope",
+    "get_custom_objects",
+    "get_registered_name",
+    "get_registered_object",
+    "normalize",
+    "pad_sequences",
+    "register_keras_serializable",
+    "set_random_seed",
+    "to_categorical",
+]
