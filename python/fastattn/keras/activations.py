@@ -7,7 +7,7 @@ from typing import Any
 import fastattn as fa
 from fastattn import ops
 from fastattn.autograd.tensor import Tensor
-from fastattn.nn import functional as F  # noqa: N812
+from fastattn.nn import functional as F
 
 from ._lookup import Names, serialize
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from .._lookup import Names, serialize
 from .._tensors import classification
+from .classes import CLASSES as _CLASSES
 from .classes import (
     BinaryCrossentropy,
     BinaryFocalCrossentropy,
@@ -27,7 +28,8 @@ from .classes import (
     SparseCategoricalCrossentropy,
     SquaredHinge,
 )
-from .classes import CLASSES as _CLASSES
+from .functions import FUNCTIONS as _FUNCTIONS
+from .functions import SHORT as _SHORT
 from .functions import (
     binary_crossentropy,
     binary_focal_crossentropy,
@@ -48,8 +50,6 @@ from .functions import (
     sparse_categorical_crossentropy,
     squared_hinge,
 )
-from .functions import FUNCTIONS as _FUNCTIONS
-from .functions import SHORT as _SHORT
 from .loss import Loss, LossFunctionWrapper
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any
 import fastattn as fa
 from fastattn import ops
 from fastattn.autograd.tensor import Tensor
-from fastattn.nn import functional as F  # noqa: N812
+from fastattn.nn import functional as F
 
 from .._tensors import as_float, like, normalized, same_rank
 from ..config import epsilon
@@ -209,10 +209,8 @@ def categorical_crossentropy(
     """
     y_true, y_pred = _categories("categorical_crossentropy", y_true, y_pred, label_smoothing, axis)
     if from_logits:
-        logs = ops.log_softmax(y_pred, axis)
-    else:
-        logs = _clipped(y_pred / y_pred.sum(axis, keepdim=True)).log()
-    return -(y_true * logs).sum(axis)
+        return -(y_true * ops.log_softmax(y_pred, axis)).sum(axis)
+    return -(y_true * _clipped(y_pred / y_pred.sum(axis, keepdim=True)).log()).sum(axis)
 
 
 def categorical_focal_crossentropy(
@@ -275,7 +273,7 @@ def sparse_categorical_crossentropy(
         msg = f"{name}: y_true has classes {int(classes.min())} to {int(classes.max())}; expected 0 to {n - 1}"
         raise ValueError(msg)
     if from_logits:
-        losses = ops.cross_entropy(scores, classes, reduction="none")
+        losses = ops.cross_entropy(scores.reshape(-1, n), classes.reshape(-1), reduction="none").reshape(classes.shape)
     else:
         right = scores.gather(-1, classes.unsqueeze(-1)) / scores.sum(-1, keepdim=True)
         losses = -_clipped(right).log().squeeze(-1)
