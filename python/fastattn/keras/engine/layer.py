@@ -272,7 +272,8 @@ class Layer(Weighted):
             outputs = super().__call__(*args, **kwargs)
             if self.activity_regularizer is not None:
                 for part in leaves(outputs):
-                    self.add_loss(self.activity_regularizer(part))
+                    term = self.activity_regularizer(part)  # over the batch, so that its size does not matter
+                    self.add_loss(term / max(part.shape[0], 1) if part.ndim else term)
             self._attach_masks(args, outputs, previous)
         finally:
             _calls.depth -= 1
