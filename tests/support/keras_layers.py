@@ -19,7 +19,8 @@ class Case:
         high: inputs are integers below this.
         call: keyword arguments of the call.
         training: whether it is called in training.
-        masked: whether the input comes with a mask.
+        masked: "right" or "holes": the call gets such a mask (B, T).
+        spread: the inputs are arguments of their own, not a list.
         within: (name, options) of the layer that this one wraps.
     """
 
@@ -30,14 +31,16 @@ class Case:
     call: dict[str, Any] = field(default_factory=dict)
     training: bool | None = None
     within: tuple[str, dict[str, Any]] | None = None
-    masked: bool = False
+    masked: str | None = None
+    spread: bool = False
     parity: bool = True  # False where keras itself fails, or its torch backend differs from its others
 
     @property
     def id(self) -> str:
         told = "-".join(f"{k}={v}" for k, v in self.options.items())
         training = "" if self.training is None else f"-training={self.training}"
-        return f"{self.name}{self.shape}{told}{training}{'-masked' if self.masked else ''}".replace(" ", "")
+        within = "" if self.within is None else self.within[0]
+        return f"{self.name}{within}{self.shape}{told}{training}-{self.masked or ''}".replace(" ", "")
 
     def make(self, layers: Any, dtype: str) -> Any:
         """The layer of a library."""
@@ -46,6 +49,18 @@ class Case:
             name, inner = self.within
             options = {"layer": getattr(layers, name)(**inner, dtype=dtype), **options}
         return getattr(layers, self.name)(**options, dtype=dtype)
+
+    def mask(self) -> Any:
+        """The mask, or None."""
+        if self.masked is None:
+            return None
+        batch, time = self.shape[:2]
+        mask = np.arange(time) < np.arange(time, time - 2 * batch, -2)[:, None]
+        if self.masked == "holes":
+            mask = np.random.default_rng(1).random((batch, time)) < 0.6
+            mask[0, 0] = False
+            mask[:, 2] = True
+        return mask
 
     def inputs(self, dtype: str) -> Any:
         """The data."""
@@ -124,4 +139,57 @@ CASES = [
     Case("Dot", [(3, 4), (3, 4)], {"axes": 1}),
     Case("Dot", [(3, 4, 2), (3, 5, 4)], {"axes": (1, 2)}),
     Case("Dot", [(3, 4), (3, 4)], {"axes": -1, "normalize": True}),
+    *[
+        Case(name, (3, 6, 4), options)
+        for name in ("LSTM", "GRU", "SimpleRNN")
+        for options in (
+            {"units": 5},
+            {"units": 5, "return_sequences": True},
+            {"units": 5, "return_sequences": True, "return_state": True, "go_backwards": True},
+            {"units": 5, "use_bias": False},
+            {"units": 5, "activation": "relu", "return_state": True},
+        )
+    ],
+    *[
+        Case(name, (3, 6, 4), options, masked=masked)
+        for name in ("LSTM", "GRU", "SimpleRNN")
+        for masked in ("right", "holes")
+        for options in (
+            {"units": 5},
+            {"units": 5, "return_sequences": True},
+            {"units": 5, "return_sequences": True, "return_state": True, "go_backwards": True, "activation": "sigmoid"},
+        )
+    ],
+    Case("LSTM", (3, 6, 4), {"units": 5, "recurrent_activation": "hard_sigmoid", "unit_forget_bias": False}),
+    Case("GRU", (3, 6, 4), {"units": 5, "reset_after": False, "return_sequences": True}),
+    Case("GRU", (3, 6, 4), {"units": 5, "reset_after": False, "use_bias": False}),
+    *[
+        Case("Bidirectional", (3, 6, 4), options, within=within, masked=masked)
+        for within in (("LSTM", {"units": 5, "return_sequences": True}), ("GRU", {"units": 5}))
+        for masked in (None, "right")
+        for options in ({}, {"merge_mode": "sum"})
+    ],
+    Case("Bidirectional", (3, 6, 4), {"merge_mode": "ave"}, within=("LSTM", {"units": 5, "return_state": True})),
+    Case("Bidirectional", (3, 6, 4), {"merge_mode": "mul"}, within=("SimpleRNN", {"units": 5})),
+    Case("TimeDistributed", (3, 6, 4), within=("Dense", {"units": 5})),
+    Case("TimeDistributed", (2, 3, 6, 5, 2), within=("Conv2D", {"filters": 3, "kernel_size": 2})),
+    Case("TimeDistributed", (5, 3, 4), within=("BatchNormalization", {}), training=True),
+    Case("MultiHeadAttention", [(2, 5, 6), (2, 4, 7)], {"num_heads": 2, "key_dim": 3}, spread=True),
+    Case("MultiHeadAttention", [(2, 5, 6), (2, 4, 7), (2, 4, 3)], {"num_heads": 2, "key_dim": 3, "value_dim": 5}, spread=True),
+    Case(
+        "MultiHeadAttention",
+        [(2, 5, 6), (2, 5, 6)],
+        {"num_heads": 3, "key_dim": 2, "use_bias": False, "output_shape": 4},
+        call={"use_causal_mask": True},
+        spread=True,
+    ),
+    Case(
+        "MultiHeadAttention",
+        [(2, 5, 6), (2, 4, 6)],
+        {"num_heads": 2, "key_dim": 4},
+        call={"return_attention_scores": True},
+        spread=True,
+    ),
+    Case("GlobalAveragePooling1D", (3, 6, 4), masked="right"),
+    Case("BatchNormalization", (3, 6, 4), masked="holes", training=True),
 ]

@@ -4,6 +4,7 @@ from fastattn.keras.engine.functional import Input, InputLayer
 from fastattn.keras.engine.layer import Layer
 
 from .activation import ELU, LeakyReLU, PReLU, ReLU, Softmax
+from .attention import MultiHeadAttention
 from .convolution import Conv1D, Conv2D, Convolution1D, Convolution2D
 from .core import (
     Activation,
@@ -59,3 +60,5 @@ from .pooling import (
     MaxPooling1D,
     MaxPooling2D,
 )
+from .recurrent import GRU, LSTM, SimpleRNN
+from .wrappers import Bidirectional, TimeDistributed

@@ -11,6 +11,7 @@ from fastattn import ops
 from fastattn.autograd.node import no_grad
 from fastattn.autograd.tensor import Tensor
 from fastattn.keras import constraints, initializers, regularizers
+from fastattn.keras.config import epsilon
 from fastattn.keras.engine.layer import Layer
 from fastattn.nn import functional as F
 
@@ -149,6 +150,7 @@ class BatchNormalization(Layer):
         over = tuple(i for i in range(x.ndim) if i != axis)
         kept = mask.to(x.dtype).reshape(*mask.shape, *[1] * (x.ndim - mask.ndim))
         count = (kept + fa.zeros(shape, dtype=x.dtype)).expand(*x.shape).sum(over, keepdim=True)
+        count = count + epsilon()  # Keras's guard against steps that are all hidden
         mean = (x * kept).sum(over, keepdim=True) / count
         variance = ((x - mean).square() * kept).sum(over, keepdim=True) / count
         self._move(mean.reshape(-1), variance.reshape(-1))
