@@ -6,6 +6,9 @@ import warnings
 
 import pytest
 
+# What keras does with torch's tensors, NumPy warns of. For a module's `pytestmark`.
+keras_may_warn = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 
 def keras_or_skip():
     """The keras that is installed, in float64; skips where there is none."""

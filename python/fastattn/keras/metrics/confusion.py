@@ -15,8 +15,8 @@ def ratio(a: Any, b: Any) -> Any:
     return np.divide(a, b, out=np.zeros(np.broadcast(a, b).shape), where=np.asarray(b) != 0)
 
 
-def _prepared(
-    y_true: Any, y_pred: Any, sample_weight: Any, top_k: int | None, class_id: int | None
+def prepared(
+    y_true: Any, y_pred: Any, sample_weight: Any, top_k: int | None = None, class_id: int | None = None
 ) -> tuple[Array, Array, Array]:
     """Labels, predictions and weights of one shape."""
     y_pred, y_true = same_rank(floats(y_pred), floats(y_true))
@@ -53,7 +53,11 @@ def counts(
 
     A prediction is positive above the threshold.
     """
-    y_true, y_pred, weight = _prepared(y_true, y_pred, sample_weight, top_k, class_id)
+    return counted(*prepared(y_true, y_pred, sample_weight, top_k, class_id), thresholds)
+
+
+def counted(y_true: Array, y_pred: Array, weight: Array, thresholds: Array) -> Array:
+    """`counts` of labels, predictions and weights of one shape."""
     order = np.argsort(thresholds, kind="stable")
     # How many thresholds are below each prediction; then sums from above: what is positive at each threshold.
     below = np.searchsorted(thresholds[order], y_pred.reshape(-1), "left")

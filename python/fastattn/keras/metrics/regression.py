@@ -128,9 +128,20 @@ class SparseCategoricalCrossentropy(OfFunction):
         name: str = "sparse_categorical_crossentropy",
         dtype: Any = None,
         from_logits: bool = False,
+        ignore_class: int | None = None,
         axis: int = -1,
     ) -> None:
-        self._set(losses.sparse_categorical_crossentropy, name, dtype, from_logits=from_logits, axis=axis)
+        options = {"from_logits": from_logits, "ignore_class": ignore_class, "axis": axis}
+        self._set(losses.sparse_categorical_crossentropy, name, dtype, **options)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None, mask: Any = None) -> None:
+        """Takes a batch. What is ignored counts as 0, as in Keras, except that, with weights, it has none."""
+        ignored = self._fn_kwargs["ignore_class"]
+        if ignored is not None and sample_weight is not None:
+            classes = floats(y_true)
+            kept = floats(classes.reshape(classes.shape[: floats(y_pred).ndim - 1]) != ignored)
+            mask = kept if mask is None else kept * floats(mask)
+        super().update_state(y_true, y_pred, sample_weight, mask)
 
 
 def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Array:
