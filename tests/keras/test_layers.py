@@ -22,9 +22,13 @@ def call(case, layer, x, tensor):
     return layer(*x, **options) if case.spread else layer(x, **options)
 
 
-def close(a, b, dtype, factor=1):
-    """Within a tolerance of the largest value; `factor` for sums of products of them."""
-    bound = factor * TOLERANCE[dtype] * max(1.0, float(np.abs(b).max(initial=0.0)))
+def largest(arrays):
+    return max([1.0, *[float(np.abs(a).max(initial=0.0)) for a in arrays if a is not None]])
+
+
+def close(a, b, dtype, scale=None):
+    """Within a tolerance of the largest value; `scale` is that of what was added up, where it cancels."""
+    bound = TOLERANCE[dtype] * (largest([b]) if scale is None else scale)
     np.testing.assert_allclose(a, b, rtol=TOLERANCE[dtype], atol=bound)
 
 
@@ -99,12 +103,13 @@ def test_beside_keras(case, dtype, oracle):
     for a, b in zip(arrays, leaves(expected), strict=True):
         close(a, b.detach().numpy(), dtype)
     close(own_terms, np.array([t.item() for t in terms]), dtype)
+    scale = largest([*grads, *arrays])
     for a, b in zip(grads, leaves(x), strict=True):
         assert (a is None) == (b.grad is None)
         if a is not None:
-            close(a, b.grad.numpy(), dtype, 10)
+            close(a, b.grad.numpy(), dtype, scale)
     for a, b in zip(keras_gradients(ours), theirs.trainable_variables, strict=True):
-        close(a, b.value.grad.numpy(), dtype, 10)
+        close(a, b.value.grad.numpy(), dtype, scale)
     for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         close(a, b, dtype)
     shape = mapped(lambda a: a.shape, inputs)
