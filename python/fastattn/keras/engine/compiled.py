@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -106,7 +107,8 @@ class CompiledLoss:
         for term, true, pred, weight in zip(self.terms, trues, preds, sample_weights, strict=True):
             if term is None:
                 continue
-            value = term.loss(true, pred, weight, mask=masks.mask_of(pred)) if masks.mask_of(pred) is not None else term.loss(true, pred, weight)
+            mask = masks.mask_of(pred)
+            value = term.loss(true, pred, weight) if mask is None else term.loss(true, pred, weight, mask=mask)
             if term.tracker is not None:
                 term.tracker.update_state(value.detach(), sample_weight=len(pred))
             if term.weight is not None:
@@ -185,7 +187,7 @@ class CompiledMetrics:
             for (lists, _), weighted in zip(self.groups, (False, True), strict=True):
                 for metrics, true, pred, weight in zip(lists, trues, preds, weights, strict=True):
                     for metric in metrics:
-                        _update(metric, true, pred.detach(), weight if weighted else None)
+                        _update(metric, true, pred.detach(), weight if weighted else None, masks.mask_of(pred))
 
     def reset_state(self) -> None:
         """Starts again."""
@@ -209,9 +211,8 @@ class CompiledMetrics:
         return results
 
 
-def _update(metric: Any, true: Any, pred: Any, weight: Any) -> None:
-    mask = masks.mask_of(pred)
-    if mask is None:
-        metric.update_state(true, pred, sample_weight=weight)
-    else:
+def _update(metric: Any, true: Any, pred: Any, weight: Any, mask: Any) -> None:
+    if mask is not None and "mask" in inspect.signature(metric.update_state).parameters:
         metric.update_state(true, pred, sample_weight=weight, mask=mask)
+    else:
+        metric.update_state(true, pred, sample_weight=weight)

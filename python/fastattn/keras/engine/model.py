@@ -43,6 +43,7 @@ class Model(Trainer, Layer):
     integers = True
     supports_masking = True
     _graph: Graph | None = None
+    _seen: Any = None  # the shapes of the first input, by which a saved subclass is built again
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         given = dict(zip(("inputs", "outputs", "name"), args, strict=False)) | kwargs
@@ -160,6 +161,8 @@ class Model(Trainer, Layer):
             self.compute_output_shape(input_shape)
 
     def _maybe_build(self, shapes: dict[str, Any]) -> None:
+        if self._seen is None:
+            self._seen = next(iter(shapes.values()), None)
         if type(self).build is Model.build:
             self.built = True  # the call that follows builds the layers
         else:

@@ -242,8 +242,12 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, include_optimi
     if folder.exists() and not overwrite:
         msg = f"save: {folder} is there already, and overwrite is False"
         raise ValueError(msg)
-    built = [list(s.shape) for s in model._graph.flat_inputs] if model._graph is not None else _seen_shape(model)
-    config = {"format": _FORMAT, "model": serialize_object(model), "compile": model.get_compile_config(), "input": built}
+    config = {
+        "format": _FORMAT,
+        "model": serialize_object(model),
+        "compile": model.get_compile_config(),
+        "input": serialize_object(model._seen),
+    }
     text = json.dumps(config, indent=2)
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(_weights_of(model), folder / WEIGHTS)
@@ -253,11 +257,6 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, include_optimi
         tensors, numbers = _flat(model.optimizer.state_dict())
         save_tensors(tensors, state, {"state": json.dumps(numbers)})
     atomic_write(folder / CONFIG, text)
-
-
-def _seen_shape(model: Any) -> Any:
-    """The shape that a subclass was last called with, which building it again needs."""
-    return getattr(model, "_seen", None)
 
 
 def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True) -> Any:
@@ -305,8 +304,7 @@ def _as_shapes(value: Any) -> Any:
         return {key: _as_shapes(part) for key, part in value.items()}
     if all(n is None or isinstance(n, int) for n in value):
         return tuple(value)
-    shapes = [_as_shapes(part) for part in value]
-    return shapes[0] if len(shapes) == 1 else shapes
+    return [_as_shapes(part) for part in value]
 
 
 def _load_optimizer(model: Any, path: Path) -> None:

@@ -110,7 +110,7 @@ class Sequential(Model):
             graph = Graph(self._start.output, symbol)
             graph.strict = strict
             self._adopt(graph)
-        self._modules = {layer.name.replace(".", "_"): layer for layer in self._list}
+        self._modules = {str(i): layer for i, layer in enumerate(self._list)}  # as torch's Sequential names them
 
     @property
     def layers(self) -> list[Layer]:

@@ -121,8 +121,7 @@ class Trainer(Weighted):
             if not self.optimizer.built or self._optimized:
                 self.optimizer.build(parameters)
             self._optimized = ids
-        scale = getattr(self.optimizer, "loss_scale_factor", None)
-        (loss if scale is None else loss * scale).backward()
+        self.optimizer.scale_loss(loss).backward()
         self.optimizer.apply()
         for weight in self.trainable_weights:
             if weight.constraint is not None:
@@ -305,7 +304,7 @@ class Trainer(Weighted):
             calls.on_epoch_end(epoch, logs)
             if self.stop_training:
                 break
-        if epochs > 0 and self.optimizer is not None and hasattr(self.optimizer, "finalize_variable_values"):
+        if epochs > 0 and self.optimizer is not None and self.optimizer.built:
             self.optimizer.finalize_variable_values(self.trainable_parameters)
         calls.on_train_end(logs)
         return self.history

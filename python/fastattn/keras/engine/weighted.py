@@ -73,6 +73,12 @@ class Weighted(Module):
             raise AttributeError(msg)
         return self._inbound_nodes[0]
 
+    def __getattr__(self, name: str) -> Any:
+        own = getattr(type(self), name, None)
+        if isinstance(own, property) and own.fget is not None:
+            return own.fget(self)  # which raised AttributeError; again, for its message
+        return super().__getattr__(name)
+
     def __setattr__(self, name: str, value: Any) -> None:
         tables = self.__dict__
         modules = tables.get("_modules", {})
