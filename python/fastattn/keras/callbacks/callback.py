@@ -92,6 +92,7 @@ class Callback:
 
 
 MOMENTS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+WITH_NUMBER = {name for name in MOMENTS if "batch" in name or "epoch" in name}
 
 
 def _flat(callbacks: Any) -> list[Any]:
@@ -169,9 +170,16 @@ class CallbackList(Callback):
 
 
 def _to_all(moment: str) -> Callable[..., None]:
-    def tell(self: CallbackList, *args: Any, **kwargs: Any) -> None:
+    def tell(self: CallbackList, *args: Any, logs: Logs = None) -> None:
+        """Logs come last or by name; all get one copy, to which they may add for those after them."""
+        if moment not in WITH_NUMBER:
+            logs = args[0] if args else logs
+            args = ()
+        elif len(args) == 2:
+            args, logs = args[:1], args[1]
+        shared = None if logs is None else dict(sorted(logs.items()))
         for callback in self.callbacks:
-            getattr(callback, moment)(*args, **kwargs)
+            getattr(callback, moment)(*args, shared)
 
     tell.__name__ = moment
     tell.__doc__ = f"Tells {moment} to all."
