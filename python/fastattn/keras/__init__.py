@@ -10,24 +10,32 @@ from typing import Any
 
 _MODULES = (
     "activations",
+    "backend",
     "callbacks",
     "config",
     "constraints",
     "datasets",
     "initializers",
+    "layers",
     "losses",
     "metrics",
+    "models",
     "optimizers",
     "regularizers",
+    "saving",
     "utils",
 )
 # The module in which each other name is defined.
 _NAMES = {
     "Initializer": "initializers",
+    "Input": "layers",
+    "Layer": "layers",
     "Loss": "losses",
     "Metric": "metrics",
+    "Model": "models",
     "Optimizer": "optimizers",
     "Regularizer": "regularizers",
+    "Sequential": "models",
 }
 
 __all__ = [*sorted((*_MODULES, *_NAMES))]
