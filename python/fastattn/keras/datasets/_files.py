@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -65,7 +65,7 @@ class _Arrays(pickle.Unpickler):
         raise pickle.UnpicklingError(msg)
 
 
-def unpickle(file: BinaryIO) -> Any:
+def unpickle(file: IO[bytes]) -> Any:
     """What a pickle of arrays, lists and dictionaries has; nothing in it is run."""
     return _Arrays(file, encoding="bytes").load()
 
@@ -97,11 +97,12 @@ def shuffled(seed: int, *arrays: Array) -> list[Array]:
     return [array[order] for array in arrays]
 
 
-def split(name: str, x: Any, y: Any, test_split: float) -> Split:
+def split(name: str, data: Sequence[Any], test_split: float) -> Split:
     """The first part to train, the rest to test."""
     if not 0 <= test_split < 1:
         msg = f"{name}: test_split is {test_split!r}; expected at least 0 and below 1"
         raise ValueError(msg)
+    x, y = data
     n = int(len(x) * (1 - test_split))
     return (x[:n], y[:n]), (x[n:], y[n:])
 

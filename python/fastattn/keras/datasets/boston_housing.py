@@ -22,4 +22,4 @@ def load_data(path: Any = "boston_housing.npz", test_split: float = 0.2, seed: i
         ValueError: test_split out of range.
     """
     data = npz(find("boston_housing", path))
-    return split("boston_housing", *shuffled(seed, data["x"], data["y"]), test_split)
+    return split("boston_housing", shuffled(seed, data["x"], data["y"]), test_split)

@@ -29,4 +29,4 @@ def load_data(
         raise ValueError(msg)
     data = npz(find("california_housing", path))
     x, y = (data[name][: 600 if version == "small" else None] for name in ("x", "y"))
-    return split("california_housing", *shuffled(seed, x, y), test_split)
+    return split("california_housing", shuffled(seed, x, y), test_split)

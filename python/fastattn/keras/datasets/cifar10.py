@@ -44,7 +44,7 @@ def _read(found: Path, names: list[str]) -> tuple[Any, Any]:
             for name in names:
                 member = archive.extractfile(f"cifar-10-batches-py/{name}")
                 assert member is not None
-                batches.append(unpickle(member))  # type: ignore[arg-type]
+                batches.append(unpickle(member))
     images = np.concatenate([batch[b"data"] for batch in batches]).reshape(-1, 3, 32, 32)
     labels = np.concatenate([np.asarray(batch[b"labels"], np.uint8) for batch in batches])
     return images.transpose(0, 2, 3, 1), labels[:, None]

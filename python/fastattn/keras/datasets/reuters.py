@@ -35,7 +35,7 @@ def load_data(
     texts, labels = shuffled(seed, data["x"], data["y"])
     options = (num_words, skip_top, maxlen, start_char, oov_char, index_from)
     (texts,), (labels,) = words("reuters", [texts], [labels], *options)
-    return split("reuters", texts, labels, test_split)
+    return split("reuters", (texts, labels), test_split)
 
 
 def get_word_index(path: Any = "reuters_word_index.json") -> dict[str, int]:

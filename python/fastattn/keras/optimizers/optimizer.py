@@ -187,8 +187,9 @@ class Optimizer(Configured):
         self._decayed = decayed if self.weight_decay and not self._decays else []
         wd = float(self.weight_decay or 0.0) if self._decays else 0.0
         groups = [(decayed, wd), (excluded, 0.0)]
-        extra = lambda wd: {"weight_decay": wd} if self._decays else {}  # noqa: E731
-        self.inner = self._inner([{"params": params, **extra(wd)} for params, wd in groups if params])
+        options = [{"weight_decay": wd} if self._decays else {} for _, wd in groups]
+        chosen = [{"params": group[0], **option} for group, option in zip(groups, options, strict=True) if group[0]]
+        self.inner = self._inner(chosen)
 
     def _inner(self, groups: list[dict[str, Any]]) -> Inner:
         raise NotImplementedError(f"{type(self).__name__} defines no _inner(groups)")
@@ -212,7 +213,8 @@ class Optimizer(Configured):
             return out
         names = self._arrays(self.inner)
         names += ["average"] * bool(self.use_ema) + ["accumulated"] * bool(self.gradient_accumulation_steps)
-        return out + [self.inner.state[p].get(name, zeros_like(p)) for name in names for p in self._parameters]
+        state = self.inner.state
+        return out + [state[p].get(name, zeros_like(p))._data for name in names for p in self._parameters]
 
     def zero_grad(self) -> None:
         """Drops the gradients."""

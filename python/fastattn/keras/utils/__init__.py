@@ -9,8 +9,10 @@ from .._lookup import (
     register_keras_serializable,
 )
 from .._lookup import registered_name as get_registered_name
+from ..engine.data import unpack_x_y_sample_weight
 from ..progress import Progbar
 from .arrays import PyDataset, normalize, pad_sequences, set_random_seed, to_categorical
+from .plot import plot_model
 
 CustomObjectScope = custom_object_scope
 Sequence = PyDataset
@@ -26,7 +28,9 @@ __all__ = [
     "get_registered_object",
     "normalize",
     "pad_sequences",
+    "plot_model",
     "register_keras_serializable",
     "set_random_seed",
     "to_categorical",
+    "unpack_x_y_sample_weight",
 ]
