@@ -174,7 +174,7 @@ def test_config_is_keras(oracle, name, options):
 @pytest.mark.parity
 @pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
 def test_variables_are_as_many_as_kerass(oracle, walk, name, options):
-    """summary() counts them. (Nadam has a number more there.)"""
+    """summary() counts them."""
     ours, theirs = made(keras, name, options), made(oracle, name, options)
     ours.build([fa.tensor(p).requires_grad_() for p in walk.start])
     theirs.build([oracle.Variable(p) for p in walk.start])

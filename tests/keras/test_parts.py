@@ -310,6 +310,12 @@ def test_errors(call, error, message):
         call()
 
 
+def test_other_spellings():
+    assert keras.initializers.he_normal(seed=1)((2, 3)).shape == (2, 3)
+    assert keras.regularizers.l2(0.5).get_config() == {"l2": 0.5}
+    assert keras.constraints.max_norm(3).max_value == 3
+
+
 def test_registered_objects_are_known():
     @keras.utils.register_keras_serializable(package="mine", name="Thirds")
     class Thirds(keras.initializers.Initializer):

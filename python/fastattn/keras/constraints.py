@@ -10,7 +10,20 @@ import numpy as np
 from ._lookup import Configured, Names, serialize
 from .config import epsilon
 
-__all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deserialize", "get", "serialize"]
+__all__ = [
+    "Constraint",
+    "MaxNorm",
+    "MinMaxNorm",
+    "NonNeg",
+    "UnitNorm",
+    "deserialize",
+    "get",
+    "max_norm",
+    "min_max_norm",
+    "non_neg",
+    "serialize",
+    "unit_norm",
+]
 
 Axis = int | Sequence[int]
 
@@ -88,6 +101,9 @@ class MaxNorm(Constraint):
     def __call__(self, w: Any) -> Any:
         return MinMaxNorm(0.0, self.max_value, axis=self.axis)(w)
 
+
+# Keras's other spellings, which are called as well: constraints.max_norm(2).
+max_norm, min_max_norm, non_neg, unit_norm = MaxNorm, MinMaxNorm, NonNeg, UnitNorm
 
 _NAMES = Names("constraint", [MaxNorm, NonNeg, UnitNorm, MinMaxNorm])
 

@@ -11,7 +11,20 @@ from fastattn.autograd.tensor import Tensor
 from ._lookup import Configured, Names, serialize
 from ._tensors import normalized
 
-__all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "deserialize", "get", "serialize"]
+__all__ = [
+    "L1",
+    "L1L2",
+    "L2",
+    "OrthogonalRegularizer",
+    "Regularizer",
+    "deserialize",
+    "get",
+    "l1",
+    "l1_l2",
+    "l2",
+    "orthogonal_regularizer",
+    "serialize",
+]
 
 
 class Regularizer(Configured):
@@ -121,6 +134,9 @@ class OrthogonalRegularizer(Regularizer):
         others = (rows @ rows.T) * (1 - fa.eye(n, dtype=x.dtype, device=x.device))
         return others.abs().sum() * (self.factor * 0.5 / (n * (n - 1) / 2))
 
+
+# Keras's other spellings, which are called as well: regularizers.l2(0.01).
+l1, l2, l1_l2, orthogonal_regularizer = L1, L2, L1L2, OrthogonalRegularizer
 
 _NAMES = Names("regularizer", [L1, L2, L1L2, OrthogonalRegularizer])
 

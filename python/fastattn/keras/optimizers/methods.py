@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from fastattn import optim
 from fastattn.optim import Optimizer as Inner
 
@@ -242,6 +244,11 @@ class Nadam(_OfMoments):
     """Adam with Nesterov's momentum. Dozat (2016)."""
 
     _rule = rules.Nadam
+
+    @property
+    def variables(self) -> list[Any]:
+        """As of all; and the product of its momenta."""
+        return [*super().variables, np.float32(np.prod(rules.momenta(self.beta_1, self.iterations)))]
 
 
 class Lion(_OfRule):

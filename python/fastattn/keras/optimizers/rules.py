@@ -114,6 +114,11 @@ class Adamax(Rule):
         )
 
 
+def momenta(beta_1: float, steps: int) -> list[float]:
+    """Those of Nadam's first steps."""
+    return [beta_1 * (1 - 0.5 * 0.96**t) for t in range(1, steps + 1)]
+
+
 class Nadam(Rule):
     """Dozat, "Incorporating Nesterov momentum into Adam" (2016), algorithm 8, its momentum growing as in section 3.2."""
 
@@ -122,7 +127,7 @@ class Nadam(Rule):
 
     def _delta(self, group: dict[str, Any], state: State, g: Any) -> Any:
         step = state["step"]
-        mus = [group["beta_1"] * (1 - 0.5 * 0.96**t) for t in range(1, step + 2)]
+        mus = momenta(group["beta_1"], step + 1)
         product = float(np.prod(mus[:-1]))
         _average(state["momentum"], g, group["beta_1"])
         _average(state["velocity"], g * g, group["beta_2"])
