@@ -201,8 +201,9 @@ def linear(x: Any) -> Any:
 
 
 def sparsemax(x: Any, axis: int = -1) -> Tensor:
-    """The nearest point to x of the probabilities along an axis. Martins and Astudillo, "From softmax to sparsemax" (2016),
-    algorithm 1."""
+    """The nearest point to x of the probabilities along an axis.
+
+    Source: Martins and Astudillo, "From softmax to sparsemax" (2016), algorithm 1."""
     moved = x.movedim(axis, -1)
     ordered = moved.sort(-1, descending=True)[0]
     sums = ordered.cumsum(-1)

@@ -52,9 +52,7 @@ def _factor(name: str, argument: str, value: Any) -> float:
 
 
 class L1(Regularizer):
-    r""".. math:: l_1 \sum |w|
-
-    A penalty on the absolute values."""
+    """l1 * sum of the absolute values."""
 
     def __init__(self, l1: float | None = 0.01) -> None:
         self.l1 = _factor("L1", "l1", 0.01 if l1 is None else l1)

@@ -190,8 +190,7 @@ class CosineDecay(LearningRateSchedule):
 
 
 class CosineDecayRestarts(LearningRateSchedule):
-    """CosineDecay again and again: each time `t_mul` times as long, from `m_mul` times the rate. Loshchilov and Hutter,
-    "SGDR" (2017), section 3.
+    """CosineDecay again and again: each time `t_mul` times as long, from `m_mul` times the rate.
 
     Args:
         initial_learning_rate: where the first begins.
@@ -208,6 +207,8 @@ class CosineDecayRestarts(LearningRateSchedule):
         >>> from fastattn import keras
         >>> keras.optimizers.schedules.CosineDecayRestarts(1.0, 4)(4)
         1.0
+
+    Source: Loshchilov and Hutter, "SGDR" (2017), section 3.
     """
 
     def __init__(
