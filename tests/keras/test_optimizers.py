@@ -171,6 +171,17 @@ def test_config_is_keras(oracle, name, options):
         assert config["learning_rate"] == pytest.approx(wanted["learning_rate"])
 
 
+@pytest.mark.parity
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+def test_variables_are_as_many_as_kerass(oracle, walk, name, options):
+    """summary() counts them. (Nadam has a number more there.)"""
+    ours, theirs = made(keras, name, options), made(oracle, name, options)
+    ours.build([fa.tensor(p).requires_grad_() for p in walk.start])
+    theirs.build([oracle.Variable(p) for p in walk.start])
+    sizes = sorted(int(np.prod(v.shape)) for v in theirs.variables)
+    assert sorted(np.size(v) for v in ours.variables) == sizes
+
+
 SCHEDULES = [
     ("ExponentialDecay", (0.1, 10, 0.5), {}),
     ("ExponentialDecay", (0.1, 10, 0.5), {"staircase": True}),

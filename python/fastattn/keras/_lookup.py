@@ -97,7 +97,8 @@ class Names:
         if name == "function":
             return self.find(str(arguments), custom_objects)
         found = self.find(config.get("registered_name") or name, custom_objects)
-        return found.from_config(dict(arguments or {})) if inspect.isclass(found) else found
+        make: Any = getattr(found, "from_config", None)
+        return make(dict(arguments or {})) if inspect.isclass(found) and make is not None else found
 
     def serialize(self, value: Any) -> Any:
         """The name of a function, the config of an object; what `get` takes."""

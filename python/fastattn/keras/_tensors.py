@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import fastattn as fa
-from fastattn.autograd.node import Base
 from fastattn.autograd.tensor import Tensor
 
 from .config import epsilon
@@ -13,7 +12,7 @@ from .config import epsilon
 
 def as_float(value: Any) -> Tensor:
     """A tensor of a floating dtype: itself where it is one, else float32."""
-    x = value if isinstance(value, Base) else fa.as_tensor(value)
+    x: Tensor = fa.as_tensor(value)
     return x if x.is_floating_point() else x.to("float32")
 
 

@@ -53,7 +53,7 @@ __all__ = [
 def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Tensor:
     """x above `threshold`, at most `max_value`; below, negative_slope * (x - threshold)."""
     if threshold == 0 and max_value is None:
-        return F.leaky_relu(x, negative_slope) if negative_slope else ops.relu(x)  # type: ignore[no-any-return]
+        return F.leaky_relu(x, negative_slope) if negative_slope else ops.relu(x)
     above = F.threshold(x, threshold, 0.0) if threshold else ops.relu(x)
     if max_value is not None:
         above = above.clamp(0.0, max_value)
@@ -177,7 +177,7 @@ def softplus(x: Any) -> Tensor:
 
 def squareplus(x: Any, b: float = 4) -> Tensor:
     """(x + sqrt(x^2 + b)) / 2. Barron, "Squareplus" (2021)."""
-    return (x + (x * x + b).sqrt()) * 0.5
+    return (x + (x * x + b).sqrt()) * 0.5  # type: ignore[no-any-return]
 
 
 def sparse_plus(x: Any) -> Tensor:

@@ -40,6 +40,6 @@ def image_data_format() -> str:
     return "channels_last"
 
 
-def dtype_of(dtype: object = None) -> np.dtype:  # type: ignore[type-arg]
+def dtype_of(dtype: object = None) -> np.dtype:
     """A dtype, `floatx` for None."""
     return np.dtype(_floatx if dtype is None else dtype)  # type: ignore[call-overload,no-any-return]

@@ -97,7 +97,8 @@ class Identity(Initializer):
         if len(shape) != 2:
             msg = f"Identity: shape is {tuple(shape)}; expected 2 axes"
             raise ValueError(msg)
-        return (self.gain * np.eye(*shape)).astype(dtype_of(dtype))
+        values: Array = self.gain * np.eye(shape[0], shape[1])
+        return values.astype(dtype_of(dtype))
 
 
 class _Random(Initializer):

@@ -84,7 +84,7 @@ class L1L2(Regularizer):
     def __call__(self, x: Any) -> Tensor:
         x = fa.as_tensor(x)
         total = x.abs().sum() * self.l1 if self.l1 else x.new_zeros(())
-        return total + x.square().sum() * self.l2 if self.l2 else total
+        return total + x.square().sum() * self.l2 if self.l2 else total  # type: ignore[no-any-return]
 
 
 class OrthogonalRegularizer(Regularizer):

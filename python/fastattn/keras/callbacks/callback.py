@@ -172,14 +172,11 @@ class CallbackList(Callback):
 def _to_all(moment: str) -> Callable[..., None]:
     def tell(self: CallbackList, *args: Any, logs: Logs = None) -> None:
         """Logs come last or by name; all get one copy, to which they may add for those after them."""
-        if moment not in WITH_NUMBER:
-            logs = args[0] if args else logs
-            args = ()
-        elif len(args) == 2:
-            args, logs = args[:1], args[1]
+        number, rest = (args[:1], args[1:]) if moment in WITH_NUMBER else ((), args)
+        logs = rest[0] if rest else logs
         shared = None if logs is None else dict(sorted(logs.items()))
         for callback in self.callbacks:
-            getattr(callback, moment)(*args, shared)
+            getattr(callback, moment)(*number, shared)
 
     tell.__name__ = moment
     tell.__doc__ = f"Tells {moment} to all."

@@ -244,7 +244,7 @@ class SparseCategoricalCrossentropy(_WithOptions):
             return None
         axis = self._fn_kwargs["axis"]
         classes = y_true.squeeze(axis) if y_true.ndim == y_pred.ndim and y_true.shape[axis] == 1 else y_true
-        return fa.as_tensor(classes) != ignored
+        return fa.as_tensor(classes) != ignored  # type: ignore[no-any-return]
 
 
 CLASSES = [

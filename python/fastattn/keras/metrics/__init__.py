@@ -186,7 +186,7 @@ def resolve(identifier: Any, y_true_shape: Sequence[Any], y_pred_shape: Sequence
         metric = MeanMetricWrapper(metric, name=_name_of(metric))
     if isinstance(identifier, str):
         metric.name = identifier
-    return metric
+    return metric  # type: ignore[no-any-return]
 
 
 def _name_of(function: Any) -> str:

@@ -37,7 +37,7 @@ def _classes(y_true: Any, y_pred: Array) -> Array:
     if y_true.shape != y_pred.shape[:-1]:
         msg = f"{shapes(y_true, y_pred)}; expected classes (...) and scores (..., classes)"
         raise ValueError(msg)
-    return y_true
+    return np.asarray(y_true)
 
 
 def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Array:

@@ -91,7 +91,7 @@ class _Counts(Metric):
         self._levels = thresholds
         self.counts = self.add_weight((4, len(thresholds)))
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Takes a batch."""
         self.counts += counts(y_true, y_pred, self._levels, sample_weight, self.top_k, self.class_id)
 

@@ -104,9 +104,8 @@ class AUC(_Counts):
         if y_pred.ndim != 2 or (self.num_labels or y_pred.shape[1]) != y_pred.shape[1]:
             msg = f"AUC: y_pred has shape {y_pred.shape}; expected (samples, {self.num_labels or 'labels'})"
             raise ValueError(msg)
-        columns = [
-            counted(*(part[:, i] for part in (y_true, y_pred, weight)), self._levels) for i in range(y_pred.shape[1])
-        ]
+        labels = range(y_pred.shape[1])
+        columns = [counted(y_true[:, i], y_pred[:, i], weight[:, i], self._levels) for i in labels]
         self._sums = self._sums + np.stack(columns, -1)
 
     def result(self) -> float:
@@ -117,8 +116,9 @@ class AUC(_Counts):
         else:
             recall = ratio(tp, tp + fn)
             x, y = (ratio(fp, fp + tn), recall) if self.curve == "ROC" else (recall, ratio(tp, tp + fp))
-            of_two = {"interpolation": lambda a, b: (a + b) / 2, "majoring": np.maximum, "minoring": np.minimum}
-            areas = ((x[:-1] - x[1:]) * of_two[self.summation_method](y[:-1], y[1:])).sum(0)
+            low, high = np.minimum(y[:-1], y[1:]), np.maximum(y[:-1], y[1:])
+            heights = {"interpolation": (low + high) / 2, "majoring": high, "minoring": low}
+            areas = ((x[:-1] - x[1:]) * heights[self.summation_method]).sum(0)
         if not self.multi_label or self.label_weights is None:
             return float(areas.mean())
         weights = floats(self.label_weights)

@@ -65,7 +65,7 @@ class FBetaScore(Metric):
         # (4, classes): true positives, false positives, false negatives, true ones.
         self.counts: Array = np.zeros((4, 1))
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Takes a batch."""
         y_true, y_pred = floats(y_true), floats(y_pred)
         if y_true.ndim != 2 or y_true.shape != y_pred.shape:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from fastattn.metrics.metric import on_host
 from .. import losses
 from .._lookup import Configured, serialize, snake_case
 from .._tensors import same_rank
+from ..losses.functions import FUNCTIONS
 
 Array = np.ndarray[Any, Any]
 
@@ -157,7 +157,7 @@ class Sum(Metric):
         super().__init__(dtype, name)
         self.total = self.add_weight()
 
-    def update_state(self, values: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
         """Takes values."""
         self.total += per_sample(values, sample_weight, np.sum)[0].sum()
 
@@ -185,7 +185,7 @@ class Mean(Metric):
         super().__init__(dtype, name)
         self.total, self.count = self.add_weight(), self.add_weight()
 
-    def update_state(self, values: Any, sample_weight: Any = None, mask: Any = None) -> None:  # type: ignore[override]
+    def update_state(self, values: Any, sample_weight: Any = None, mask: Any = None) -> None:
         """Takes values."""
         values, weight = per_sample(values, sample_weight, np.mean, mask)
         self.total += values.sum()
@@ -217,7 +217,7 @@ class MeanMetricWrapper(Mean):
     def __init__(self, fn: Callable[..., Any], name: str | None = None, dtype: Any = None, **kwargs: Any) -> None:
         super().__init__(name or getattr(fn, "__name__", None), dtype)
         self._fn, self._fn_kwargs = fn, kwargs
-        known = fn in losses._FUNCTIONS if inspect.isfunction(fn) else isinstance(fn, losses.Loss)
+        known = isinstance(fn, losses.Loss) or any(fn is function for function in FUNCTIONS)
         if known and self._direction is None:
             self._direction = "down"
 

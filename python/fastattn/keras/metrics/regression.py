@@ -134,7 +134,9 @@ class SparseCategoricalCrossentropy(OfFunction):
         options = {"from_logits": from_logits, "ignore_class": ignore_class, "axis": axis}
         self._set(losses.sparse_categorical_crossentropy, name, dtype, **options)
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None, mask: Any = None) -> None:
+    def update_state(  # type: ignore[override]
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None, mask: Any = None
+    ) -> None:
         """Takes a batch. What is ignored counts as 0, as in Keras, except that, with weights, it has none."""
         ignored = self._fn_kwargs["ignore_class"]
         if ignored is not None and sample_weight is not None:
@@ -227,7 +229,7 @@ class R2Score(Metric):
         self.sums: Array | None = None
         self.samples = 0
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Takes a batch."""
         y_true, y_pred = same_rank(floats(y_true), floats(y_pred))
         if y_true.ndim != 2 or y_pred.ndim != 2:

@@ -58,6 +58,9 @@ class SGD(Optimizer):
     def _inner(self, groups: Groups) -> Inner:
         return optim.SGD(groups, momentum=self.momentum, nesterov=self.nesterov and self.momentum > 0)
 
+    def _arrays(self, inner: Inner) -> list[str]:
+        return ["momentum_buffer"] if self.momentum else []
+
     def _before(self, inner: Inner, lr: float, scale: float | None) -> None:
         if not self.momentum:
             super()._before(inner, lr, scale)
@@ -117,6 +120,9 @@ class Adam(Optimizer):
     def _inner(self, groups: Groups) -> Inner:
         return optim.AdamW(groups, betas=(self.beta_1, self.beta_2), eps=self.epsilon, amsgrad=self.amsgrad)
 
+    def _arrays(self, inner: Inner) -> list[str]:
+        return ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * self.amsgrad
+
     def _before(self, inner: Inner, lr: float, scale: float | None) -> None:
         super()._before(inner, lr, scale)
         for group in inner.param_groups:
@@ -150,6 +156,10 @@ class _OfRule(Optimizer):
 
     def _inner(self, groups: Groups) -> Inner:
         return self._rule(groups, **{option: getattr(self, option) for option in self._own})
+
+    def _arrays(self, inner: Inner) -> list[str]:
+        assert isinstance(inner, rules.Rule)
+        return list(inner._arrays(inner.param_groups[0]))
 
 
 class RMSprop(_OfRule):

@@ -187,8 +187,9 @@ class Optimizer(Configured):
         self._decayed = decayed if self.weight_decay and not self._decays else []
         wd = float(self.weight_decay or 0.0) if self._decays else 0.0
         groups = [(decayed, wd), (excluded, 0.0)]
-        extra = lambda wd: {"weight_decay": wd} if self._decays else {}  # noqa: E731
-        self.inner = self._inner([{"params": params, **extra(wd)} for params, wd in groups if params])
+        options = [{"weight_decay": wd} if self._decays else {} for _, wd in groups]
+        chosen = [{"params": group[0], **option} for group, option in zip(groups, options, strict=True) if group[0]]
+        self.inner = self._inner(chosen)
 
     def _inner(self, groups: list[dict[str, Any]]) -> Inner:
         raise NotImplementedError(f"{type(self).__name__} defines no _inner(groups)")
@@ -198,6 +199,22 @@ class Optimizer(Configured):
         for group in inner.param_groups:
             group["lr"] = lr
         inner._grad_scale = scale
+
+    def _arrays(self, inner: Inner) -> list[str]:
+        """The arrays that the step keeps of each parameter, by their names in the state."""
+        raise NotImplementedError(f"{type(self).__name__} defines no _arrays(inner)")
+
+    @property
+    def variables(self) -> list[Any]:
+        """The steps so far, the rate where it is a number, and the arrays of each parameter."""
+        rate = [] if callable(self._learning_rate) else [np.float32(self._learning_rate)]
+        out: list[Any] = [np.int32(self._steps), *rate]
+        if self.inner is None:
+            return out
+        names = self._arrays(self.inner)
+        names += ["average"] * bool(self.use_ema) + ["accumulated"] * bool(self.gradient_accumulation_steps)
+        state = self.inner.state
+        return out + [state[p].get(name, zeros_like(p))._data for name in names for p in self._parameters]
 
     def zero_grad(self) -> None:
         """Drops the gradients."""

@@ -59,7 +59,7 @@ class ExponentialDecay(LearningRateSchedule):
 
     def __call__(self, step: Any) -> float:
         done = step / self.decay_steps
-        return self.initial_learning_rate * self.decay_rate ** (math.floor(done) if self.staircase else done)
+        return self.initial_learning_rate * self.decay_rate ** (math.floor(done) if self.staircase else done)  # type: ignore[no-any-return]
 
 
 class InverseTimeDecay(LearningRateSchedule):
@@ -79,7 +79,7 @@ class InverseTimeDecay(LearningRateSchedule):
 
     def __call__(self, step: Any) -> float:
         done = step / self.decay_steps
-        return self.initial_learning_rate / (1 + self.decay_rate * (math.floor(done) if self.staircase else done))
+        return self.initial_learning_rate / (1 + self.decay_rate * (math.floor(done) if self.staircase else done))  # type: ignore[no-any-return]
 
 
 class PiecewiseConstantDecay(LearningRateSchedule):
@@ -183,7 +183,7 @@ class CosineDecay(LearningRateSchedule):
         peak = self.initial_learning_rate
         if self.warmup_target is not None:
             if step < self.warmup_steps:
-                return (self.warmup_target - peak) * (step / self.warmup_steps) + peak
+                return (self.warmup_target - peak) * (step / self.warmup_steps) + peak  # type: ignore[no-any-return]
             step, peak = step - self.warmup_steps, self.warmup_target
         half = 0.5 * (1 + math.cos(math.pi * min(step, self.decay_steps) / self.decay_steps))
         return peak * ((1 - self.alpha) * half + self.alpha)
