@@ -12,7 +12,17 @@ import fastattn
 
 # Modules whose __all__ is public. Anything new under fastattn is found by itself.
 KERAS = (
-    *("activations", "callbacks", "config", "constraints", "datasets", "initializers", "losses", "metrics", "optimizers"),
+    *(
+        "activations",
+        "callbacks",
+        "config",
+        "constraints",
+        "datasets",
+        "initializers",
+        "losses",
+        "metrics",
+        "optimizers",
+    ),
     *("regularizers", "utils"),
 )
 PACKAGES = [

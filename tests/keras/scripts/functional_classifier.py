@@ -5,6 +5,7 @@ from tensorflow.keras import Input, Model
 from tensorflow.keras.callbacks import ModelCheckpoint
 from tensorflow.keras.layers import Concatenate, Dense, Dropout
 from tensorflow.keras.models import load_model
+from tensorflow.keras.optimizers import Adam
 from tensorflow.keras.utils import set_random_seed
 
 set_random_seed(3)
@@ -20,7 +21,7 @@ merged = Concatenate()([x, second])
 merged = Dropout(0.1)(Dense(24, activation="relu")(merged))
 outputs = Dense(3, activation="softmax", name="kind")(merged)
 model = Model(inputs=[first, second], outputs=outputs)
-model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+model.compile(optimizer=Adam(learning_rate=0.01), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
 with tempfile.TemporaryDirectory() as folder:
     path = folder + "/best.keras"
     model.fit(

@@ -35,5 +35,7 @@ x = layers.Dense(20, activation="relu")(x)
 outputs = layers.Dense(3, activation="softmax")(x)
 model = keras.Model(inputs=inputs, outputs=outputs)
 model.compile(optimizer=keras.optimizers.Adam(0.01), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-history = model.fit(texts[:400], labels[:400], batch_size=32, epochs=12, verbose=0, validation_data=(texts[400:], labels[400:]))
+history = model.fit(
+    texts[:400], labels[:400], batch_size=32, epochs=12, verbose=0, validation_data=(texts[400:], labels[400:])
+)
 result = max(history.history["val_accuracy"])

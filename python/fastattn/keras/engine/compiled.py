@@ -88,7 +88,7 @@ class CompiledLoss:
             if loss is None:
                 terms.append(None)
                 continue
-            made = losses.resolve(loss, y_true[i].shape, preds[i].shape)
+            made: Any = losses.resolve(loss, y_true[i].shape, preds[i].shape)
             name = made.name if names is None else names[i]
             terms.append(_Term(made, weight, metrics.Mean(name=f"{name}_loss") if several else None))
         return terms

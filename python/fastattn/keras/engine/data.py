@@ -115,7 +115,9 @@ class Batches:
             if self.batch_size < 1:
                 msg = f"{what}: batch_size is {batch_size}; expected a positive number"
                 raise ValueError(msg)
-            self.source: Any = tuple(mapped(lambda v: None if v is None else _array(v), part) for part in (x, y, sample_weight))
+            self.source: Any = tuple(
+                mapped(lambda v: None if v is None else _array(v), part) for part in (x, y, sample_weight)
+            )
             self.samples = count_samples(what, self.source)
             self.length: int | None = math.ceil(self.samples / self.batch_size)
             if not self.samples:
@@ -126,7 +128,9 @@ class Batches:
                 msg = f"{what}: x is a {type(x).__name__} that gives batches; expected no y and no sample_weight beside it"
                 raise ValueError(msg)
             if isinstance(x, (Dataset, IterableDataset)):
-                x = DataLoader(x, 32 if batch_size is None else batch_size, None if isinstance(x, IterableDataset) else shuffle)
+                x = DataLoader(
+                    x, 32 if batch_size is None else batch_size, None if isinstance(x, IterableDataset) else shuffle
+                )
             self.source = x
             self.length = len(x) if hasattr(x, "__len__") else getattr(x, "num_batches", None)
 
@@ -157,7 +161,11 @@ class Batches:
         return not self.arrays and not self._indexed() and iter(self.source) is self.source
 
     def _indexed(self) -> bool:
-        return not isinstance(self.source, DataLoader) and hasattr(self.source, "__getitem__") and hasattr(self.source, "__len__")
+        return (
+            not isinstance(self.source, DataLoader)
+            and hasattr(self.source, "__getitem__")
+            and hasattr(self.source, "__len__")
+        )
 
     def _once(self) -> Iterator[Batch]:
         if self.arrays:
@@ -220,7 +228,9 @@ def count_samples(what: str, parts: tuple[Any, Any, Any]) -> int:
             raise ValueError(msg)
     if len({shape[0] for _, shape in shapes}) != 1:
         told = ", ".join(f"{name} {shape[0]}" for name, shape in shapes)
-        msg = f"{what}: arrays of different numbers of samples: {told}" if shapes else f"{what}: x is None; expected data"
+        msg = (
+            f"{what}: arrays of different numbers of samples: {told}" if shapes else f"{what}: x is None; expected data"
+        )
         raise ValueError(msg)
     return int(shapes[0][1][0])
 
@@ -241,4 +251,4 @@ def split_off(what: str, parts: Batch, share: float) -> tuple[Batch, Batch]:
         raise ValueError(msg)
     first = tuple(mapped(lambda a: None if a is None else a[:at], part) for part in arrays)
     last = tuple(mapped(lambda a: None if a is None else a[at:], part) for part in arrays)
-    return first, last  # type: ignore[return-value]
+    return first, last

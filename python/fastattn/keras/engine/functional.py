@@ -303,7 +303,7 @@ def graph_from_config(config: Mapping[str, Any], custom_objects: Any = None) -> 
         return [revived(part) for part in x] if isinstance(x, (list, tuple)) else x
 
     while waiting:
-        later = []
+        later: list[tuple[str, dict[str, Any]]] = []
         for name, call in waiting:
             blocked = any(n == name for n, _ in later)  # the calls of one layer stay in order
             if not blocked and known(call["args"]) and known(call["kwargs"]):

@@ -12,11 +12,10 @@ import numpy as np
 from fastattn import _random
 from fastattn.autograd.convert import as_data, is_float
 from fastattn.autograd.node import Base, no_grad, wrap
+from fastattn.keras.config import dtype_of
 
 from . import masks
 from .signature import call_spec, recording, shape_names
-from fastattn.keras.config import dtype_of
-
 from .state import auto_name
 from .symbol import Node, Symbol, has_symbol
 from .tree import is_shape, leaves, mapped, shapes_mapped
@@ -97,7 +96,7 @@ class Layer(Weighted):
         self._trainable = bool(trainable)
         self._dtype = dtype_of(dtype)
         self.built = False
-        self._weights: list[Weight] = []
+        self._weights = []
         self._inbound_nodes: list[Node] = []
         self._losses: list[Any] = []
         self._expected_axes: dict[int, int] = {}
@@ -112,7 +111,7 @@ class Layer(Weighted):
     def add_loss(self, loss: Any) -> None:
         """Adds scalar tensors to the loss of the call that is under way."""
         table = self._losses if _calls.losses is None else _calls.losses
-        table += [x for x in leaves(loss)]
+        table += list(leaves(loss))
 
     @property
     def losses(self) -> list[Any]:
@@ -194,8 +193,10 @@ class Layer(Weighted):
         if len(names) <= 1:
             shape = self.compute_output_shape(next(iter(shapes.values())))
         else:
-            shape = self.compute_output_shape(**{n: shapes[n] for n in names if n in shapes})  # type: ignore[call-arg]
-        dtype = next(x.dtype for x in leaves((args, kwargs)) if isinstance(x, Symbol)) if self.keeps_dtype else self._dtype
+            shape = self.compute_output_shape(**{n: shapes[n] for n in names if n in shapes})
+        dtype = (
+            next(x.dtype for x in leaves((args, kwargs)) if isinstance(x, Symbol)) if self.keeps_dtype else self._dtype
+        )
         return shapes_mapped(lambda s: Symbol(s, dtype), shape)
 
     def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -259,7 +260,7 @@ class Layer(Weighted):
         if training is None:
             training = _calls.training
         if training is None:
-            training = self.training if spec.default is None else spec.default
+            training = self.training or bool(spec.default)
         if spec.training:
             kwargs["training"] = training
         previous = self._incoming_masks(spec.names, args, kwargs)
@@ -288,7 +289,9 @@ class Layer(Weighted):
             tensor: Any = value
         elif isinstance(value, (np.ndarray, np.generic)):
             tensor = wrap(as_data(value))
-        elif isinstance(value, (list, tuple, Mapping)) and any(isinstance(x, (Base, np.ndarray)) for x in leaves(value)):
+        elif isinstance(value, (list, tuple, Mapping)) and any(
+            isinstance(x, (Base, np.ndarray)) for x in leaves(value)
+        ):
             return mapped(lambda x: self._cast(x, floats), value)
         else:
             return value
@@ -354,7 +357,7 @@ class Layer(Weighted):
         if self.activity_regularizer is not None:
             config |= serialize_arguments(self, {"activity_regularizer": self.activity_regularizer})
         noted = self.__dict__.get("_arguments", {})
-        cls: type = type(self)
+        cls: Any = type(self)
         if cls.get_config is not Layer.get_config or cls not in noted:  # a subclass adds to what it inherits
             cls = next((c for c in cls.__mro__ if c in noted and c.__module__.startswith("fastattn.keras")), Layer)
         return config | serialize_arguments(self, noted.get(cls, {}))

@@ -131,7 +131,7 @@ def _find(name: str, custom_objects: Mapping[str, Any] | None) -> Any:
         found = getattr(module, name, None)
         if inspect.isclass(found):
             return found
-    msg = f"there is no class {name!r}; pass it in custom_objects, or register it with keras.saving.register_keras_serializable"
+    msg = f"there is no class {name!r}; pass it in custom_objects, or use register_keras_serializable"
     raise ValueError(msg)
 
 
@@ -183,7 +183,9 @@ def _fill(model: Any, path: Path, tensors: Mapping[str, Any]) -> None:
         problems.append(f"{len(given)} weights, the model has {len(own)}")
     for (key, weight), name in zip(own.items(), given, strict=False):
         if key.rpartition("/")[2] != name.rpartition("/")[2] or weight.shape != tensors[name].shape:
-            problems.append(f"{name} of shape {tensors[name].shape} where the model has {weight.path} of {weight.shape}")
+            problems.append(
+                f"{name} of shape {tensors[name].shape} where the model has {weight.path} of {weight.shape}"
+            )
     if problems:
         msg = f"{model.title}: {path} does not fit; nothing was loaded: {'; '.join(problems)}"
         raise ValueError(msg)

@@ -26,7 +26,9 @@ class CallSpec(NamedTuple):
 def call_spec(function: Callable[..., Any]) -> CallSpec:
     """What `call`, as its class defines it, takes beside self."""
     parameters = list(inspect.signature(function).parameters.values())[1:]
-    names = tuple([p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY, p.KEYWORD_ONLY)])
+    names = tuple(
+        [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY, p.KEYWORD_ONLY)]
+    )
     default = next((p.default for p in parameters if p.name == "training" and p.default is not p.empty), None)
     return CallSpec(names, "training" in names, default)
 
@@ -54,7 +56,8 @@ def recording(cls: type, init: Callable[..., None]) -> Callable[..., None]:
             noted[cls] = {
                 name: value
                 for name, value in list(bound.arguments.items())[1:]
-                if signature.parameters[name].kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+                if signature.parameters[name].kind
+                not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
             }
         init(self, *args, **kwargs)
 

@@ -58,7 +58,7 @@ def _chosen(layers: list[Any], layer_range: tuple[str, str] | None) -> list[Any]
         return layers
     found = [[i for i, layer in enumerate(layers) if re.match(pattern, layer.name)] for pattern in layer_range]
     if len(layer_range) != 2 or not all(found):
-        msg = f"summary: layer_range is {layer_range!r}; expected the names of two layers: {', '.join(a.name for a in layers)}"
+        msg = f"summary: layer_range is {layer_range!r}; expected names of two of {', '.join(a.name for a in layers)}"
         raise ValueError(msg)
     first, last = min(found[0]), max(found[1])
     return layers[min(first, last) : max(first, last) + 1]
@@ -104,7 +104,10 @@ def _connections(model: Any, layer: Any) -> str:
 
 def _row(cells: list[str], widths: list[int]) -> str:
     """One row; a cell too long for its column goes on below."""
-    parts = [[cell[i : i + width - 1] for i in range(0, len(cell), width - 1)] for cell, width in zip(cells, widths, strict=False)]
+    parts = [
+        [cell[i : i + width - 1] for i in range(0, len(cell), width - 1)]
+        for cell, width in zip(cells, widths, strict=False)
+    ]
     height = max(len(p) for p in parts)
     lines = []
     for i in range(height):

@@ -14,8 +14,6 @@ from fastattn.autograd.node import no_grad
 if TYPE_CHECKING:
     from fastattn.autograd.tensor import Tensor
 
-    from .layer import Layer
-
 Array = Any
 
 
@@ -59,7 +57,7 @@ class Weight:
 
     def __init__(
         self,
-        layer: Layer,
+        layer: Any,
         name: str,
         shape: tuple[int, ...],
         where: Sequence[tuple[Any, str]],
@@ -133,7 +131,9 @@ class Weight:
         """Copies an array of Keras's layout into the parameters."""
         array = np.asarray(value.detach().numpy() if hasattr(value, "detach") else value)
         if array.shape != self.shape:
-            msg = f"{self.layer.title}: {self.name} has shape {self.shape}; it cannot be set to an array of {array.shape}"
+            msg = (
+                f"{self.layer.title}: {self.name} has shape {self.shape}; it cannot be set to an array of {array.shape}"
+            )
             raise ValueError(msg)
         with no_grad():
             for tensor, part in zip(self.tensors, self.layout.from_keras(array), strict=True):

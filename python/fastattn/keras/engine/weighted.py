@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from fastattn.nn import Buffer, Module, Parameter
 
 from .symbol import Node
 from .weight import SAME, Layout, Weight
-
-if TYPE_CHECKING:
-    from .layer import Layer
 
 
 class Weighted(Module):

@@ -150,7 +150,8 @@ class PReLU(_Elementwise):
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
-        return inputs.clamp(min=0.0) + self.weight * inputs.clamp(max=0.0)
+        out: Tensor = inputs.clamp(min=0.0) + self.weight * inputs.clamp(max=0.0)
+        return out
 
 
 class Softmax(_Elementwise):

@@ -144,8 +144,8 @@ class MultiHeadAttention(Layer):
     def _agree(self, query: Any, value: Any, key: Any) -> None:
         fits = len(query) == len(value) == len(key) == 3
         if not fits or (None not in (value[1], key[1]) and value[1] != key[1]):
-            msg = f"{self.title}: query {tuple(query)}, value {tuple(value)} and key {tuple(key)}; expected (B, T, n), (B, S, m)"
-            raise ValueError(msg + " and (B, S, k)")
+            msg = f"{self.title}: query {tuple(query)}, value {tuple(value)} and key {tuple(key)}; "
+            raise ValueError(msg + "expected (B, T, n), (B, S, m) and (B, S, k)")
 
     def _linear(self, name: str, x: Tensor) -> Tensor:
         bias = getattr(self, f"{name}_bias") if self.use_bias else None
@@ -186,7 +186,7 @@ class MultiHeadAttention(Layer):
         mask = _whole_mask(query_mask, value_mask, key_mask, attention_mask)
         p = self.dropout if training else 0.0
         seed = self._stream.next_seed() if p and self._stream is not None else None
-        options = {"layout": "bthd", "seed": seed}
+        options: dict[str, Any] = {"layout": "bthd", "seed": seed}
         if return_attention_scores:
             seed = fa._random.next_key() if p and seed is None else seed
             options["seed"] = seed
@@ -202,7 +202,7 @@ class MultiHeadAttention(Layer):
     def compute_mask(self, query: Any, previous_mask: Any = None) -> Any:
         return masks.mask_of(query)
 
-    def compute_output_shape(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> Any:
+    def compute_output_shape(self, query_shape: Any, value_shape: Any = None, key_shape: Any = None) -> Any:
         length = query_shape[-1] if self.output_length is None else self.output_length
         return (*query_shape[:-1], length)
 

@@ -100,7 +100,7 @@ class BaseConv(Layer):
     def build(self, input_shape: Any) -> None:
         channels = known(self, input_shape, -1)
         if channels % self.groups:
-            msg = f"{self.title}: input has shape {tuple(input_shape)}; groups {self.groups} does not divide its {channels} channels"
+            msg = f"{self.title}: input has shape {tuple(input_shape)}; its channels are no multiple of groups {self.groups}"
             raise ValueError(msg)
         self._new_weight(
             "kernel",
@@ -137,11 +137,12 @@ class BaseConv(Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         plane = [
-            steps(self.padding, *each)
-            for each in zip(input_shape[1:-1], self._windows, self.strides, strict=True)
+            steps(self.padding, *each) for each in zip(input_shape[1:-1], self._windows, self.strides, strict=True)
         ]
         if any(n is not None and n < 1 for n in plane):
-            msg = f"{self.title}: input has shape {tuple(input_shape)}; a kernel of {self.kernel_size} does not fit in it"
+            msg = (
+                f"{self.title}: input has shape {tuple(input_shape)}; a kernel of {self.kernel_size} does not fit in it"
+            )
             raise ValueError(msg)
         return (input_shape[0], *plane, self.filters)
 
@@ -155,7 +156,7 @@ class Conv1D(BaseConv):
         filters: channels of the output.
         kernel_size: taps.
         strides: positions of the input from one output to the next.
-        padding: "valid" for none; "same" for ceil(T / strides) outputs; "causal" for the same, none of which sees later inputs.
+        padding: "valid" for none; "same" for ceil(T / strides) outputs; "causal" for the same, which see no later input.
         data_format: None or "channels_last".
         dilation_rate: positions from one tap to the next.
         groups: of channels that do not see each other.
@@ -228,5 +229,3 @@ class Conv2D(BaseConv):
 
 
 Convolution1D, Convolution2D = Conv1D, Conv2D
-
-

@@ -1,24 +1,18 @@
-"""The layers of one op each: Dense, Embedding, Dropout, Activation, and those that only reshape."""
+"""The layers of one op each: Dense, Embedding, Activation, and those that take a function."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import fastattn as fa
-from fastattn import ops
-from fastattn.autograd.convert import is_float
 from fastattn.autograd.tensor import Tensor
 from fastattn.keras import activations, constraints, initializers, regularizers
 from fastattn.keras.engine.layer import Layer
-from fastattn.keras.engine.symbol import elements
 from fastattn.keras.engine.weight import TRANSPOSED
 from fastattn.nn import functional as F
-
-Shape = tuple[int | None, ...]
 
 
 class Dense(Layer):
@@ -206,231 +200,6 @@ class Activation(Layer):
         return input_shape
 
 
-class Dropout(Layer):
-    """In training, sets elements to 0 with probability `rate` and divides the others by 1 - rate.
-
-    Args:
-        rate: the probability.
-        noise_shape: the shape of the mask, with 1 or None along axes: elements along a 1 share their fate.
-        seed: of a random stream of its own; None: the global one.
-        kwargs: see Layer.
-
-    Raises:
-        ValueError: `rate` outside 0 to 1.
-
-    Example:
-        >>> import numpy as np
-        >>> from fastattn import keras
-        >>> keras.layers.Dropout(0.5)(np.ones(2))
-        tensor([1., 1.])
-
-    Source: Srivastava et al., "Dropout" (2014), section 4.
-    """
-
-    supports_masking = True
-
-    def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if not 0 <= rate <= 1:
-            msg = f"{self.title}: rate is {rate!r}; expected a probability, 0 to 1"
-            raise ValueError(msg)
-        self.rate = float(rate)
-        self.noise_shape = noise_shape
-        self.seed = seed
-        self._stream = stream(seed)
-
-    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        if not training or not self.rate:
-            return inputs
-        seed = None if self._stream is None else self._stream.next_seed()
-        shape = self._noise_shape(inputs.shape)
-        if shape is None:
-            return ops.dropout(inputs, self.rate, seed=seed)
-        return inputs * ops.dropout(fa.ones(shape, dtype=inputs.dtype, device=inputs.device), self.rate, seed=seed)
-
-    def _noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        if self.noise_shape is None:
-            return None
-        return tuple([n if wanted is None else wanted for n, wanted in zip(shape, self.noise_shape, strict=True)])
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
-
-
-class SpatialDropout1D(Dropout):
-    """Dropout of whole channels of (B, T, C).
-
-    Args:
-        rate: the probability.
-        seed: of a random stream of its own; None: the global one.
-        kwargs: see Layer.
-
-    Example:
-        >>> import numpy as np
-        >>> from fastattn import keras
-        >>> keras.layers.SpatialDropout1D(0.5)(np.ones((1, 2, 3))).shape
-        (1, 2, 3)
-    """
-
-    expected_ndim = 3
-
-    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
-        super().__init__(rate, None, seed, **kwargs)
-
-    def _noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return (shape[0], *[1] * (len(shape) - 2), shape[-1])
-
-
-class SpatialDropout2D(SpatialDropout1D):
-    """Dropout of whole channels of (B, H, W, C).
-
-    Args:
-        rate: the probability.
-        seed: of a random stream of its own; None: the global one.
-        kwargs: see Layer.
-
-    Example:
-        >>> import numpy as np
-        >>> from fastattn import keras
-        >>> keras.layers.SpatialDropout2D(0.5)(np.ones((1, 2, 2, 3))).shape
-        (1, 2, 2, 3)
-    """
-
-    expected_ndim = 4
-
-
-class Flatten(Layer):
-    """All axes but the batch as one.
-
-    Args:
-        data_format: None or "channels_last".
-        kwargs: see Layer.
-
-    Example:
-        >>> import numpy as np
-        >>> from fastattn import keras
-        >>> keras.layers.Flatten()(np.ones((2, 3, 4))).shape
-        (2, 12)
-    """
-
-    integers = True
-    keeps_dtype = True
-    expected_min_ndim = 1
-
-    def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        channels_last(self, data_format)
-
-    def call(self, inputs: Tensor) -> Tensor:
-        return inputs.reshape(inputs.shape[0], math.prod(inputs.shape[1:]))
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return (input_shape[0], elements(tuple(input_shape[1:])))
-
-
-class Reshape(Layer):
-    """Another shape of the axes behind the batch.
-
-    Args:
-        target_shape: without the batch; -1 for what is left.
-        kwargs: see Layer.
-
-    Raises:
-        ValueError: another number of elements.
-
-    Example:
-        >>> import numpy as np
-        >>> from fastattn import keras
-        >>> keras.layers.Reshape((2, -1))(np.ones((1, 6))).shape
-        (1, 2, 3)
-    """
-
-    integers = True
-    keeps_dtype = True
-
-    def __init__(self, target_shape: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.target_shape = tuple(int(n) for n in ((target_shape,) if hasattr(target_shape, "__index__") else target_shape))
-
-    def call(self, inputs: Tensor) -> Tensor:
-        return inputs.reshape(inputs.shape[0], *self.compute_output_shape(inputs.shape)[1:])
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        rest, target = tuple(input_shape[1:]), self.target_shape
-        size = elements(rest)
-        given = math.prod(n for n in target if n != -1)
-        free = target.count(-1)
-        if free > 1 or (size is not None and (size % given if free and given else size != given)):
-            msg = f"{self.title}: input has shape {tuple(input_shape)}; it does not fit target_shape {target}"
-            raise ValueError(msg)
-        filled = [n if n != -1 else None if size is None else size // max(given, 1) for n in target]
-        return (input_shape[0], *filled)
-
-
-class Permute(Layer):
-    """The axes behind the batch in another order.
-
-    Args:
-        dims: their numbers, from 1.
-        kwargs: see Layer.
-
-    Raises:
-        ValueError: numbers that are not each of 1, 2, ... once.
-
-    Example:
-        >>> import numpy as np
-        >>> from fastattn import keras
-        >>> keras.layers.Permute((2, 1))(np.ones((1, 2, 3))).shape
-        (1, 3, 2)
-    """
-
-    integers = True
-    keeps_dtype = True
-
-    def __init__(self, dims: Sequence[int], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.dims = tuple(dims)
-        if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
-            msg = f"{self.title}: dims is {self.dims}; expected each of 1 to {len(self.dims)} once"
-            raise ValueError(msg)
-        self.expected_ndim = len(self.dims) + 1
-
-    def call(self, inputs: Tensor) -> Tensor:
-        return inputs.permute(0, *self.dims)
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return (input_shape[0], *[input_shape[d] for d in self.dims])
-
-
-class RepeatVector(Layer):
-    """A vector for each of n steps.
-
-    Args:
-        n: how often.
-        kwargs: see Layer.
-
-    Example:
-        >>> import numpy as np
-        >>> from fastattn import keras
-        >>> keras.layers.RepeatVector(3)(np.ones((2, 4))).shape
-        (2, 3, 4)
-    """
-
-    integers = True
-    keeps_dtype = True
-    expected_ndim = 2
-
-    def __init__(self, n: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.n = positive(self, "n", n)
-
-    def call(self, inputs: Tensor) -> Tensor:
-        return inputs.unsqueeze(1).expand(inputs.shape[0], self.n, inputs.shape[1])
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return (input_shape[0], self.n, input_shape[1])
-
-
 class Masking(Layer):
     """Hides the steps in which all features are `mask_value`: layers after it skip them.
 
@@ -490,43 +259,6 @@ class Identity(Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
-
-
-class ActivityRegularization(Layer):
-    """Its input, and a term of the loss that keeps it small.
-
-    Args:
-        l1: factor of the sum of absolute values.
-        l2: factor of the sum of squares.
-        kwargs: see Layer.
-
-    Example:
-        >>> import numpy as np
-        >>> from fastattn import keras
-        >>> layer = keras.layers.ActivityRegularization(l1=0.1)
-        >>> _ = layer(np.ones((1, 2)))
-        >>> round(layer.losses[0].item(), 3)
-        0.2
-    """
-
-    supports_masking = True
-
-    def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any) -> None:
-        super().__init__(activity_regularizer=regularizers.L1L2(l1=l1, l2=l2), **kwargs)
-        self.l1, self.l2 = l1, l2
-
-    def call(self, inputs: Tensor) -> Tensor:
-        return inputs
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        return {key: value for key, value in config.items() if key != "activity_regularizer"} | {
-            "l1": self.l1,
-            "l2": self.l2,
-        }
 
 
 class Lambda(Layer):
@@ -603,8 +335,3 @@ def channels_last(layer: Layer, data_format: str | None) -> None:
 def stream(seed: int | None) -> Any:
     """A random stream of a layer's own, or None."""
     return None if seed is None else fa.Generator().manual_seed(seed)
-
-
-def as_floats(x: Tensor, layer: Layer) -> Tensor:
-    """A tensor of floats, in the layer's dtype where it was of integers."""
-    return x if is_float(x.dtype) else x.to(layer._dtype)

@@ -56,7 +56,9 @@ class _Merge(Layer):
         for lengths in zip(*shapes, strict=True):
             sizes = {n for n in lengths if n not in (1, None)}
             if len(sizes) > 1:
-                msg = f"{self.title}: inputs have shapes {', '.join(str(tuple(s)) for s in input_shape)}; they do not fit"
+                msg = (
+                    f"{self.title}: inputs have shapes {', '.join(str(tuple(s)) for s in input_shape)}; they do not fit"
+                )
                 raise ValueError(msg)
             out.append(next(iter(sizes)) if sizes else None if None in lengths else 1)
         return tuple(out)

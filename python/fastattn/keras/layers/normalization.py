@@ -127,7 +127,7 @@ class BatchNormalization(Layer):
             return self._masked(inputs, mask, axis)
         weight = self.weight if self.scale else None
         bias = self.bias if self.center else None
-        options = {"eps": self.epsilon, "layout": layout}
+        options: dict[str, Any] = {"eps": self.epsilon, "layout": layout}
         if training:
             # With momentum 1 the op writes the batch's own statistics, of which Keras takes the biased variance.
             mean, variance = fa.zeros_like(self.running_mean), fa.ones_like(self.running_var)
@@ -154,7 +154,7 @@ class BatchNormalization(Layer):
         mean = (x * kept).sum(over, keepdim=True) / count
         variance = ((x - mean).square() * kept).sum(over, keepdim=True) / count
         self._move(mean.reshape(-1), variance.reshape(-1))
-        out = (x - mean) * (variance + self.epsilon).rsqrt()
+        out: Tensor = (x - mean) * (variance + self.epsilon).rsqrt()
         if self.scale:
             out = out * self.weight.reshape(*shape)
         return out + self.bias.reshape(*shape) if self.center else out
@@ -252,7 +252,7 @@ class LayerNormalization(Layer):
         weight = self.weight if self.scale else None
         bias = self.bias if self.center else None
         if weight is None and bias is not None:
-            out = F.layer_norm(x, x.shape[ndim - len(axes) :], None, None, self.epsilon) + bias
+            out: Tensor = F.layer_norm(x, x.shape[ndim - len(axes) :], None, None, self.epsilon) + bias
         else:
             out = F.layer_norm(x, x.shape[ndim - len(axes) :], weight, bias, self.epsilon)
         return out if straight else out.permute(*[int(i) for i in np.argsort(order)])

@@ -63,7 +63,9 @@ class _Pooling(Layer):
         return out if even else out * wrap(_shares(x.shape[1:3], window, stride, added).astype(x.dtype))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        plane = [steps(self.padding, *each) for each in zip(input_shape[1:-1], self.pool_size, self.strides, strict=True)]
+        plane = [
+            steps(self.padding, *each) for each in zip(input_shape[1:-1], self.pool_size, self.strides, strict=True)
+        ]
         if any(n is not None and n < 1 for n in plane):
             msg = f"{self.title}: input has shape {tuple(input_shape)}; a window of {self.pool_size} does not fit in it"
             raise ValueError(msg)
@@ -204,7 +206,8 @@ class GlobalAveragePooling1D(_Global):
             return inputs.mean(1, keepdim=self.keepdims)
         counts = mask.unsqueeze(-1).to(inputs.dtype)
         kept = inputs.masked_fill(~mask.bool().unsqueeze(-1), 0.0)
-        return kept.sum(1, keepdim=self.keepdims) / counts.sum(1, keepdim=self.keepdims)
+        out: Tensor = kept.sum(1, keepdim=self.keepdims) / counts.sum(1, keepdim=self.keepdims)
+        return out
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         return None

@@ -11,7 +11,7 @@ from fastattn.keras.engine.layer import Layer
 from fastattn.keras.engine.signature import call_spec
 
 from .normalization import BatchNormalization
-from .recurrent import RNNLayer
+from .recurrent_base import RNNLayer
 
 
 class _Wrapper(Layer):
@@ -100,7 +100,9 @@ class Bidirectional(_Wrapper):
     supports_masking = True
     expected_ndim = 3
 
-    def __init__(self, layer: Any, merge_mode: str | None = "concat", backward_layer: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self, layer: Any, merge_mode: str | None = "concat", backward_layer: Any = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if not isinstance(layer, RNNLayer):
             msg = f"{self.title}: layer is a {type(layer).__name__}; expected an LSTM, a GRU or a SimpleRNN"
