@@ -106,13 +106,13 @@ class Net(keras.Model):
 
 def test_subclass(tmp_path):
     x, y = data("mlp")
-    model = Net()
+    model = Net(5, depth=2)
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(x, y, epochs=2, verbose=0)
     assert len(model.layers) == 4
     assert len(model.weights) == 8
     assert len(model.trainable_weights) == 7
-    assert model.count_params() == 28 + 20 + 5 + 15
+    assert model.count_params() == 35 + 30 + 6 + 18
     assert len(model.losses) == 1
     assert "blocks_0.weight" in model.state_dict()
     model.save(tmp_path / "net")
@@ -124,6 +124,23 @@ def test_subclass(tmp_path):
     text = []
     model.summary(print_fn=text.append)
     assert "Total params: " in text[0]
+
+
+def test_config_of_a_subclass_of_a_layer():
+    class Wide(layers.Dense):
+        def __init__(self, times, units=2, **kwargs):
+            super().__init__(times * units, **kwargs)
+
+    config = Wide(3, activation="relu", name="wide", input_shape=(4,)).get_config()
+    assert config == {
+        "name": "wide",
+        "trainable": True,
+        "dtype": "float32",
+        "times": 3,
+        "units": 2,
+        "activation": "relu",
+    }
+    assert Wide.from_config(config).units == 6
 
 
 def test_layer_of_ones_own_in_a_graph():

@@ -14,16 +14,19 @@ import fastattn
 KERAS = (
     *(
         "activations",
+        "backend",
         "callbacks",
         "config",
         "constraints",
         "datasets",
         "initializers",
+        "layers",
         "losses",
         "metrics",
+        "models",
         "optimizers",
     ),
-    *("regularizers", "utils"),
+    *("regularizers", "saving", "utils"),
 )
 PACKAGES = [
     "fastattn",

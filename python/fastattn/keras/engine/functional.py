@@ -24,6 +24,7 @@ class InputLayer(Layer):
         dtype: of the data, which are cast to it.
         batch_shape: the whole shape, in place of `shape` and `batch_size`.
         name: its name.
+        kwargs: see Layer.
 
     Example:
         >>> from fastattn import keras
@@ -79,6 +80,7 @@ def Input(
         dtype: of the data, which are cast to it; default `floatx()`.
         batch_shape: the whole shape, in place of `shape` and `batch_size`.
         name: the key of this input, where data come as a dict.
+        kwargs: see Layer.
 
     Returns:
         A Symbol; layers are called on it.

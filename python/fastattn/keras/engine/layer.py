@@ -45,6 +45,7 @@ class Layer(Weighted):
         dtype: of the weights and of what floats are cast to; default `floatx()`.
         activity_regularizer: of the output to a term of the loss.
         input_shape: without the batch; what a Sequential whose first layer this is starts from.
+        kwargs: `batch_input_shape`, `input_dim` and `weights`, of older Keras.
 
     Raises:
         TypeError: an unknown argument.
@@ -357,10 +358,11 @@ class Layer(Weighted):
         if self.activity_regularizer is not None:
             config |= serialize_arguments(self, {"activity_regularizer": self.activity_regularizer})
         noted = self.__dict__.get("_arguments", {})
-        cls: Any = type(self)
-        if cls.get_config is not Layer.get_config or cls not in noted:  # a subclass adds to what it inherits
-            cls = next((c for c in cls.__mro__ if c in noted and c.__module__.startswith("fastattn.keras")), Layer)
-        return config | serialize_arguments(self, noted.get(cls, {}))
+        classes = [c for c in type(self).__mro__ if c in noted]
+        says = next(c for c in type(self).__mro__ if "get_config" in c.__dict__)
+        if not says.__module__.startswith("fastattn.keras"):  # a class of somebody's adds to what it inherits
+            classes = [c for c in classes if c.__module__.startswith("fastattn.keras")]
+        return config | serialize_arguments(self, noted[classes[0]] if classes else {})
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

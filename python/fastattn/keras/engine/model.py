@@ -24,6 +24,8 @@ class Model(Trainer, Layer):
         inputs: what Input() gave, or a list or dict of such.
         outputs: symbols, or a list or dict of them.
         name: its name.
+        trainable: whether its weights are trained.
+        kwargs: see Layer.
 
     Raises:
         ValueError: outputs that need more than the inputs, or two layers of one name.
@@ -45,16 +47,15 @@ class Model(Trainer, Layer):
     _graph: Graph | None = None
     _seen: Any = None  # the shapes of the first input, by which a saved subclass is built again
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        given = dict(zip(("inputs", "outputs", "name"), args, strict=False)) | kwargs
-        inputs, outputs = given.pop("inputs", None), given.pop("outputs", None)
+    def __init__(
+        self, inputs: Any = None, outputs: Any = None, name: str | None = None, trainable: bool = True, **kwargs: Any
+    ) -> None:
         if (inputs is None) != (outputs is None):
             msg = f"{type(self).__name__}: inputs and outputs belong together; one of them is missing"
             raise ValueError(msg)
-        if inputs is not None and given.get("name") is None and type(self) is Model:
-            given["name"] = auto_name("functional")
-        trainable = given.pop("trainable", True)
-        super().__init__(**given)
+        if inputs is not None and name is None and type(self) is Model:
+            name = auto_name("functional")
+        super().__init__(name=name, **kwargs)
         if inputs is not None:
             self._adopt(Graph(inputs, outputs))
             if not trainable:

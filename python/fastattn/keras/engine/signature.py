@@ -53,12 +53,22 @@ def recording(cls: type, init: Callable[..., None]) -> Callable[..., None]:
                 msg = f"{cls.__name__}: {error}"
                 raise TypeError(msg) from None
             bound.apply_defaults()
-            noted[cls] = {
-                name: value
-                for name, value in list(bound.arguments.items())[1:]
-                if signature.parameters[name].kind
-                not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-            }
+            noted[cls] = _by_name(signature, bound)
         init(self, *args, **kwargs)
 
     return __init__
+
+
+# What a Layer takes besides, which its config has already or does not need.
+_BASE = ("autocast", "batch_input_shape", "batch_shape", "batch_size", "input_dim", "input_shape", "weights")
+
+
+def _by_name(signature: inspect.Signature, bound: inspect.BoundArguments) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for name, value in list(bound.arguments.items())[1:]:
+        kind = signature.parameters[name].kind
+        if kind == inspect.Parameter.VAR_KEYWORD:
+            named.update({key: given for key, given in value.items() if key not in _BASE})
+        elif kind != inspect.Parameter.VAR_POSITIONAL:
+            named[name] = value
+    return named

@@ -90,23 +90,7 @@ class LSTM(RNNLayer):
         recurrent_initializer: of U.
         bias_initializer: of b.
         unit_forget_bias: add 1 to the forget gate's bias at first.
-        kernel_regularizer: of W to a term of the loss.
-        recurrent_regularizer: of U.
-        bias_regularizer: of b.
-        activity_regularizer: of the output.
-        kernel_constraint: of W after each step.
-        recurrent_constraint: of U.
-        bias_constraint: of b.
-        dropout: probability, on the input; one mask for all steps.
-        recurrent_dropout: probability, on the state; goes step by step.
-        seed: of a random stream of its own; None: the global one.
-        return_sequences: the outputs of all steps, not of the last.
-        return_state: also the last h and c.
-        go_backwards: from the last step to the first.
-        stateful: start a batch from the states in which the last one ended.
-        unroll: accepted for Keras's sake.
-        zero_output_for_mask: 0 for steps that a mask hides, not the output of the last before them.
-        kwargs: see Layer.
+        kwargs: regularizers, constraints, dropout, what is returned and the other arguments of SimpleRNN and of Layer.
 
     Shape:
         (B, T, n) to (B, units), or (B, T, units); weights kernel (n, 4 units), recurrent_kernel (units, 4 units) and bias
@@ -182,23 +166,7 @@ class GRU(RNNLayer):
         recurrent_initializer: of U.
         bias_initializer: of the biases.
         reset_after: as in the formula; False: n is tanh(x W + b + (r h) U), which goes step by step.
-        kernel_regularizer: of W to a term of the loss.
-        recurrent_regularizer: of U.
-        bias_regularizer: of the biases.
-        activity_regularizer: of the output.
-        kernel_constraint: of W after each step.
-        recurrent_constraint: of U.
-        bias_constraint: of the biases.
-        dropout: probability, on the input; one mask for all steps.
-        recurrent_dropout: probability, on the state; goes step by step.
-        seed: of a random stream of its own; None: the global one.
-        return_sequences: the outputs of all steps, not of the last.
-        return_state: also the last state.
-        go_backwards: from the last step to the first.
-        stateful: start a batch from the states in which the last one ended.
-        unroll: accepted for Keras's sake.
-        zero_output_for_mask: 0 for steps that a mask hides, not the output of the last before them.
-        kwargs: see Layer.
+        kwargs: regularizers, constraints, dropout, what is returned and the other arguments of SimpleRNN and of Layer.
 
     Shape:
         (B, T, n) to (B, units), or (B, T, units); weights kernel (n, 3 units), recurrent_kernel (units, 3 units) and bias
