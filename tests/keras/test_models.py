@@ -257,6 +257,7 @@ def test_regularizers_and_added_losses():
 
 ERRORS = [
     (lambda: layers.Dense(0), 'Dense "dense.*": units is 0'),
+    (lambda: layers.Dense(3, dtype="mixed_float16"), "Dense: dtype is 'mixed_float16'; expected one of floats"),
     (lambda: layers.Dense(3, what=1), "Dense: unknown argument 'what'"),
     (lambda: layers.Dense(), "Dense: missing a required argument: 'units'"),
     (lambda: layers.Dense(3)(np.ones(3)), r'Dense "dense.*": input has shape \(3,\); expected at least 2 axes'),

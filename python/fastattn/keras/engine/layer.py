@@ -94,7 +94,11 @@ class Layer(Weighted):
             raise TypeError(msg)
         self.name = auto_name(type(self).__name__) if name is None else str(name)
         self._trainable = bool(trainable)
-        self._dtype = dtype_of(dtype)
+        try:
+            self._dtype = dtype_of(dtype)
+        except TypeError:
+            msg = f"{type(self).__name__}: dtype is {dtype!r}; expected one of floats. Mixed policies are not supported"
+            raise TypeError(msg) from None
         self.built = False
         self._weights = []
         self._inbound_nodes: list[Node] = []
