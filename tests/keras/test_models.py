@@ -1,5 +1,6 @@
 """Sequential, graphs and subclasses: how they are built, what they know of themselves, files."""
 
+import copy
 import json
 
 import numpy as np
@@ -256,6 +257,7 @@ def test_regularizers_and_added_losses():
 
 ERRORS = [
     (lambda: layers.Dense(0), 'Dense "dense.*": units is 0'),
+    (lambda: layers.Dense(3, dtype="mixed_float16"), "Dense: dtype is 'mixed_float16'; expected one of floats"),
     (lambda: layers.Dense(3, what=1), "Dense: unknown argument 'what'"),
     (lambda: layers.Dense(), "Dense: missing a required argument: 'units'"),
     (lambda: layers.Dense(3)(np.ones(3)), r'Dense "dense.*": input has shape \(3,\); expected at least 2 axes'),
@@ -344,3 +346,112 @@ def test_weight_of_a_shared_table():
     table = np.arange(10.0).reshape(5, 2)
     layer = layers.Embedding(5, 2, weights=[table])
     np.testing.assert_array_equal(layer(np.array([3])).detach().numpy(), table[[3]])
+
+
+def masked_encoder(k, ids):
+    """(pooled output, output of all steps) of attention over words with padding."""
+    words = k.Input((7,), dtype="int32")
+    x = k.layers.Embedding(12, 6, mask_zero=True, dtype="float64")(words)
+    x = k.layers.MultiHeadAttention(2, 3, dtype="float64")(x, x)
+    x = k.layers.LayerNormalization(dtype="float64")(x)
+    model = k.Model(words, k.layers.GlobalAveragePooling1D(dtype="float64")(x))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.standard_normal(w.shape) for w in model.get_weights()])
+    return model.predict(ids, verbose=0)
+
+
+@pytest.mark.parity
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_masks_through_attention_beside_keras(oracle):
+    ids = data("text", 9)[0]
+    np.testing.assert_allclose(masked_encoder(keras, ids), masked_encoder(oracle, ids), rtol=1e-10)
+
+
+@pytest.mark.parity
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("options", [{}, {"use_causal_mask": True}, {"return_attention_scores": True}])
+def test_attention_mask_beside_keras(options, oracle):
+    rng = np.random.default_rng(0)
+    x, mask = rng.standard_normal((2, 5, 6)), rng.random((2, 5, 5)) < 0.5
+    mask |= np.eye(5, dtype=bool)  # every query sees a key
+    results = []
+    for k, tensor in ((keras, fa.tensor), (oracle, oracle.ops.convert_to_tensor)):
+        layer = k.layers.MultiHeadAttention(2, 3, dtype="float64")
+        layer.build((2, 5, 6), (2, 5, 6))
+        weights = np.random.default_rng(1)
+        layer.set_weights([weights.standard_normal(w.shape) for w in layer.get_weights()])
+        out = layer(tensor(x), tensor(x), attention_mask=tensor(mask), **options)
+        results.append([o.detach().numpy() for o in (out if isinstance(out, tuple) else (out,))])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "SimpleRNN"])
+@pytest.mark.parametrize(
+    "options", [{"dropout": 0.4}, {"recurrent_dropout": 0.4}, {"dropout": 0.3, "recurrent_dropout": 0.3}]
+)
+def test_dropout_in_recurrent_layers(name, options):
+    x = np.random.default_rng(0).standard_normal((4, 6, 3))
+    first, second = [getattr(layers, name)(5, seed=3, dtype="float64", **options) for _ in range(2)]
+    first(x)
+    second(x)
+    second.set_weights(first.get_weights())
+    np.testing.assert_array_equal(first(x).detach().numpy(), second(x).detach().numpy())
+    np.testing.assert_array_equal(first(x, training=True).detach().numpy(), second(x, training=True).detach().numpy())
+    assert (first(x, training=True).detach().numpy() != first(x).detach().numpy()).any()
+
+
+def test_weights_by_keras_names():
+    layer = layers.Dense(3)
+    layer.build((None, 2))
+    assert layer.kernel.shape == (2, 3)
+    assert layer.weight.shape == (3, 2)
+    assert [w.path for w in layer.weights] == [f"{layer.name}/kernel", f"{layer.name}/bias"]
+    layer.kernel.assign(np.ones((2, 3)))
+    np.testing.assert_array_equal(np.asarray(layer.kernel), np.ones((2, 3)))
+    with pytest.raises(AttributeError, match="Dense has no attribute 'gamma'"):
+        layer.gamma  # noqa: B018
+
+
+def test_initial_states_from_an_encoder():
+    source, target = keras.Input((None, 3)), keras.Input((None, 2))
+    _, h, c = layers.LSTM(4, return_state=True)(source)
+    out = layers.LSTM(4, return_sequences=True)(target, initial_state=[h, c])
+    model = keras.Model([source, target], layers.TimeDistributed(layers.Dense(2))(out))
+    model.compile("adam", "mse")
+    x, y = np.ones((4, 5, 3), np.float32), np.ones((4, 6, 2), np.float32)
+    assert model.output_shape == (None, None, 2)
+    model.fit([x, y], y, verbose=0)
+    again = keras.Model.from_config(json.loads(json.dumps(model.get_config())))
+    again.set_weights(model.get_weights())
+    equal([again.predict([x, y], verbose=0)], [model.predict([x, y], verbose=0)])
+
+
+def doubled(y_true, y_pred):
+    return 2 * (y_true - y_pred).square().mean(-1)
+
+
+def test_compile_with_functions(tmp_path):
+    x, y = np.ones((4, 3), np.float32), np.zeros((4, 2), np.float32)
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+    model.compile("sgd", doubled, metrics=[doubled])
+    assert list(model.fit(x, y, verbose=0).history) == ["doubled", "loss"]
+    model.save(tmp_path / "m")
+    loaded = keras.models.load_model(tmp_path / "m", custom_objects={"doubled": doubled})
+    assert loaded.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
+    with pytest.raises(ValueError, match="doubled"):
+        keras.models.load_model(tmp_path / "m").evaluate(x, y, verbose=0)
+    model.compile("sgd", lambda a, b: (a - b).abs().mean(-1))
+    with pytest.warns(UserWarning, match="what compile.. got is not saved"):
+        model.save(tmp_path / "m")
+    assert not keras.models.load_model(tmp_path / "m").compiled
+
+
+def test_a_copy():
+    model = compiled(keras, "branches", "float32")
+    x, y = data("branches")
+    model.fit(x, y, verbose=0)
+    other = copy.deepcopy(model)
+    equal(other.predict(x, verbose=0), model.predict(x, verbose=0))
+    other.fit(x, y, verbose=0)
+    assert (other.get_weights()[0] != model.get_weights()[0]).any()

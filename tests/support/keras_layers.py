@@ -125,6 +125,7 @@ CASES = [
     Case("GlobalMaxPooling2D", (2, 7, 4, 3)),
     Case("BatchNormalization", (6, 5), training=True),
     Case("BatchNormalization", (6, 5), training=False),
+    Case("BatchNormalization", (1, 5), training=True),
     Case("BatchNormalization", (3, 4, 4, 2), {"momentum": 0.7, "epsilon": 1e-2, "scale": False}, training=True),
     Case("BatchNormalization", (3, 4, 5, 2), {"axis": 1, "center": False}, training=True),
     Case("BatchNormalization", (3, 4, 5, 2), {"axis": 2}, training=True),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -95,7 +94,11 @@ class Layer(Weighted):
             raise TypeError(msg)
         self.name = auto_name(type(self).__name__) if name is None else str(name)
         self._trainable = bool(trainable)
-        self._dtype = dtype_of(dtype)
+        try:
+            self._dtype = dtype_of(dtype)
+        except TypeError:
+            msg = f"{type(self).__name__}: dtype is {dtype!r}; expected one of floats. Mixed policies are not supported"
+            raise TypeError(msg) from None
         self.built = False
         self._weights = []
         self._inbound_nodes: list[Node] = []
@@ -118,7 +121,10 @@ class Layer(Weighted):
     def losses(self) -> list[Any]:
         """The terms that add_loss and activity regularizers gave in the last call, and the weights' regularizers'."""
         terms = list(self._losses if _calls.losses is None else _calls.losses)
-        terms += [w.regularizer(w.value) for w in self.weights if w.regularizer is not None and w.trainable]
+        regularized = self._once(
+            "regularized", lambda: [w for w in self.trainable_weights if w.regularizer is not None]
+        )
+        terms += [w.regularizer(w.value) for w in regularized]
         return terms
 
     # Building -------------------------------------------------------------------------------------------------------
@@ -290,9 +296,7 @@ class Layer(Weighted):
             tensor: Any = value
         elif isinstance(value, (np.ndarray, np.generic)):
             tensor = wrap(as_data(value))
-        elif isinstance(value, (list, tuple, Mapping)) and any(
-            isinstance(x, (Base, np.ndarray)) for x in leaves(value)
-        ):
+        elif isinstance(value, (list, tuple, dict)) and any(isinstance(x, (Base, np.ndarray)) for x in leaves(value)):
             return mapped(lambda x: self._cast(x, floats), value)
         else:
             return value

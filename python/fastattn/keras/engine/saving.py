@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -247,7 +248,7 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, include_optimi
     config = {
         "format": _FORMAT,
         "model": serialize_object(model),
-        "compile": model.get_compile_config(),
+        "compile": _compile_config(model),
         "input": serialize_object(model._seen),
     }
     text = json.dumps(config, indent=2)
@@ -259,6 +260,16 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, include_optimi
         tensors, numbers = _flat(model.optimizer.state_dict())
         save_tensors(tensors, state, {"state": json.dumps(numbers)})
     atomic_write(folder / CONFIG, text)
+
+
+def _compile_config(model: Any) -> Any:
+    """What compile got; None where that cannot be written, which is no reason to lose the weights."""
+    try:
+        return model.get_compile_config()
+    except NotImplementedError as error:
+        text = f"{model.title}: what compile() got is not saved, compile the loaded model again: {error}"
+        warnings.warn(text, UserWarning, stacklevel=4)
+        return None
 
 
 def load_model(filepath: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True) -> Any:

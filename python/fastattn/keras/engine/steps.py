@@ -100,7 +100,8 @@ class Stepper(Weighted):
         """
         x, y, sample_weight = unpack_x_y_sample_weight(data)
         y_pred = self(x, training=True)
-        self.zero_grad()
+        for parameter in self.trainable_parameters:
+            parameter.grad = None
         loss = self.compute_loss(x, y, y_pred, sample_weight)
         self._loss_tracker.update_state(loss.detach(), sample_weight=len(next(leaves(x))))
         self._descend(loss)
@@ -119,9 +120,9 @@ class Stepper(Weighted):
             self._optimized = ids
         self.optimizer.scale_loss(loss).backward()
         self.optimizer.apply()
-        for weight in self.trainable_weights:
-            if weight.constraint is not None:
-                weight.assign(weight.constraint(weight.numpy()))
+        constrained = self._once("constrained", lambda: [w for w in self.trainable_weights if w.constraint is not None])
+        for weight in constrained:
+            weight.assign(weight.constraint(weight.numpy()))
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """The metrics of a batch, without training.
@@ -188,7 +189,7 @@ class Stepper(Weighted):
     def metrics(self) -> list[Any]:
         """What is kept during an epoch: the loss, the model's own, those of compile, the outputs' losses."""
         found = [] if self._loss_tracker is None else [self._loss_tracker]
-        found += self._own_metrics()
+        found += self._once("metrics", self._own_metrics)
         found += [] if self._compiled_metrics is None else self._compiled_metrics.metrics
         return found + ([] if self._compiled_loss is None else self._compiled_loss.metrics)
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
 def nested(value: Any) -> bool:
     """Whether a value is a structure rather than a leaf."""
-    return isinstance(value, (list, tuple, Mapping))
+    return isinstance(value, (list, tuple, dict))
 
 
 def leaves(structure: Any) -> Iterator[Any]:
     """The leaves, dicts in the order of their keys."""
-    if isinstance(structure, Mapping):
+    if isinstance(structure, dict):
         for key in sorted(structure):
             yield from leaves(structure[key])
     elif isinstance(structure, (list, tuple)):
@@ -25,7 +25,7 @@ def leaves(structure: Any) -> Iterator[Any]:
 
 def mapped(function: Callable[..., Any], structure: Any, *others: Any) -> Any:
     """The structure with `function` of each leaf, and of the leaves of `others` in its place."""
-    if isinstance(structure, Mapping):
+    if isinstance(structure, dict):
         return {key: mapped(function, structure[key], *[o[key] for o in others]) for key in structure}
     if isinstance(structure, (list, tuple)):
         parts = [mapped(function, *part) for part in zip(structure, *others, strict=True)]
@@ -40,7 +40,7 @@ def packed(structure: Any, values: list[Any]) -> Any:
     rest = iter(values)
 
     def fill(part: Any) -> Any:
-        if isinstance(part, Mapping):
+        if isinstance(part, dict):
             filled = {key: fill(part[key]) for key in sorted(part)}
             return {key: filled[key] for key in part}
         if isinstance(part, (list, tuple)):
@@ -59,6 +59,6 @@ def shapes_mapped(function: Callable[[tuple[int | None, ...]], Any], structure: 
     """`function` of each shape of a structure of shapes."""
     if is_shape(structure) and (structure or not isinstance(structure, list)):
         return function(tuple(structure))
-    if isinstance(structure, Mapping):
+    if isinstance(structure, dict):
         return {key: shapes_mapped(function, part) for key, part in structure.items()}
     return type(structure)([shapes_mapped(function, part) for part in structure])

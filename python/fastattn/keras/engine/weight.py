@@ -108,7 +108,10 @@ class Weight:
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
+        from .weighted import changed
+
         self.wants_training = bool(value)
+        changed()
         self.follow()
 
     def follow(self) -> None:

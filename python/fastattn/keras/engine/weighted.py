@@ -15,6 +15,17 @@ from .symbol import Node
 from .weight import SAME, Layout, Weight
 
 
+class _Structure:
+    """How often any layer has got another layer or weight, or another `trainable`: what was found before is then old."""
+
+    version = 0
+
+
+def changed() -> None:
+    """Notes a change of some layer's structure."""
+    _Structure.version += 1
+
+
 class Weighted(Module):
     """A module whose weights have Keras's names, layout and order."""
 
@@ -51,6 +62,7 @@ class Weighted(Module):
     def trainable(self, value: bool) -> None:
         for layer in self._flatten_layers():
             object.__setattr__(layer, "_trainable", bool(value))
+            changed()
             for weight in layer._weights:
                 weight.follow()
 
@@ -70,14 +82,32 @@ class Weighted(Module):
             raise AttributeError(msg)
         return self._inbound_nodes[0]
 
+    def _once(self, what: str, find: Callable[[], list[Any]]) -> list[Any]:
+        """What `find` gives, kept until some layer changes: walks over all layers take as long as a small step."""
+        kept: tuple[int, dict[str, list[Any]]] | None = self.__dict__.get("_found")
+        if kept is None or kept[0] != _Structure.version:
+            kept = (_Structure.version, {})
+            object.__setattr__(self, "_found", kept)
+        if what not in kept[1]:
+            kept[1][what] = find()
+        return list(kept[1][what])
+
     def __getattr__(self, name: str) -> Any:
         own = getattr(type(self), name, None)
         if isinstance(own, property) and own.fget is not None:
             return own.fget(self)  # which raised AttributeError; again, for its message
-        return super().__getattr__(name)
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            for weight in self.__dict__.get("_weights", ()):
+                if weight.name == name:  # kernel, gamma, moving_mean: Keras's names
+                    return weight
+            raise
 
     def __setattr__(self, name: str, value: Any) -> None:
         tables = self.__dict__
+        if isinstance(value, (Module, Parameter)) or not name.startswith("_") or name == "_modules":
+            changed()
         modules = tables.get("_modules", {})
         if isinstance(value, Parameter):
             for other in [key for key, p in tables.get("_parameters", {}).items() if p is value and key != name]:
@@ -196,6 +226,7 @@ class Weighted(Module):
                 self._buffers[attribute] = parameter
             parameter.name, parameter.path = name, weight.path
         self._weights.append(weight)
+        changed()
         weight.follow()
 
     def _layers(self) -> list[Any]:
@@ -223,6 +254,9 @@ class Weighted(Module):
     @property
     def weights(self) -> list[Weight]:
         """All weights: of each layer those that are trained, then the others."""
+        return self._once("weights", self._find_weights)
+
+    def _find_weights(self) -> list[Weight]:
         found: dict[int, Weight] = {}
         for layer in self._flatten_layers():
             for wanted in (True, False):
@@ -237,7 +271,7 @@ class Weighted(Module):
     @property
     def trainable_weights(self) -> list[Weight]:
         """The weights that are trained."""
-        return [w for w in self.weights if w.trainable]
+        return self._once("trained", lambda: [w for w in self._find_weights() if w.trainable])
 
     @property
     def trainable_variables(self) -> list[Weight]:
@@ -257,7 +291,10 @@ class Weighted(Module):
     @property
     def trainable_parameters(self) -> list[Any]:
         """The parameters that are trained, each once: what an optimizer gets."""
-        found = {id(t): t for w in self.weights if w.trainable for t in w.tensors}
+        return self._once("parameters", self._find_parameters)
+
+    def _find_parameters(self) -> list[Any]:
+        found = {id(t): t for w in self._find_weights() if w.trainable for t in w.tensors}
         for parameter in self.parameters():  # of modules that are no layers
             if parameter.requires_grad:
                 found.setdefault(id(parameter), parameter)

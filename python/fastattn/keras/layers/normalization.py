@@ -123,8 +123,8 @@ class BatchNormalization(Layer):
         x = inputs.transpose(axis, -1) if moved else inputs
         layout = "nhwc" if moved or axis == inputs.ndim - 1 else "nchw"
         training = bool(training) and self.trainable
-        if training and mask is not None:
-            return self._masked(inputs, mask, axis)
+        if training and (mask is not None or inputs.numel() == inputs.shape[axis]):  # the op wants two values a channel
+            return self._composed(inputs, mask, axis)
         weight = self.weight if self.scale else None
         bias = self.bias if self.center else None
         options: dict[str, Any] = {"eps": self.epsilon, "layout": layout}
@@ -144,13 +144,15 @@ class BatchNormalization(Layer):
             for moving, now in ((self.running_mean, mean), (self.running_var, variance)):
                 moving.mul_(self.momentum).add_(now.detach() * (1 - self.momentum))
 
-    def _masked(self, x: Tensor, mask: Any, axis: int) -> Tensor:
-        """The same, of the steps that a mask keeps: mean and variance are over those."""
+    def _composed(self, x: Tensor, mask: Any, axis: int) -> Tensor:
+        """The same out of other ops; mean and variance are over the steps that a mask keeps."""
         shape = [n if i == axis else 1 for i, n in enumerate(x.shape)]
         over = tuple(i for i in range(x.ndim) if i != axis)
+        guard = 0.0 if mask is None else epsilon()  # Keras's, against steps that are all hidden
+        mask = fa.ones(x.shape[0], dtype=bool) if mask is None else mask
         kept = mask.to(x.dtype).reshape(*mask.shape, *[1] * (x.ndim - mask.ndim))
         count = (kept + fa.zeros(shape, dtype=x.dtype)).expand(*x.shape).sum(over, keepdim=True)
-        count = count + epsilon()  # Keras's guard against steps that are all hidden
+        count = count + guard
         mean = (x * kept).sum(over, keepdim=True) / count
         variance = ((x - mean).square() * kept).sum(over, keepdim=True) / count
         self._move(mean.reshape(-1), variance.reshape(-1))
