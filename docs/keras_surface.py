@@ -71,8 +71,12 @@ CamelCase, as a config, a class or an object. A name that nothing has is an erro
 What differs from keras 3:
 
 - Arithmetic is eager, on `fastattn.Tensor`: a custom layer, loss or metric is written with its operators and `fa`'s
-  functions. There is no `keras.ops` and no `GradientTape`; an explicit loop is `loss.backward()` and `optimizer.apply()`.
+  functions. There is no `keras.ops` and no `GradientTape`; an explicit loop, or a `train_step` of one's own, is
+  `loss.backward()` and `optimizer.apply()`.
 - Images are channels last.
+- `AveragePooling` with padding="same" never counts the padding. `MultiHeadAttention` gives 0 for a query all of whose keys
+  are hidden; it has no `attention_axes`. `UpSampling2D` repeats (nearest). Layers that augment images pass no gradient;
+  `RandomContrast(f)` is of 1 - f to 1 + f; `RandomCrop` outside training takes the middle.
 - `decay=` of optimizers works, as in the first Keras: the rate over 1 + decay * steps. So do `lr=` and `epsilon=None`. Both
   spellings of an option at once are a TypeError.
 - Metrics add up in float64 on the host; keras 3 does in float32. `result()` is a number of Python's.
@@ -80,7 +84,8 @@ What differs from keras 3:
 - A loss of classes that are out of range is an error.
 - Initializers and dropout draw from fastattn's random stream, so the numbers are not Keras's.
 - `verbose="auto"` is one line an epoch where standard output is no terminal. The numbers printed are those returned.
-- `model.save(path)` writes a folder: safetensors and the config. `ModelCheckpoint` takes any path.
+- `model.save(path)` writes a folder: `config.json`, the weights and the optimizer's state as safetensors; `save_weights` one
+  file of those, whatever its name. `ModelCheckpoint` takes any path. A `Lambda` is saved if its function is registered.
 - `plot_model` writes SVG, by itself. `History.plot()` draws the values of an epoch (`pip install 'fastattn[train]'`).
 - `TensorBoard` writes values and the weights' distributions (`pip install 'fastattn[tensorboard]'`), no graphs and profiles.
 - `keras.datasets` downloads nothing: it reads the files from a folder that you name, by `load_data(path=...)`,
@@ -88,7 +93,8 @@ What differs from keras 3:
 - `sparsemax` adds up to 1 for every row.
 
 What is not covered, besides the names that are missing below: distribution over devices, mixed precision policies, graph
-compilation (`jit_compile` and `run_eagerly` change nothing), `keras.applications`, and `keras.preprocessing`:
+compilation (`jit_compile`, `run_eagerly` and `steps_per_execution` change nothing), layers of three dimensions, layers
+that learn from data before training (`Normalization`, `TextVectorization`), `keras.applications`, and `keras.preprocessing`:
 [scikit-learn](https://scikit-learn.org/stable/modules/preprocessing.html) scales, encodes and splits data, and its
 `load_digits` and `fa.data` read data sets; `keras.utils.pad_sequences` is there.
 

@@ -240,6 +240,13 @@ def test_a_function_is_a_loss():
     assert loss([[0, 1], [0, 4]], fa.zeros(2, 2)).item() == 2.5
 
 
+def test_a_function_on_disk():
+    loss = keras.losses.LossFunctionWrapper(keras.losses.huber, "sum", delta=0.5)
+    again = keras.losses.get(keras.losses.serialize(loss))
+    assert again.get_config() == loss.get_config()
+    assert again([[0.0], [0.0]], fa.tensor([[2.0], [1.0]])).item() == 0.875 + 0.375
+
+
 def test_16_bits_stay(rng):
     y_true, y_pred = data("classes", rng)
     for dtype in ("bfloat16", "float16"):

@@ -261,6 +261,16 @@ def test_functions_and_losses_are_metrics(rng):
         assert metric._direction == "down"
 
 
+@pytest.mark.parametrize("fn", [keras.metrics.binary_accuracy, keras.losses.huber, keras.losses.Huber(0.5)])
+def test_a_mean_of_a_function_on_disk(fn):
+    metric = keras.metrics.MeanMetricWrapper(fn, name="mine")
+    again = keras.metrics.get(keras.metrics.serialize(metric))
+    assert again.get_config() == metric.get_config()
+    for one in (metric, again):
+        one.update_state(np.array([[1.0], [0.0]]), np.array([[0.75], [0.75]]))
+    assert again.result() == metric.result() > 0
+
+
 def test_a_metric_of_ones_own():
     class Count(keras.metrics.Metric):
         def __init__(self, name="count"):

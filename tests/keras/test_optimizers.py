@@ -269,6 +269,8 @@ def test_learning_rate_can_be_set():
     assert optimizer.learning_rate == optimizer.lr == 0.25
     optimizer.lr = 0.125
     assert optimizer.learning_rate.numpy() == 0.125
+    optimizer.learning_rate.assign(0.0625)
+    assert optimizer.lr == 0.0625
     optimizer = keras.optimizers.SGD(lambda: 0.5)
     assert optimizer.learning_rate == 0.5
 

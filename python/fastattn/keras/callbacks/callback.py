@@ -50,7 +50,7 @@ class Callback:
         """Before an epoch of `fit`."""
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """After an epoch of `fit` and its validation; `logs` are the values, those of validation as "val_..."."""
+        """After an epoch of `fit` and its validation; `logs` are the values, `val_loss` that of validation."""
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """Before a batch of `fit`."""

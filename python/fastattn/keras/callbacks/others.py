@@ -155,7 +155,7 @@ def _of_any_call(function: Callable[..., Any], count: int) -> Callable[..., None
 
 
 class TensorBoard(Callback):
-    """Writes values for TensorBoard: epoch_* below train/ and validation/, and, if asked for, batch_* and weights.
+    """Writes values for TensorBoard: of epochs below train/ and validation/; if asked for, of batches and weights.
 
     Args:
         log_dir: the folder.

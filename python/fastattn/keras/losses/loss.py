@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import fastattn as fa
@@ -152,3 +152,10 @@ class LossFunctionWrapper(Loss):
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal object."""
         return {"fn": serialize(self.fn), "reduction": self.reduction, "name": self.name, **self._fn_kwargs}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Any:
+        """The object that `get_config` describes."""
+        from . import get
+
+        return cls(**{**config, "fn": get(config["fn"])} if "fn" in config else config)

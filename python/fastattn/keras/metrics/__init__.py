@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+from .. import losses as _losses
 from .._lookup import Names, serialize, snake_case
 from .._tensors import classification
 from ..losses import (
@@ -147,6 +148,16 @@ _NAMES = Names(
         **{k.upper(): v for k, v in _SHORT.items()},
     },
 )
+
+# In a config "binary_accuracy" may be the function.
+_FUNCTIONS = {value.__name__: value for value in list(globals().values()) if inspect.isfunction(value)}
+
+
+def function(identifier: Any) -> Any:
+    """What a MeanMetricWrapper is the mean of: a function by its name, or a loss."""
+    return (
+        _FUNCTIONS[identifier] if isinstance(identifier, str) and identifier in _FUNCTIONS else _losses.get(identifier)
+    )
 
 
 def get(identifier: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -232,6 +232,13 @@ class MeanMetricWrapper(Mean):
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal object."""
         return {"fn": serialize(self._fn), "name": self.name, **self._fn_kwargs}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Any:
+        """The object that `get_config` describes."""
+        from . import function
+
+        return cls(**{**config, "fn": function(config["fn"])} if "fn" in config else config)
 
 
 class OfFunction(MeanMetricWrapper):

@@ -35,13 +35,17 @@ COMMON: dict[str, Any] = {
 
 
 class LearningRate(float):
-    """A learning rate, which the ways to read a Keras variable work on."""
+    """A learning rate, which the ways to read and to set a Keras variable work on."""
+
+    _of: Optimizer
 
     def numpy(self) -> float:
         """The number."""
         return float(self)
 
-    value = numpy
+    def assign(self, value: Any) -> None:
+        """Sets the rate of the optimizer."""
+        self._of.learning_rate = value
 
 
 class Optimizer(Configured):
@@ -141,7 +145,9 @@ class Optimizer(Configured):
             rate = float(self._learning_rate(self._steps))
         else:
             rate = float(self._learning_rate() if callable(self._learning_rate) else self._learning_rate)
-        return LearningRate(rate / (1.0 + self.decay * self._steps) if self.decay else rate)
+        now = LearningRate(rate / (1.0 + self.decay * self._steps) if self.decay else rate)
+        now._of = self
+        return now
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
