@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from keras_oracle import keras_or_skip
 
 
 def run(root, code):
@@ -20,8 +21,7 @@ def test_the_page_is_up_to_date(root):
 @pytest.mark.parity
 def test_the_names_are_kerass(root):
     """Those that we cover are still there in the keras that is installed."""
-    pytest.importorskip("torch")
-    pytest.importorskip("keras")
+    keras_or_skip()
     code = """
 import json, keras_surface as s
 now, kept = s.names_of_keras(), json.loads((s.HERE / "keras_names.json").read_text())
