@@ -455,3 +455,36 @@ def test_a_copy():
     equal(other.predict(x, verbose=0), model.predict(x, verbose=0))
     other.fit(x, y, verbose=0)
     assert (other.get_weights()[0] != model.get_weights()[0]).any()
+
+
+class Plain(layers.Layer):
+    def __init__(self, units):
+        super().__init__()
+        self.dense = layers.Dense(units)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+class Pair(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = layers.Dense(2), Plain(2)
+
+    def call(self, inputs):
+        return self.left(inputs["p"]) + self.right(inputs["q"])
+
+
+def test_constructors_without_a_name(tmp_path):
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, Plain(4)(inputs))
+    again = keras.Model.from_config(model.get_config(), {"Plain": Plain})
+    assert [a.name for a in again.layers] == [a.name for a in model.layers]
+    x = {"p": np.ones((2, 3)), "q": np.ones((2, 5))}
+    pair = Pair()
+    pair.predict(x, verbose=0)
+    pair.save(tmp_path / "pair")
+    loaded = keras.models.load_model(tmp_path / "pair", {"Pair": Pair, "Plain": Plain})
+    equal([loaded.predict(x, verbose=0)], [pair.predict(x, verbose=0)])
+    with pytest.raises(AttributeError, match="layers has no 'Conv9D'; what of Keras is covered"):
+        layers.Conv9D  # noqa: B018

@@ -14,7 +14,7 @@ from fastattn.autograd.node import Base, no_grad, wrap
 from fastattn.keras.config import dtype_of
 
 from . import masks
-from .signature import call_spec, recording, shape_names
+from .signature import call_spec, recording, shape_names, takes
 from .state import auto_name
 from .symbol import Node, Symbol, has_symbol
 from .tree import is_shape, leaves, mapped, shapes_mapped
@@ -370,8 +370,14 @@ class Layer(Weighted):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """A layer of what get_config() gave."""
-        return cls(**config)
+        """A layer of what get_config() gave; a class that takes no `name` and the like gets them afterwards."""
+        later = {key: config[key] for key in ("name", "trainable", "dtype") if key in config and not takes(cls, key)}
+        layer = cls(**{key: value for key, value in config.items() if key not in later})
+        layer.name = later.get("name", layer.name)
+        layer._dtype = dtype_of(later.get("dtype", layer.dtype))
+        if not later.get("trainable", True):
+            layer.trainable = False
+        return layer
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"

@@ -283,7 +283,7 @@ class Model(Trainer, Layer):
         if {"layers", "inputs", "outputs"} <= set(config):
             inputs, outputs = graph_from_config(config, custom_objects)
             return cls(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
-        return cls(**config)
+        return super().from_config(dict(config))
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """What compile got, as numbers, strings, lists and dicts; None for a model that is not compiled."""

@@ -39,6 +39,12 @@ def shape_names(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(list(inspect.signature(function).parameters)[1:])
 
 
+def takes(cls: Any, name: str) -> bool:
+    """Whether a class's constructor takes an argument of a name."""
+    parameters = inspect.signature(cls.__init__).parameters
+    return name in parameters or any(p.kind == p.VAR_KEYWORD for p in parameters.values())
+
+
 def recording(cls: type, init: Callable[..., None]) -> Callable[..., None]:
     """`init` that notes its arguments, defaults included, in `_arguments`: what get_config gives."""
     signature = inspect.signature(init)

@@ -1,5 +1,7 @@
 """Layers, with Keras's names, arguments and weights."""
 
+from typing import Any
+
 from fastattn.keras.engine.functional import Input, InputLayer
 from fastattn.keras.engine.layer import Layer
 
@@ -165,3 +167,8 @@ __all__ = [
     "multiply",
     "subtract",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    msg = f"{__name__} has no {name!r}; what of Keras is covered: docs/keras.md"
+    raise AttributeError(msg, name=name)
