@@ -125,6 +125,8 @@ def test_subclass(tmp_path):
     text = []
     model.summary(print_fn=text.append)
     assert "Total params: " in text[0]
+    assert "(None, 3)" in text[0]
+    assert "?" not in text[0]
 
 
 def test_config_of_a_subclass_of_a_layer():

@@ -67,6 +67,7 @@ class Layer(Weighted):
     keeps_dtype = False  # whether outputs have the dtype of the input, not the layer's
     supports_masking = False
     expected_ndim: int | None = None
+    _first_outputs: list[Any] | None = None  # shapes, for the summary of what was never called on a symbol
     expected_min_ndim: int | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -283,6 +284,9 @@ class Layer(Weighted):
                     term = self.activity_regularizer(part)  # over the batch, so that its size does not matter
                     self.add_loss(term / max(part.shape[0], 1) if part.ndim else term)
             self._attach_masks(args, outputs, previous)
+            if self._first_outputs is None:
+                seen = [(None, *x.shape[1:]) for x in leaves(outputs) if isinstance(x, Base)]
+                object.__setattr__(self, "_first_outputs", seen)
         finally:
             _calls.depth -= 1
             if not _calls.depth:

@@ -87,8 +87,9 @@ def _shape_text(layer: Any) -> str:
     elif getattr(layer, "_graph", None) is not None:
         outputs = layer._graph.outputs
     if outputs is None:
-        return "?"
-    shapes = list(leaves(mapped(lambda s: str(s.shape), outputs)))
+        shapes = [str(s) for s in layer._first_outputs or ()] or ["?"]
+    else:
+        shapes = list(leaves(mapped(lambda s: str(s.shape), outputs)))
     return shapes[0] if len(shapes) == 1 else f"[{', '.join(shapes)}]"
 
 
