@@ -16,7 +16,7 @@ y_train, y_test = to_categorical(labels[:500], 10), to_categorical(labels[500:],
 
 model = Sequential()
 model.add(Conv2D(16, (3, 3), padding="same", input_shape=(8, 8, 1)))
-model.add(BatchNormalization())
+model.add(BatchNormalization(momentum=0.8))
 model.add(Activation("relu"))
 model.add(MaxPooling2D(pool_size=(2, 2)))
 model.add(Conv2D(16, 3, activation="relu"))
@@ -24,10 +24,10 @@ model.add(Flatten())
 model.add(Dropout(0.2))
 model.add(Dense(10, activation="softmax"))
 model.summary()
-model.compile(optimizer=Adam(learning_rate=0.005), loss="categorical_crossentropy", metrics=["accuracy"])
+model.compile(optimizer=Adam(learning_rate=0.01), loss="categorical_crossentropy", metrics=["accuracy"])
 stop = keras.callbacks.EarlyStopping(monitor="val_loss", patience=5, restore_best_weights=True)
 history = model.fit(
-    x_train, y_train, batch_size=32, epochs=8, verbose=2, validation_data=(x_test, y_test), callbacks=[stop]
+    x_train, y_train, batch_size=32, epochs=4, verbose=2, validation_data=(x_test, y_test), callbacks=[stop]
 )
 score = model.evaluate(x_test, y_test, verbose=0)
 print("test loss", score[0], "accuracy", score[1])

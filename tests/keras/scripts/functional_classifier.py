@@ -28,7 +28,7 @@ with tempfile.TemporaryDirectory() as folder:
         {"numbers": numbers[:400], "flags": flags[:400]},
         labels[:400],
         validation_data=([numbers[400:], flags[400:]], labels[400:]),
-        epochs=20,
+        epochs=12,
         verbose=0,
         callbacks=[ModelCheckpoint(path, monitor="val_accuracy", save_best_only=True)],
     )

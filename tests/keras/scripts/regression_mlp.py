@@ -14,9 +14,9 @@ model = keras.Sequential(
         layers.Dense(1),
     ]
 )
-model.compile(loss="mean_squared_error", optimizer="adam", metrics=["mae"])
+model.compile(loss="mean_squared_error", optimizer=keras.optimizers.Adam(0.005), metrics=["mae"])
 rate = keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=5)
-history = model.fit(x, y, epochs=25, batch_size=20, validation_split=0.2, verbose=0, callbacks=[rate])
+history = model.fit(x, y, epochs=15, batch_size=20, validation_split=0.2, verbose=0, callbacks=[rate])
 loss, mae = model.evaluate(x, y, verbose=0)
 predicted = model.predict(x[:7], verbose=0)
 assert predicted.shape == (7, 1)
