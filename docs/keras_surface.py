@@ -55,8 +55,9 @@ keras.utils.set_random_seed(0)
 x = np.random.default_rng(0).standard_normal((256, 4)).astype("float32")
 y = (x[:, 0] > x[:, 1]).astype("int64")
 
-model = keras.Sequential([keras.Input((4,)), layers.Dense(16, activation="relu"), layers.Dense(2, activation="softmax")])
-model.compile(optimizer=keras.optimizers.Adam(0.05), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+hidden, out = layers.Dense(16, activation="relu"), layers.Dense(2, activation="softmax")
+model = keras.Sequential([keras.Input((4,)), hidden, out])
+model.compile(keras.optimizers.Adam(0.05), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
 stopping = keras.callbacks.EarlyStopping(patience=5, restore_best_weights=True)
 history = model.fit(x, y, epochs=30, validation_split=0.25, callbacks=[stopping], verbose=0)
 print(sorted(history.history))  # -> ['accuracy', 'loss', 'val_accuracy', 'val_loss']

@@ -77,6 +77,17 @@ def test_rates_are_logged(model, data, tmp_path):
     assert names == "epoch,learning_rate,loss,mae,val_learning_rate,val_loss,val_mae"
 
 
+def test_tensorboard_of_weights(model, data, tmp_path):
+    pytest.importorskip("tensorboardX")
+    model.fit(*data, epochs=2, verbose=0, callbacks=[keras.callbacks.TensorBoard(tmp_path, histogram_freq=1)])
+    assert next(tmp_path.glob("train/events*")).stat().st_size > 1000
+
+
+def test_the_way_a_metric_is_better_is_the_models(model, data):
+    model.compile("sgd", "binary_crossentropy", metrics=[keras.metrics.AUC(name="area")])
+    model.fit(*data, epochs=2, verbose=0, callbacks=[keras.callbacks.ReduceLROnPlateau("area")])
+
+
 def test_nan_ends_training(model, data):
     history = model.fit(data[0] * np.nan, data[1], epochs=5, verbose=0, callbacks=[keras.callbacks.TerminateOnNaN()])
     assert len(history.epoch) == 1

@@ -171,13 +171,24 @@ def folder(tmp_path, rng, monkeypatch):
         np.savez(tmp_path / f"{name}.npz", x=rng.random((11, features)), y=rng.random(11))
     (tmp_path / "imdb_word_index.json").write_text(json.dumps({"the": 1}))
     (tmp_path / "reuters_word_index.json").write_text(json.dumps({"oil": 1}))
-    with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz") as archive:
-        for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
-            batch = {b"data": rng.integers(0, 256, (2, 3072), np.uint8), b"labels": rng.integers(0, 10, 2).tolist()}
-            data = pickle.dumps(batch, protocol=2)
-            info = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
+    cifar = (
+        (
+            "cifar-10-python",
+            "cifar-10-batches-py",
+            [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"],
+            [b"labels"],
+        ),
+        ("cifar-100-python", "cifar-100-python", ["train", "test"], [b"fine_labels", b"coarse_labels"]),
+    )
+    for file, inner, names, keys in cifar:
+        with tarfile.open(tmp_path / f"{file}.tar.gz", "w:gz") as archive:
+            for name in names:
+                batch = {b"data": rng.integers(0, 256, (2, 3072), np.uint8)}
+                batch |= {key: rng.integers(0, 10, 2).tolist() for key in keys}
+                data = pickle.dumps(batch, protocol=2)
+                info = tarfile.TarInfo(f"{inner}/{name}")
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
     monkeypatch.setenv("FASTATTN_DATA", str(tmp_path))
     return tmp_path
 
@@ -241,6 +252,16 @@ def test_cifar10(folder):
     np.testing.assert_array_equal(keras.datasets.cifar10.load_data("c.npz")[0][0], x_train)
 
 
+@pytest.mark.parametrize("label_mode", ["fine", "coarse"])
+def test_cifar100(folder, label_mode):
+    (x_train, y_train), (x_test, _) = keras.datasets.cifar100.load_data(label_mode)
+    with tarfile.open(folder / "cifar-100-python.tar.gz") as archive:
+        batch = pickle.load(archive.extractfile("cifar-100-python/train"), encoding="bytes")
+    assert x_train[1, 2, 3].tolist() == batch[b"data"].reshape(-1, 3, 32, 32)[1, :, 2, 3].tolist()
+    assert y_train[:, 0].tolist() == batch[f"{label_mode}_labels".encode()]
+    assert x_test.shape == (2, 32, 32, 3)
+
+
 def test_word_indices(folder):
     assert keras.datasets.imdb.get_word_index() == {"the": 1}
     assert keras.datasets.reuters.get_word_index() == {"oil": 1}
@@ -252,6 +273,7 @@ def test_word_indices(folder):
         ("mnist", "mnist.npz"),
         ("fashion_mnist", "fashion-mnist"),
         ("cifar10", "cifar-10-python.tar.gz"),
+        ("cifar100", "cifar-100-python.tar.gz"),
         ("imdb", "imdb.npz"),
         ("reuters", "reuters.npz"),
         ("boston_housing", "boston_housing.npz"),
@@ -284,6 +306,10 @@ def test_what_a_file_wants_to_run_is_not_run(folder, tmp_path):
     ("call", "message"),
     [
         (lambda: keras.datasets.boston_housing.load_data(test_split=1.0), "boston_housing: test_split is 1.0"),
+        (
+            lambda: keras.datasets.cifar100.load_data("all"),
+            "cifar100: label_mode is 'all'; expected 'fine' or 'coarse'",
+        ),
         (lambda: keras.datasets.california_housing.load_data("big"), "california_housing: version is 'big'"),
         (lambda: keras.datasets.imdb.load_data(maxlen=1), "imdb: no text is shorter than maxlen 1"),
     ],

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from fastattn.metrics.metric import on_host
+
 from .callback import MOMENTS, WITH_NUMBER, Callback, Logs
 
 
@@ -244,7 +246,9 @@ class TensorBoard(Callback):
         if self.histogram_freq and epoch % self.histogram_freq == 0:
             for i, weight in enumerate(self.model.weights):
                 name = getattr(weight, "path", None) or getattr(weight, "name", None) or f"weight_{i}"
-                self._writers["train"].add_histogram(f"{name}/histogram", weight.detach().cpu().double().numpy(), epoch)
+                self._writers["train"].add_histogram(
+                    f"{name}/histogram", np.asarray(on_host(weight), np.float64), epoch
+                )
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Closes the files."""

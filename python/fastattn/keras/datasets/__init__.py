@@ -4,6 +4,6 @@ A file is looked for where `load_data(path=...)` says, in the folder FASTATTN_DA
 (KERAS_HOME, ~/.keras).
 """
 
-from . import boston_housing, california_housing, cifar10, fashion_mnist, imdb, mnist, reuters
+from . import boston_housing, california_housing, cifar10, cifar100, fashion_mnist, imdb, mnist, reuters
 
-__all__ = ["boston_housing", "california_housing", "cifar10", "fashion_mnist", "imdb", "mnist", "reuters"]
+__all__ = ["boston_housing", "california_housing", "cifar10", "cifar100", "fashion_mnist", "imdb", "mnist", "reuters"]

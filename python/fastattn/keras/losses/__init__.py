@@ -27,6 +27,7 @@ from .classes import (
     Poisson,
     SparseCategoricalCrossentropy,
     SquaredHinge,
+    Tversky,
 )
 from .functions import FUNCTIONS as _FUNCTIONS
 from .functions import SHORT as _SHORT
@@ -49,6 +50,7 @@ from .functions import (
     poisson,
     sparse_categorical_crossentropy,
     squared_hinge,
+    tversky,
 )
 from .loss import Loss, LossFunctionWrapper
 
@@ -73,6 +75,7 @@ __all__ = [
     "Poisson",
     "SparseCategoricalCrossentropy",
     "SquaredHinge",
+    "Tversky",
     "binary_crossentropy",
     "binary_focal_crossentropy",
     "categorical_crossentropy",
@@ -95,6 +98,7 @@ __all__ = [
     "serialize",
     "sparse_categorical_crossentropy",
     "squared_hinge",
+    "tversky",
 ]
 
 _NAMES = Names(

@@ -122,6 +122,21 @@ class Dice(_WithOptions):
         self._set(functions.dice, reduction, name, dtype, axis=axis)
 
 
+class Tversky(_WithOptions):
+    """1 - overlap / (overlap + alpha * missed + beta * wrong). Salehi et al. (2017), equation 4."""
+
+    def __init__(
+        self,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: str | None = MEAN,
+        name: str = "tversky",
+        axis: Any = None,
+        dtype: str | None = None,
+    ) -> None:
+        self._set(functions.tversky, reduction, name, dtype, alpha=alpha, beta=beta, axis=axis)
+
+
 class BinaryCrossentropy(_WithOptions):
     """-mean(y_true * log(p) + (1 - y_true) * log(1 - p)); see `binary_crossentropy`.
 
@@ -261,6 +276,7 @@ CLASSES = [
     CosineSimilarity,
     Huber,
     Dice,
+    Tversky,
     BinaryCrossentropy,
     BinaryFocalCrossentropy,
     CategoricalCrossentropy,

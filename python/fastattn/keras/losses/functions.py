@@ -289,6 +289,17 @@ def dice(y_true: Any, y_pred: Any, axis: Any = None) -> Tensor:
     return 1 - 2.0 * both / (y_true.sum(over) + y_pred.sum(over) + epsilon())  # type: ignore[no-any-return]
 
 
+def tversky(y_true: Any, y_pred: Any, alpha: float = 0.5, beta: float = 0.5, axis: Any = None) -> Tensor:
+    """1 - overlap / (overlap + alpha * missed + beta * wrong + epsilon).
+
+    Source: Salehi, Erdogmus and Gholipour, "Tversky loss function for image segmentation" (2017), equation 4."""
+    y_true, y_pred = _pair(y_true, y_pred)
+    over = tuple(range(y_pred.ndim)) if axis is None else axis
+    both = (y_true * y_pred).sum(over)
+    missed, wrong = (y_true * (1 - y_pred)).sum(over), ((1 - y_true) * y_pred).sum(over)
+    return 1 - both / (both + missed * alpha + wrong * beta + epsilon())  # type: ignore[no-any-return]
+
+
 FUNCTIONS = [
     binary_crossentropy,
     binary_focal_crossentropy,
@@ -308,6 +319,7 @@ FUNCTIONS = [
     poisson,
     sparse_categorical_crossentropy,
     squared_hinge,
+    tversky,
 ]
 SHORT = {
     "bce": binary_crossentropy,
