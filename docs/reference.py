@@ -50,12 +50,20 @@ def api(module: str, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) 
     for name, value in public(module, only, without):
         if not _has_docstring(value):
             values.append(f"`{name}`")
-        elif module != "fastattn" and value is getattr(importlib.import_module("fastattn"), name, None):
-            same.append(f"- `{module}.{name}` is {{any}}`fastattn.{name}`.")
+        elif (parent := _shown_in(module, name, value)) is not None:
+            same.append(f"- `{module}.{name}` is {{any}}`{parent}.{name}`.")
         else:
             described += _autodoc(f"{module}.{name}", value)
     parts = [["```{eval-rst}", *described, "```"] if described else [], same, [", ".join(values)] if values else []]
     return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _shown_in(module: str, name: str, value: Any) -> str | None:
+    """The package above a module that has the same under this name, and a page of its own."""
+    for parent in ("fastattn", "fastattn.keras"):
+        if module.startswith(f"{parent}.") and value is getattr(importlib.import_module(parent), name, None):
+            return parent
+    return None
 
 
 def _has_docstring(value: Any) -> bool:

@@ -64,7 +64,7 @@ from .ops import *  # noqa: F403
 
 # Names of torch's that a star import leaves alone: they would hide Python's.
 _BUILTINS = ("bool", "dtype", "float", "int")
-_LAZY = ("cuda", "data", "generation", "io", "metrics", "models", "nn", "optim", "testing", "train", "utils")
+_LAZY = ("cuda", "data", "generation", "io", "keras", "metrics", "models", "nn", "optim", "testing", "train", "utils")
 
 __all__ = [
     "Explanation",

@@ -11,6 +11,23 @@ import pytest
 import fastattn
 
 # Modules whose __all__ is public. Anything new under fastattn is found by itself.
+KERAS = (
+    *(
+        "activations",
+        "backend",
+        "callbacks",
+        "config",
+        "constraints",
+        "datasets",
+        "initializers",
+        "layers",
+        "losses",
+        "metrics",
+        "models",
+        "optimizers",
+    ),
+    *("regularizers", "saving", "utils"),
+)
 PACKAGES = [
     "fastattn",
     *(
@@ -18,6 +35,8 @@ PACKAGES = [
         for module in pkgutil.iter_modules(fastattn.__path__)
         if module.ispkg and module.name not in {"bench", "cli", "interop"}  # bench: a tool, in wheels
     ),
+    *(f"fastattn.keras.{name}" for name in KERAS),
+    "fastattn.keras.optimizers.schedules",
     "fastattn.nn.functional",
     "fastattn.nn.init",
     "fastattn.nn.utils",
@@ -70,9 +89,9 @@ def test_first_line(name):
     assert first.strip().endswith("."), f"{name}: the first line is no sentence: {first}"
 
 
-# Torch has a function or layer of the same name and meaning, which says more than we need to repeat; the test tools
-# serve ourselves. One line will do for these.
-TERSE = ("fastattn.autograd", "fastattn.nn", "fastattn.optim", "fastattn._r", "fastattn.testing")
+# Torch or Keras has a function or layer of the same name and meaning, which says more than we need to repeat; the test
+# tools serve ourselves. One line will do for these.
+TERSE = ("fastattn.autograd", "fastattn.keras", "fastattn.nn", "fastattn.optim", "fastattn._r", "fastattn.testing")
 
 
 def described(name):
