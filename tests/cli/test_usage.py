@@ -22,7 +22,7 @@ for name in RECIPES:
     known = {flag for _, flag in ALL}
     ALL += [(("train", name), flag) for flag in flags_of(COMMANDS["train"].commands[name]) if flag not in known]
 VIT = flags_of(COMMANDS["train"].commands["vit"])
-SWITCHES = {"--quiet", "--json", "--flip"}
+SWITCHES = {"--quiet", "--json", "--flip", "--bleu", "--gradient-checkpointing"}
 TEXTS = {"--text", "--resume", "--out", "--config", "--prompt", "--stop", "--data", "--start"}
 
 
