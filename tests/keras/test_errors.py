@@ -68,3 +68,22 @@ def test_refused(name):
 def test_refused_by_keras(name, oracle):
     with pytest.raises(KINDS):
         REFUSED[name](oracle)
+
+
+@pytest.mark.parametrize(
+    ("loss", "metrics", "text"),
+    [
+        ("categorical_crosentropy", None, "loss: there is none named 'categorical_crosentropy'; did you mean"),
+        ({"dense": "msee"}, None, "loss: there is none named 'msee'"),
+        ("mse", ["acuracy"], "metric: there is none named 'acuracy'"),
+        ("mse", {"dense": ["mae", "mea"]}, "metric: there is none named 'mea'"),
+    ],
+)
+def test_names_are_looked_up_by_compile(loss, metrics, text):
+    """Keras does with the first batch. The model stays as it was compiled before."""
+    model = built(keras)
+    before = model.optimizer
+    with pytest.raises(ValueError, match=text):
+        model.compile("adam", loss, metrics=metrics)
+    assert model.optimizer is before
+    model.compile("adam", "ce", metrics=["acc", "ce"])

@@ -67,11 +67,16 @@ class Stepper(Weighted):
             ValueError: a name that does not exist.
             TypeError: metrics that are no list and no dict.
         """
+        from fastattn.keras import losses, optimizers
         from fastattn.keras import metrics as metrics_module
-        from fastattn.keras import optimizers
 
         outputs = Outputs(self.output_names)
         compiled_metrics = CompiledMetrics(metrics, weighted_metrics, outputs)
+        # What a name means is known with the first batch; that it means something, now.
+        for resolve, given in ((losses.resolve, loss), (metrics_module.resolve, (metrics, weighted_metrics))):
+            for name in leaves(given):
+                if isinstance(name, str):
+                    resolve(name, (1, 1), (1, 1))
         object.__setattr__(self, "optimizer", optimizers.get(optimizer))
         object.__setattr__(self, "loss", loss)
         self._compiled_loss = None if loss is None else CompiledLoss(loss, loss_weights, outputs)
