@@ -1,9 +1,10 @@
 // conv whose groups are single channels: every output channel sees one input channel, and a product of matrices would
 // have one column.
 //
-//   forward, gradient of x    dst[n, c, p, q] = bias[c] + sum over taps (i, j) of weight[c, i, j] src[n, c, h(p, i),
-//   w(q, j)] gradient of the weight    dweight[c, i, j] = sum over (n, p, q) of x[n, c, h(p, i), w(q, j)] dout[n, c, p,
-//   q]
+//   forward, gradient of x
+//     dst[n, c, p, q] = bias[c] + sum over taps (i, j) of weight[c, i, j] src[n, c, h(p, i), w(q, j)]
+//   gradient of the weight
+//     dweight[c, i, j] = sum over (n, p, q) of x[n, c, h(p, i), w(q, j)] dout[n, c, p, q]
 //
 // Channels last: vectors lie along C, weights are packed by tap, four pixels share what is loaded of them; taps outside
 // of the image are left out. Else an item is a plane (of the weight's gradient a channel): some of its rows are copied
