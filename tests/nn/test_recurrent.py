@@ -51,6 +51,7 @@ OPTIONS = [
     {"batch_first": True, "bias": False},
 ]
 CASES = [(name, o) for name in LAYERS for o in OPTIONS] + [("RNN", {"nonlinearity": "relu", "num_layers": 2})]
+CASES += [("LSTM", {"proj_size": 2, **o}) for o in OPTIONS]
 
 
 @pytest.mark.parity
@@ -65,7 +66,8 @@ def test_is_torchs(name, options, batched, with_state, randn):
     arrays = [randn(*shape) if batched else randn(T, I)]
     if with_state:
         count = 2 if name == "LSTM" else 1
-        arrays += [randn(*((states, B, H) if batched else (states, H))) for _ in range(count)]
+        sizes = (options.get("proj_size", H), H)[:count]
+        arrays += [randn(*((states, B, n) if batched else (states, n))) for n in sizes]
     mine = [fa.tensor(a, requires_grad=True) for a in arrays]
     other = [torch.tensor(a, requires_grad=True) for a in arrays]
 
@@ -76,17 +78,20 @@ def test_is_torchs(name, options, batched, with_state, randn):
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", [*LAYERS, "projected LSTM"])
 @pytest.mark.parametrize("lengths", [[6, 4, 4, 1], [1, 6, 2, 5]], ids=str)
 @pytest.mark.parametrize("options", [{}, {"bidirectional": True, "num_layers": 2}], ids=str)
 @pytest.mark.parametrize("with_state", [True, False])
 def test_packed_is_torchs(name, lengths, options, with_state, randn):
     torch = pytest.importorskip("torch")
+    if name == "projected LSTM":
+        name, options = "LSTM", options | {"proj_size": 2}
     ours, theirs = both(torch, name, I, H, **options)
     sort = lengths == sorted(lengths, reverse=True)
     x = randn(T, B, I)
     states = options.get("num_layers", 1) * (2 if options.get("bidirectional") else 1)
-    arrays = [x] + [randn(states, B, H) for _ in range((2 if name == "LSTM" else 1) if with_state else 0)]
+    sizes = (options.get("proj_size", H), H)[: (2 if name == "LSTM" else 1) if with_state else 0]
+    arrays = [x] + [randn(states, B, n) for n in sizes]
     mine = [fa.tensor(a, requires_grad=True) for a in arrays]
     other = [torch.tensor(a, requires_grad=True) for a in arrays]
 
@@ -99,6 +104,24 @@ def test_packed_is_torchs(name, lengths, options, with_state, randn):
         return output, padded, last
 
     compare(ours, theirs, call(ours, rnn_utils, *mine), call(theirs, torch.nn.utils.rnn, *other), mine, other)
+
+
+@pytest.mark.parametrize("lengths", [None, [6, 2, 0, 5]])
+def test_a_projection_to_some_units_is_an_lstm_whose_others_nobody_reads(lengths, randn):
+    size = 2
+    plain, projected = nn.LSTM(I, H).double(), nn.LSTM(I, H, proj_size=size).double()
+    with fa.no_grad():
+        plain.weight_hh_l0[:, size:] = 0.0
+        projected.weight_hr_l0.copy_(fa.eye(H)[:size])
+    state = {k: v[:, :size] if k == "weight_hh_l0" else v for k, v in plain.state_dict().items()}
+    projected.load_state_dict(state | {"weight_hr_l0": projected.weight_hr_l0})
+    x, h, c = fa.tensor(randn(T, B, I)), fa.tensor(randn(1, B, H)), fa.tensor(randn(1, B, H))
+    steps = None if lengths is None else fa.tensor(lengths)
+    expected, (h_n, c_n) = plain.through_layers(x, (h, c), steps)
+    found, (h_p, c_p) = projected.through_layers(x, (h[:, :, :size], c), steps)
+    for f, e in ((found, expected[:, :, :size]), (h_p, h_n[:, :, :size]), (c_p, c_n)):
+        np.testing.assert_allclose(f.detach().numpy(), e.detach().numpy(), rtol=1e-12, atol=1e-14)
+    assert projected(x[:0])[0].shape == (0, B, size)
 
 
 @pytest.mark.parity
@@ -198,7 +221,8 @@ def test_first_weights():
 
 
 ERRORS = [
-    (lambda: nn.LSTM(3, 4, proj_size=2), NotImplementedError, "LSTM: proj_size is 2; projections"),
+    (lambda: nn.LSTM(3, 4, proj_size=4), ValueError, "LSTM: proj_size is 4; expected 0 to hidden_size - 1, 3"),
+    (lambda: nn.RNNBase("GRU", 3, 4, proj_size=2), ValueError, "RNNBase: proj_size is 2; only an LSTM has"),
     (lambda: nn.RNN(3, 4, nonlinearity="gelu"), ValueError, "RNN: nonlinearity is 'gelu'"),
     (lambda: nn.RNNCell(3, 4, nonlinearity="gelu"), ValueError, "RNNCell: nonlinearity is 'gelu'"),
     (lambda: nn.RNNBase("LSTMM", 3, 4), ValueError, "RNNBase: mode is 'LSTMM'"),

@@ -31,6 +31,27 @@ def run(mode: str, x: Tensor, weights: list[Any], state: tuple[Tensor, ...], **o
     return ops.rnn(x, *weights, *state, nonlinearity=mode[4:].lower(), **options)
 
 
+def run_projected(
+    x: Tensor, weights: list[Any], state: tuple[Tensor, ...], lengths: Tensor | None, reverse: bool
+) -> tuple[Tensor, ...]:
+    """The same of an LSTM whose state is projected, h_t = W_hr (o tanh(c_t)): a step at a time, out of other ops."""
+    w_ih, w_hh, b_ih, b_hh, w_hr = weights
+    (steps, batch), (size, width) = x.shape[:2], w_hr.shape
+    of_input = F.linear(x, w_ih, b_ih)
+    h, c = state or (x.new_zeros(batch, size), x.new_zeros(batch, width))
+    outputs: list[Any] = [None] * steps
+    for t in reversed(range(steps)) if reverse else range(steps):
+        i, f, g, o = (of_input[t] + F.linear(h, w_hh, b_hh)).chunk(4, -1)
+        now_c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        now_h = outputs[t] = F.linear(o.sigmoid() * now_c.tanh(), w_hr)
+        if lengths is not None:
+            lasts = (lengths > t).unsqueeze(1)
+            outputs[t] = now_h.masked_fill(~lasts, 0.0)
+            now_h, now_c = now_h.where(lasts, h), now_c.where(lasts, c)
+        h, c = now_h, now_c
+    return (stack(outputs) if steps else x.new_zeros(0, batch, size)), h, c
+
+
 def uniform(parameters: Iterator[Parameter], hidden_size: int) -> None:
     bound = 1 / math.sqrt(hidden_size) if hidden_size > 0 else 0.0
     for p in parameters:
@@ -49,7 +70,7 @@ class RNNBase(Module):
         batch_first: whether inputs and outputs are (B, T, ...); states are not.
         dropout: probability, on the outputs of each layer but the last.
         bidirectional: whether each layer also goes backward; outputs are of both, side by side.
-        proj_size: 0; projections of the state are not supported.
+        proj_size: see LSTM.
         device: where the parameters are made, the CPU by default.
         dtype: of the parameters, float32 by default.
 
@@ -85,9 +106,12 @@ class RNNBase(Module):
         if not 0 <= dropout <= 1:
             msg = f"{name}: dropout is {dropout}; expected 0 to 1"
             raise ValueError(msg)
-        if proj_size:
-            msg = f"{name}: proj_size is {proj_size}; projections of the state are not supported"
-            raise NotImplementedError(msg)
+        if proj_size and mode != "LSTM":
+            msg = f"{name}: proj_size is {proj_size}; only an LSTM has projections"
+            raise ValueError(msg)
+        if not 0 <= proj_size < hidden_size:
+            msg = f"{name}: proj_size is {proj_size}; expected 0 to hidden_size - 1, {hidden_size - 1}"
+            raise ValueError(msg)
         self.mode = mode
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -99,26 +123,34 @@ class RNNBase(Module):
         self.proj_size = proj_size
         rows = GATES[mode] * hidden_size
         for layer in range(num_layers):
-            width = input_size if layer == 0 else hidden_size * self._directions
+            width = input_size if layer == 0 else self._state_size * self._directions
             for suffix in self._suffixes(layer):
                 self.register_parameter(f"weight_ih{suffix}", new_parameter(rows, width, dtype=dtype, device=device))
                 self.register_parameter(
-                    f"weight_hh{suffix}", new_parameter(rows, hidden_size, dtype=dtype, device=device)
+                    f"weight_hh{suffix}", new_parameter(rows, self._state_size, dtype=dtype, device=device)
                 )
                 for kind in ("ih", "hh") if bias else ():
                     self.register_parameter(f"bias_{kind}{suffix}", new_parameter(rows, dtype=dtype, device=device))
+                if proj_size:
+                    projection = new_parameter(proj_size, hidden_size, dtype=dtype, device=device)
+                    self.register_parameter(f"weight_hr{suffix}", projection)
         self.reset_parameters()
 
     @property
     def _directions(self) -> int:
         return 2 if self.bidirectional else 1
 
+    @property
+    def _state_size(self) -> int:
+        """Of h."""
+        return self.proj_size or self.hidden_size
+
     def _suffixes(self, layer: int) -> list[str]:
         return [f"_l{layer}", f"_l{layer}_reverse"][: self._directions]
 
     def _weights(self, suffix: str) -> list[Parameter | None]:
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        return [getattr(self, name + suffix) if self.bias or i < 2 else None for i, name in enumerate(names)]
+        names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh", *(["weight_hr"] if self.proj_size else [])]
+        return [getattr(self, n + suffix) if self.bias or not n.startswith("bias") else None for n in names]
 
     @property
     def all_weights(self) -> list[list[Parameter]]:
@@ -134,7 +166,7 @@ class RNNBase(Module):
         uniform(self.parameters(), self.hidden_size)
 
     def extra_repr(self) -> str:
-        text = f"{self.input_size}, {self.hidden_size}"
+        text = f"{self.input_size}, {self.hidden_size}" + (f", proj_size={self.proj_size}" if self.proj_size else "")
         defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
         changed = {k: getattr(self, k) for k, v in defaults.items() if getattr(self, k) != v}
         return ", ".join([text, *(f"{k}={v}" for k, v in changed.items())])
@@ -144,17 +176,15 @@ class RNNBase(Module):
         raise ValueError(msg)
 
     def _states(self, hx: Any, batch: int, batched: bool) -> tuple[Tensor, ...] | None:
-        """h0, and an LSTM's c0, each (layers * directions, B, H)."""
+        """h0, and an LSTM's c0, each (layers * directions, B, H), or P of h0."""
         if hx is None:
             return None
         states: tuple[Any, ...] = tuple(hx) if self.mode == "LSTM" else (hx,)
         count = 2 if self.mode == "LSTM" else 1
         if len(states) != count:
             self._refuse(f"hx has {len(states)} states; expected (h_0, c_0)")
-        expected: tuple[int, ...] = (self.num_layers * self._directions, batch, self.hidden_size)
-        if not batched:
-            expected = (expected[0], expected[2])
-        for name, state in zip(("h_0", "c_0"), states, strict=False):
+        for name, state, size in zip(("h_0", "c_0"), states, (self._state_size, self.hidden_size), strict=False):
+            expected = (self.num_layers * self._directions, *((batch,) if batched else ()), size)
             if tuple(state.shape) != expected:
                 self._refuse(f"{name} has shape {tuple(state.shape)}; expected {expected}")
         return states if batched else tuple(s.unsqueeze(1) for s in states)
@@ -171,7 +201,11 @@ class RNNBase(Module):
             for direction, suffix in enumerate(self._suffixes(layer)):
                 at = layer * self._directions + direction
                 state = () if states is None else tuple(s[at] for s in states)
-                output, *now = run(self.mode, x, self._weights(suffix), state, lengths=lengths, reverse=direction == 1)
+                weights, reverse = self._weights(suffix), direction == 1
+                if self.proj_size:
+                    output, *now = run_projected(x, weights, state, lengths, reverse)
+                else:
+                    output, *now = run(self.mode, x, weights, state, lengths=lengths, reverse=reverse)
                 outputs.append(output)
                 last.append(now)
             x = outputs[0] if len(outputs) == 1 else cat(outputs, -1)
@@ -276,15 +310,16 @@ class LSTM(RNNBase):
         batch_first: whether inputs and outputs are (B, T, ...); states are not.
         dropout: probability, on the outputs of each layer but the last.
         bidirectional: whether each layer also goes backward; outputs are of both, side by side.
-        proj_size: 0; projections of the state are not supported.
+        proj_size: P: h_t is W_hr (P, H) times what it would be, and W_hh is (4 H, P); 0: there is none. Such a layer goes a
+            step at a time through other ops, which is slower.
         device: where the parameters are made, the CPU by default.
         dtype: of the parameters, float32 by default.
 
     Shape:
         input (T, B, I), without a batch (T, I), or a PackedSequence, and optionally (h_0, c_0), each
-        (layers * directions, B, H), to the output (T, B, directions * H) and (h_n, c_n). Weights weight_ih_l0,
-        weight_hh_l0, bias_ih_l0, bias_hh_l0, weight_ih_l0_reverse and so on, with the rows of i, f, g and o; all uniform
-        of +- 1 / sqrt(H) at first.
+        (layers * directions, B, H), to the output (T, B, directions * H) and (h_n, c_n); with projections P for H, but in
+        c. Weights weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, with projections weight_hr_l0, weight_ih_l0_reverse
+        and so on, with the rows of i, f, g and o; all uniform of +- 1 / sqrt(H) at first.
 
     Example:
         >>> import fastattn as fa
@@ -292,7 +327,8 @@ class LSTM(RNNBase):
         >>> output.shape, c_n.shape
         ((2, 7, 10), (2, 2, 5))
 
-    Source: torch.nn.LSTM's form of it.
+    Source: torch.nn.LSTM's form of it; Sak, Senior and Beaufays, "Long short-term memory recurrent neural network
+    architectures for large scale acoustic modeling" (2014), section 2, for projections.
     """
 
     def __init__(
