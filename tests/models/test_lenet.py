@@ -55,6 +55,20 @@ def test_hooks_see_channels_first(randn):
         np.testing.assert_allclose(p.grad.numpy(), gradient, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("convolution", "pool"),
+    [
+        (lambda: fa.nn.Conv2d(3, 4, 3, padding=1, bias=False), lambda: fa.nn.AvgPool2d(2)),
+        (lambda: fa.nn.Conv2d(3, 4, 5, padding=2, padding_mode="reflect"), lambda: fa.nn.MaxPool2d(3, 2, 1)),
+        (lambda: fa.nn.Sequential(fa.nn.Conv2d(3, 4, 3, padding="same")), lambda: fa.nn.MaxPool2d(2, ceil_mode=False)),
+    ],
+)
+def test_other_layers_in_their_places(convolution, pool, randn):
+    convolution, pool, x = convolution().double(), pool(), fa.tensor(randn(2, 3, 9, 12))
+    found = pooled_convolution(convolution, pool, x.movedim(1, -1)).movedim(-1, 1)
+    np.testing.assert_allclose(found.detach().numpy(), pool(convolution(x).relu()).detach().numpy(), rtol=1e-12)
+
+
 def test_windows_without_a_positive_number(randn):
     """The ReLU comes after the pooling: values and gradients are those of the other order."""
     model = LeNet(LeNetConfig(**SIZES | {"channels": (4,)})).double()

@@ -79,18 +79,20 @@ class LeNetConfig(ClassifierConfig):
 
 
 def pooled_convolution(convolution: Module, pool: Module, x: Any) -> Any:
-    """relu(pool(convolution(x))) of (N, H, W, C), the layout in which nothing is transposed on the way.
+    """pool(relu(convolution(x))) of (N, H, W, C), the layout in which nothing is transposed on the way.
 
     ReLU and maximum commute, and so do their gradients: of a window without a positive number there is none, and in the
     others the same element is the first of the largest. After the pooling there is a quarter left to do.
     """
-    if type(convolution) is Conv2d and convolution._hooks is None:
-        x = ops.conv2d(x, convolution.weight, convolution.bias, padding="same", layout="nhwc")
+    if type(convolution) is Conv2d and convolution._hooks is None and convolution.padding_mode == "zeros":
+        c = convolution
+        x = ops.conv2d(x, c.weight, c.bias, c.stride, c.padding, c.dilation, c.groups, layout="nhwc")
     else:
         x = convolution(x.movedim(-1, 1)).movedim(1, -1)
-    if type(pool) is MaxPool2d and pool._hooks is None:
-        return F.relu(ops.max_pool2d(x, pool.kernel_size, layout="nhwc"))
-    return F.relu(pool(x.movedim(-1, 1))).movedim(1, -1)
+    if type(pool) is MaxPool2d and pool._hooks is None and not pool.return_indices:
+        p = pool
+        return F.relu(ops.max_pool2d(x, p.kernel_size, p.stride, p.padding, p.dilation, p.ceil_mode, layout="nhwc"))
+    return pool(F.relu(x).movedim(-1, 1)).movedim(1, -1)
 
 
 class LeNet(PretrainedModel):
