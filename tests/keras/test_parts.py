@@ -35,14 +35,12 @@ ACTIVATIONS = [
 ]
 
 
-@pytest.mark.parity
-@pytest.mark.parametrize(("name", "options"), ACTIVATIONS)
+@pytest.mark.parity  # keras's sparsemax adds sums of sums: its results do not add up to 1
+@pytest.mark.parametrize(("name", "options"), [case for case in ACTIVATIONS if case[0] != "sparsemax"])
 def test_activations(oracle, rng, name, options):
     """Value and gradient at float64; functions are within a few roundings."""
     import torch
 
-    if name == "sparsemax":
-        pytest.skip("keras's does not add up to 1 for more than one row")
     if name in ("swish", "hard_swish"):
         their = {"swish": oracle.activations.silu, "hard_swish": oracle.activations.hard_silu}[name]
     else:
