@@ -156,7 +156,7 @@ def record(path: Path) -> str:
 
 
 def _rate(value: float, limit: str) -> str:
-    return f"{value / 1e9:.1f} {'GFLOP/s' if limit.startswith('float') else 'GB/s'}"
+    return f"{value / 1e9:.1f} {'GFLOP/s' if limit.startswith(('float', 'bfloat')) else 'GB/s'}"
 
 
 def _time(seconds: float) -> str:

@@ -199,13 +199,13 @@ def test_tables_of_a_record(reference, tmp_path):
         json.dumps(
             {
                 "environment": environment | {"contestants": ["fastattn", "torch"]},
-                "limits": {"float32 ymm x1": 2e11, "read x1": 3.14e10},
+                "limits": {"float32 ymm x1": 2e11, "bfloat16 zmm x1": 1e12, "read x1": 3.14e10},
                 "cases": [case, missing],
             }
         )
     )
     text = reference.record(path).replace("\u00a0", " ")
     assert text.startswith("A CPU, 3 threads, avx2, 2030-01-02; numpy 9.9.\n")
-    assert "| float32 ymm x1 | 200.0 GFLOP/s |\n| read x1 | 31.4 GB/s |" in text
+    assert "| float32 ymm x1 | 200.0 GFLOP/s |\n| bfloat16 zmm x1 | 1000.0 GFLOP/s |\n| read x1 | 31.4 GB/s |" in text
     assert "| matmul | 8 x 8 | 9.06 ns | 1.50 ms | 133 ms | 83% |" in text
     assert "| matmul | 9 x 9 | 9.06 ns | 1.50 ms |  | 83% |" in text
