@@ -42,15 +42,18 @@ SCHEDULES = int(os.environ.get("FASTATTN_TEST_SCHEDULES", "1"))
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function):
     """On another backend (docs/emulator.md) a test that asks for what it has no kernel for is skipped, with the reason.
-    FASTATTN_TEST_SCHEDULES=3: each test runs with 1, 2 and 3 threads, of which the emulator makes seeds of its schedule.
-    Those that are about the number of threads go through all of them as they are."""
+    FASTATTN_TEST_SCHEDULES=3: each test runs with 1, 2 and 3 threads, of which the emulator makes seeds of its schedule,
+    on the same numbers. Those that are about the number of threads go through all of them as they are."""
     try:
         if SCHEDULES == 1 or "any_threads" in pyfuncitem.name:
             return (yield)
         arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+        numbers = pyfuncitem._request.getfixturevalue("rng").bit_generator
+        start = numbers.state
         for schedule in range(1, SCHEDULES):
             with threads(schedule):
                 pyfuncitem.obj(**arguments)
+            numbers.state = start
         with threads(SCHEDULES):
             return (yield)
     except fa.UnsupportedError as error:

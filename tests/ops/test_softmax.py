@@ -88,7 +88,7 @@ def test_masks(isa, dtype, op, randn, rng, mask_shape, kind, axis):
     x = randn(4, 5, 33, dtype=dtype)
     keep = np.asarray(rng.random(mask_shape) < 0.6)
     mask = keep if kind == "bool" else np.where(keep, randn(*mask_shape, dtype=dtype), -np.inf).astype(dtype)
-    for layout in LAYOUTS.values():
+    for layout in list(LAYOUTS.values())[: 2 if EMULATED else None]:
         check(op[0](x, axis, mask=layout(mask)), op[1], x, axis, mask=mask)
 
 
