@@ -65,7 +65,7 @@ def test_every_choice_of_axes(isa, dtype, randn, shape):
         check(run(x, axes), reference.sum_over, x, axes)
 
 
-@pytest.mark.parametrize("shape", [(70, 33), (65, 4, 33), (2, 34, 3, 5) if EMULATED else (5, 66, 3, 7)])
+@pytest.mark.parametrize("shape", [(70, 33), (2, 34, 3, 5)] if EMULATED else [(70, 33), (65, 4, 33), (5, 66, 3, 7)])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_strides_do_not_change_a_bit(isa, dtype, randn, shape, layout):
     x = randn(*shape, dtype=dtype)
