@@ -6,10 +6,11 @@ import os
 
 import numpy as np
 import pytest
+from isa_fixture import isa_fixture
 from on_device import DEVICE, ON_CUDA
 
 import fastattn as fa
-from fastattn.testing import forced_isa, isas, threads
+from fastattn.testing import isas, threads
 
 TINY = "--layers 1 --width 8 --heads 2 --context 16 --batch-size 2 --steps 12 --sample 8"
 TINY += " --eval-every 4 --checkpoint-every 5"
@@ -62,11 +63,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function):
         pytest.skip(str(error))
 
 
-# FASTATTN_ISA narrows the tests of all instruction sets to that one.
-@pytest.fixture(params=[os.environ["FASTATTN_ISA"]] if os.environ.get("FASTATTN_ISA") else isas())
-def isa(request):
-    with forced_isa(request.param):
-        yield request.param
+isa = isa_fixture(isas())
 
 
 @pytest.fixture(params=["float32", "float64", "bfloat16", "float16"])
@@ -74,9 +71,10 @@ def dtype(request):
     return np.dtype(request.param)  # ml_dtypes, which fastattn imports, has registered bfloat16
 
 
+# FASTATTN_TEST_SEED draws other numbers: a tolerance holds for all of them, or is none.
 @pytest.fixture
 def rng():
-    return np.random.default_rng(0)
+    return np.random.default_rng(int(os.environ.get("FASTATTN_TEST_SEED", "0")))
 
 
 @pytest.fixture

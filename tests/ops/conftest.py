@@ -1,17 +1,13 @@
 """With FASTATTN_TEST_DEVICE the tests of this folder run on a device (tests/support/on_device.py)."""
 
 import on_device
-import pytest
+from isa_fixture import isa_fixture
 
-from fastattn.testing import forced_isa, isas
+from fastattn.testing import isas
 
 if on_device.DEVICE:
     on_device.install()
-
-    @pytest.fixture(params=isas())
-    def isa(request):
-        with forced_isa(request.param):
-            yield request.param
+    isa = isa_fixture(isas())
 
     def pytest_terminal_summary(terminalreporter):
         calls = on_device.CALLS

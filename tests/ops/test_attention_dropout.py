@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from isa_fixture import isa_fixture, isa_of_attention
 from on_device import EMULATED
 
 import fastattn as fa
-from fastattn.testing import assert_ran, assert_same_bits, assert_same_for_any_threads, check, reference
+from fastattn.testing import assert_ran, assert_same_bits, assert_same_for_any_threads, check, isas, reference, variants
 
 ATTENTION = fa.scaled_dot_product_attention
+isa = isa_fixture([*variants(), *isas()])
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_oracle(isa, dtype, case, rows, keys, causal):
     args = case(2, 2, rows, keys, 16, dtype=dtype)
     options = {"is_causal": causal, "dropout_p": 0.3, "seed": 7}
     r = ATTENTION(*args[1:], return_lse=True, **options)
-    assert_ran("attention_fwd", dtype, isa)
+    assert_ran("attention_fwd", dtype, isa_of_attention(isa, rows))
     check((r.output, None, r.lse), reference.attention, *args[1:], **options)
     assert_same_bits(r.lse, ATTENTION(*args[1:], return_lse=True, is_causal=causal).lse)
     check(gradients(*args, None, 0.3, causal), reference.attention_backward, *args, **options)

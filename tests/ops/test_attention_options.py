@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from isa_fixture import isa_fixture
 from on_device import EMULATED
 
 import fastattn as fa
@@ -21,9 +22,11 @@ from fastattn.testing import (
     forced_isa,
     isas,
     reference,
+    variants,
 )
 
 ATTENTION = fa.scaled_dot_product_attention
+isa = isa_fixture([*variants(), *isas()])
 
 
 class Case:
@@ -390,7 +393,7 @@ def test_captured_weights(isa, dtype):
 
 @settings(deadline=None, derandomize=True, max_examples=10 if EMULATED else 60)
 @given(
-    st.sampled_from(isas()),
+    st.sampled_from([*variants(), *isas()]),
     st.tuples(st.integers(0, 70), st.integers(0, 140), st.integers(1, 40), st.integers(1, 40)),
     st.tuples(st.integers(0, 2), st.integers(1, 2), st.integers(1, 3)),
     st.fixed_dictionaries(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from isa_fixture import isa_fixture
 from on_device import EMULATED
 
 import fastattn as fa
@@ -46,10 +47,7 @@ SIZES = [
 EMPTY = [(0, 3, 4), (3, 0, 4), (3, 4, 0), (0, 0, 0)]
 
 
-@pytest.fixture(params=[*variants(), *isas()])
-def isa(request):
-    with forced_isa(request.param):
-        yield request.param
+isa = isa_fixture([*variants(), *isas()])
 
 
 @pytest.mark.smoke

@@ -13,11 +13,13 @@
 //   O^T = O^T * shrink + V^T (P^T * keep)   [Dv][kBlockM]    keep: attention_dropout.h; the sums are of P^T
 //
 // Work: 4 D flops a pair. Keys and values are read in place, once per block of queries (from L2 or L3: 8 bytes for 192
-// flops in f32), so FMA is the roof. The exponential costs about 12 vector operations where the products take 128 FMAs
-// (D = 64).
-// Source: Dao, "FlashAttention-2" (2023), algorithm 1.
+// flops in f32), so FMA is the roof. Where the instruction set multiplies pairs of bf16, steps of both products are
+// pairs (attention_pairs.h): weights are rounded to bf16 for the second, their sums are not. The exponential costs
+// about 12 vector operations where the products take 128 FMAs (D = 64). Source: Dao, "FlashAttention-2" (2023),
+// algorithm 1.
 #include "attention_decode.h"
 #include "attention_dropout.h"
+#include "attention_pairs.h"
 #include "attention_weights.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
@@ -32,12 +34,14 @@ struct Forward {
   using T = compute_t<S>;
   using V = Vec<T>;
   static constexpr int L = V::kLanes, M = kBlockM<T>;
+  static constexpr int64_t kPer = kStep<S>;  // numbers in a step of a product
 
   const fa_attention_fwd_params& p;
   const Band band;
   const ScoreTransform<T> transform;
   const int64_t B, H, Hkv, Lq, Lk, D, Dv;
-  const int64_t group;  // query heads of a key/value head
+  const int64_t d_steps;  // of D
+  const int64_t group;    // query heads of a key/value head
   const QueryBlocks<T> blocks;
   const WeightDropout<T> dropout;
 
@@ -52,29 +56,32 @@ struct Forward {
         Lk(params.key.shape[2]),
         D(params.query.shape[3]),
         Dv(params.value.shape[3]),
+        d_steps(ceil_div(D, kPer)),
         group(Hkv > 0 ? H / Hkv : 0),
         blocks(Lq),
         dropout(params) {}
 
   // Per thread. With base = nullptr only bytes, what is needed, is meant.
   struct Scratch {
-    T *q, *s, *mask, *o, *v;  // q[D][M] s[kBlockN][M] mask[kBlockN][M] o[Dv][M] v[kBlockN][Dv]
+    T *q, *s, *mask, *o, *v;  // q[d_steps][M] s[kBlockN][M] mask[kBlockN][M] o[Dv][M] v[kBlockN][Dv]
+    T* weights;               // P^T in steps, [kBlockN / kPer][M]
     T* keep;                  // [kBlockN][M], with dropout
-    T *key, *value;           // [kBlockN][D], [kBlockN][Dv] of 16-bit rows that no copy holds
+    T *key, *value;           // [kBlockN][d_steps], [kBlockN / kPer][Dv] of 16-bit rows that no copy holds
     T *row_max, *row_sum;     // [M]
     size_t bytes;
 
     Scratch(const Forward& f, char* base) {
       Carver carver{base};
-      q = carver.take<T>(f.D * M);
+      q = carver.take<T>(f.d_steps * M);
       s = carver.take<T>(kBlockN * M);
+      weights = kPer == 1 ? s : carver.take<T>(kBlockN / kPer * M);
       o = carver.take<T>(f.Dv * M);
       row_max = carver.take<T>(M);
       row_sum = carver.take<T>(M);
       mask = carver.take<T>(kBlockN * M);
       v = carver.take<T>(kBlockN * f.Dv);
-      key = carver.take<T>(kIsHalf<S> ? kBlockN * f.D : 0);
-      value = carver.take<T>(kIsHalf<S> ? kBlockN * f.Dv : 0);
+      key = carver.take<T>(kIsHalf<S> ? kBlockN * f.d_steps : 0);
+      value = carver.take<T>(kIsHalf<S> ? kBlockN / kPer * f.Dv : 0);
       keep = carver.take<T>(f.dropout.active ? kBlockN * M : 0);
       bytes = carver.bytes;
     }
@@ -101,17 +108,27 @@ struct Forward {
             sink_of<T>(p, head),
             dropout.first_row(batch, head)};
   }
+  // Rows of keys in steps along D, and of values in steps across keys.
   Rows<T> keys_of(const Head& h, const TilePlace& t, const Scratch& w) const {
-    if (h.copy != nullptr) return {h.copy + t.k0 * D, D, 1};
-    return readable_rows(h.k.from(t.k0), t.n, D, w.key);
+    if (h.copy != nullptr) return {h.copy + t.k0 * d_steps, d_steps, 1};
+    if constexpr (kPer == 2) {
+      return readable_steps(h.k.from(t.k0), t.n, D, w.key);
+    } else {
+      return readable_rows(h.k.from(t.k0), t.n, D, w.key);
+    }
   }
   Rows<T> values_of(const Head& h, const TilePlace& t, const Scratch& w) const {
-    if (h.copy != nullptr) return {h.copy + Lk * D + t.k0 * Dv, Dv, 1};
-    return readable_rows(h.v.from(t.k0), t.n, Dv, w.value);
+    if (h.copy != nullptr) return {h.copy + Lk * d_steps + t.k0 / kPer * Dv, Dv, 1};
+    if constexpr (kPer == 2) {
+      weave_rows(h.v.from(t.k0), t.n, Dv, w.value);
+      return {w.value, Dv, 1};
+    } else {
+      return readable_rows(h.v.from(t.k0), t.n, Dv, w.value);
+    }
   }
 
-  // P^T in place of S^T, for the keys within each vector's bounds; the others are not read again. first: nothing is in
-  // O^T.
+  // P^T in place of S^T, for the keys within each vector's bounds; the others are not read again. In steps of two keys,
+  // a key outside has weight 0; in place too, where some are hidden. first: nothing is in O^T.
   void softmax(const TilePlace& t, Sight sight, bool first, const Scratch& w) const {
     for (int64_t i = 0; i < t.m; i += L) {
       T* s = w.s + i;
@@ -140,11 +157,28 @@ struct Forward {
       V sum = V::zero();
       dropout.visit(
           w.keep + i, [&](auto keep) __attribute__((always_inline)) {
-#pragma GCC unroll 4
-            for (int64_t j = range.first; j < range.end; ++j) {
-              const V e = exp_score(V::load(s + j * M) - base);
-              keep(e, j).store(s + j * M);
+            auto weigh = [&](int64_t j) __attribute__((always_inline)) {
+              const V e = exp_score(V::load(s + j * M) - base), kept = keep(e, j);
+              if (kPer == 1 || sight != Sight::kAll) kept.store(s + j * M);
               sum += e;
+              return kept;
+            };
+            int64_t j = range.first;
+            if constexpr (kPer == 1) {
+#pragma GCC unroll 4
+              for (; j < range.end; ++j) weigh(j);
+            } else {
+              T* to = w.weights + i;
+              if (j % 2 != 0 && j < range.end) {
+                pair_of(V::zero(), weigh(j)).store(to + j / 2 * M);
+                ++j;
+              }
+#pragma GCC unroll 2
+              for (; j + 2 <= range.end; j += 2) {
+                const V low = weigh(j);
+                pair_of(low, weigh(j + 1)).store(to + j / 2 * M);
+              }
+              if (j < range.end) pair_of(weigh(j), V::zero()).store(to + j / 2 * M);
             }
           });
       state.row_sum += sum;
@@ -159,12 +193,21 @@ struct Forward {
   // O^T += V^T P^T. Where the bounds end inside the tile, every vector of queries stops at its own last key.
   void accumulate(const Head& h, const TilePlace& t, Sight sight, const Scratch& w) const {
     const Rows<T> v = values_of(h, t, w);
-    if (sight == Sight::kAll || all_finite(v.data, v.row, v.column, t.n, Dv)) {
-      return multiply_weights<T>(band, t, v.data, v.row, v.column, Dv, w.s, w.o);
+    auto finite = [&](const auto& x) { return all_finite(x.data, x.row, x.column, t.n, Dv); };
+    if constexpr (kPer == 2) {
+      const Rows<S> rows = h.v.from(t.k0);
+      if (sight != Sight::kAll && !finite(rows)) {
+        copy_rows(rows, t.n, Dv, w.v);
+        weave_finite(w.v, t.n, Dv, w.value);
+        multiply_weights<T, kPer>(band, t, w.value, Dv, 1, Dv, w.weights, w.o);
+        return add_seen_products<T>(band, t, sight, w.mask, w.v, Dv, 1, Dv, w.s, w.o);
+      }
+    } else if (sight != Sight::kAll && !finite(v)) {
+      copy_finite(v.data, v.row, v.column, t.n, Dv, w.v, Dv);
+      multiply_weights<T>(band, t, w.v, Dv, 1, Dv, w.s, w.o);
+      return add_seen_products<T>(band, t, sight, w.mask, v.data, v.row, v.column, Dv, w.s, w.o);
     }
-    copy_finite(v.data, v.row, v.column, t.n, Dv, w.v, Dv);
-    multiply_weights<T>(band, t, w.v, Dv, 1, Dv, w.s, w.o);
-    add_seen_products<T>(band, t, sight, w.mask, v.data, v.row, v.column, Dv, w.s, w.o);
+    multiply_weights<T, kPer>(band, t, v.data, v.row, v.column, Dv, w.weights, w.o);
   }
 
   void store(const Head& h, int64_t q0, int64_t m, const Scratch& w) const {
@@ -184,7 +227,12 @@ struct Forward {
   }
 
   void block(const Head& h, int64_t q0, int64_t m, const Scratch& w) const {
-    pack_transposed(h.q.from(q0), m, D, static_cast<T>(p.scale), w.q);
+    const T scale = static_cast<T>(p.scale);
+    if constexpr (kPer == 2) {
+      transpose_steps(h.q.from(q0), m, D, w.q);
+    } else {
+      pack_transposed(h.q.from(q0), m, D, scale, w.q);
+    }
     const auto empty = SoftmaxState<T>::init(h.sink);
     for (int64_t i = 0; i < M; i += L) {
       empty.row_max.store(w.row_max + i);
@@ -192,14 +240,15 @@ struct Forward {
     }
     for (int64_t i = 0; i < Dv * M; i += L) V::zero().store(w.o + i);
 
-    const int64_t end = band.end_key(q0 + m - 1);
+    // Steps lie where they do in a copy, and one that is cut at either end is looked at whole.
+    const int64_t end = min_of(Lk, round_up(band.end_key(q0 + m - 1), kPer));
     bool first = true;
-    for (int64_t k0 = band.first_key(q0); k0 < end; k0 += kBlockN) {
+    for (int64_t k0 = band.first_key(q0) / kPer * kPer; k0 < end; k0 += kBlockN) {
       const TilePlace t{q0, m, k0, min_of<int64_t>(kBlockN, end - k0)};
       const Sight sight = look<S>(band, h.mask, t, w.mask);
       if (sight == Sight::kNone) continue;
       const Rows<T> k = keys_of(h, t, w);
-      multiply_scores<T>(band, t, k.data, k.row, k.column, D, w.q, w.s);
+      multiply_scores<T, kPer>(band, t, k.data, k.row, k.column, d_steps, w.q, w.s, scale);
       if (transform.active()) transform.apply(band, t, h.slope, w.s, nullptr);
       if (dropout.active) dropout.template fill<kBlockN>(h.first_row, t, w.keep);
       softmax(t, sight, first, w);
@@ -211,7 +260,7 @@ struct Forward {
 
   // Rows far apart share few cache sets, and rows of 16 bits are read as floats: where they are read over and over,
   // gather them first, a few heads at a time. Copies do not round, so this is free to depend on the machine.
-  int64_t head_elements() const { return Lk * (D + Dv); }
+  int64_t head_elements() const { return Lk * d_steps + ceil_div(Lk, kPer) * Dv; }
   int64_t copied_heads() const {
     const int64_t bytes = head_elements() * static_cast<int64_t>(sizeof(T));
     if (bytes == 0 || group * blocks.count() < 8) return 0;
@@ -247,8 +296,16 @@ struct Forward {
     parallel_for(launch, kv_heads * n, [&](int64_t item, int) {
       const int64_t kv = kv0 + item / n, first = item % n * kRows, rows = min_of(kRows, Lk - first);
       T* k = copies + item / n * head_elements();
-      copy_rows(Rows<S>::of(p.key, kv / Hkv, kv % Hkv).from(first), rows, D, k + first * D);
-      copy_rows(Rows<S>::of(p.value, kv / Hkv, kv % Hkv).from(first), rows, Dv, k + Lk * D + first * Dv);
+      T *key_to = k + first * d_steps, *value_to = k + Lk * d_steps + first / kPer * Dv;
+      const auto keys = Rows<S>::of(p.key, kv / Hkv, kv % Hkv).from(first);
+      const auto values = Rows<S>::of(p.value, kv / Hkv, kv % Hkv).from(first);
+      if constexpr (kPer == 2) {
+        copy_steps(keys, rows, D, key_to);
+        weave_rows(values, rows, Dv, value_to);
+      } else {
+        copy_rows(keys, rows, D, key_to);
+        copy_rows(values, rows, Dv, value_to);
+      }
     });
   }
 
@@ -262,37 +319,51 @@ struct Forward {
   }
 };
 
-}  // namespace
-
-fa_status attention_fwd(const fa_attention_fwd_params& p, fa_launch& launch) {
-  if (p.weights.data != nullptr && p.lse.data == nullptr) {
+template <class S>
+FASTATTN_INLINE fa_status call(const fa_attention_fwd_params& p, fa_launch& launch) {
+  const bool weighs = p.weights.data != nullptr;
+  if (weighs && p.lse.data == nullptr) {
     return fail(launch, FA_UNSUPPORTED, "attention on the CPU makes weights from lse, which is absent");
   }
-  return visit_float(p.query.dtype, launch, [&]<class T>() {
-    const Forward<T> forward(p);
-    const Decode<T> decode(p);
-    const bool few = Decode<T>::takes(p), weighs = p.weights.data != nullptr;
-    Work work;
-    if (launch.query) {
-      work = forward.work();
-      if (few) work.workspace = decode.workspace();
-      if (weighs) {
-        const WeightsPass<T> weights(p);
-        work.workspace = max_of(work.workspace, weights.workspace(num_threads()));
-        work.flops += weights.flops();
-        work.bytes += static_cast<double>(sizeof(T)) * static_cast<double>(num_elements(p.weights));
-      }
+  const Forward<S> forward(p);
+  const bool few = Decode<S>::takes(p);
+  Work work;
+  if (launch.query) {
+    work = forward.work();
+    if constexpr (kStep<S> == 1) {
+      if (few) work.workspace = Decode<S>(p).workspace();
     }
-    describe<"attention_fwd", T>(launch, work);
-    if (launch.query) return FA_OK;
-    if (few) {
-      decode.run(launch);
-    } else {
-      forward.run(launch);
+    if (weighs) {
+      const WeightsPass<S> weights(p);
+      work.workspace = max_of(work.workspace, weights.workspace(num_threads()));
+      work.flops += weights.flops();
+      work.bytes += static_cast<double>(sizeof(S)) * static_cast<double>(num_elements(p.weights));
     }
-    if (weighs) WeightsPass<T>(p).run(launch);
-    return FA_OK;
-  });
+  }
+  describe<"attention_fwd", S>(launch, work);
+  if (launch.query) return FA_OK;
+  if constexpr (kStep<S> == 1) {
+    few ? Decode<S>(p).run(launch) : forward.run(launch);
+  } else {
+    forward.run(launch);
+  }
+  if (weighs) WeightsPass<S>(p).run(launch);
+  return FA_OK;
 }
+
+}  // namespace
+
+#if defined(FASTATTN_ISA_HAS_BF16)
+// A few queries wait for memory: they have the kernel of the instruction set below, as the other dtypes do.
+fa_status attention_fwd(const fa_attention_fwd_params& p, fa_launch& launch) {
+  const bool here = p.query.dtype == FA_BF16 && !Decode<bf16>::takes(p);
+  return here ? call<bf16>(p, launch) : FASTATTN_ISA_BELOW::attention_fwd(p, launch);
+}
+#else
+fa_status attention_fwd(const fa_attention_fwd_params& p, fa_launch& launch) {
+  return visit_float(
+      p.query.dtype, launch, [&]<class S>() __attribute__((always_inline)) { return call<S>(p, launch); });
+}
+#endif
 
 }  // namespace fastattn::cpu::FASTATTN_ISA

@@ -8,14 +8,15 @@ namespace fastattn::cpu::FASTATTN_ISA {
 
 // --- stopping at the bounds ------------------------------------------------------------------------------
 // S^T[key][query] = sum_d x[key][d] * y[d][query] for the tile, but for what the bounds hide from a whole vector of
-// queries: there S^T keeps what it held. x has the strides of key (or value), y and s the leading dimension kBlockM.
-template <class T>
+// queries: there S^T keeps what it held. x has the strides of key (or value), y and s the leading dimension kBlockM. d
+// counts steps, of kPer numbers each.
+template <class T, int64_t kPer = 1>
 inline void multiply_scores(const Band& band, const TilePlace& t, const T* x, int64_t x_row, int64_t x_column,
-                            int64_t d, const T* y, T* s) {
+                            int64_t d, const T* y, T* s, T scale = 1) {
   constexpr int64_t L = Vec<T>::kLanes, M = kBlockM<T>;
   const int64_t n_vecs = ceil_div(t.m, L);
-  TileProduct<T> product{d, x, x_row, x_column, y, M, s, M};
-  if (t.inside(band)) return multiply<T, Start::kZero>(t.n, n_vecs, product);
+  TileProduct<T> product{d, x, x_row, x_column, y, M, s, M, scale};
+  if (t.inside(band)) return multiply<T, Start::kZero, kPer>(t.n, n_vecs, product);
   for (int64_t j = 0; j < t.n; j += kTileRows) {
     const int64_t n = min_of<int64_t>(kTileRows, t.n - j), key = t.k0 + j;
     const int64_t first_query = key - band.end_shift + 1 - t.q0, end_query = key + n - band.first_shift - t.q0;
@@ -24,24 +25,25 @@ inline void multiply_scores(const Band& band, const TilePlace& t, const T* x, in
     product.a = x + j * x_row;
     product.b = y + first * L;
     product.c = s + j * M + first * L;
-    multiply<T, Start::kZero>(n, end - first, product);
+    multiply<T, Start::kZero, kPer>(n, end - first, product);
   }
 }
 
-// c[d][query] += sum_key x[key][d] * p[key][query]: every vector of queries takes the keys within its own bounds.
-template <class T>
+// c[d][query] += sum_key x[key][d] * p[key][query]: every vector of queries takes the keys within its own bounds. x and
+// p are of steps of kPer keys; of one that the bounds cut, p has 0 for the key outside.
+template <class T, int64_t kPer = 1>
 inline void multiply_weights(const Band& band, const TilePlace& t, const T* x, int64_t x_row, int64_t x_column,
                              int64_t d, const T* p, T* c) {
   constexpr int64_t L = Vec<T>::kLanes, M = kBlockM<T>;
   const int64_t n_vecs = ceil_div(t.m, L);
   auto add = [&](int64_t first, int64_t end, int64_t vec, int64_t vecs) __attribute__((always_inline)) {
     if (first >= end) return;
-    multiply<T, Start::kAdd>(
+    multiply<T, Start::kAdd, kPer>(
         d, vecs, {end - first, x + first * x_row, x_column, x_row, p + first * M + vec * L, M, c + vec * L, M});
   };
-  if (t.inside(band)) return add(0, t.n, 0, n_vecs);
-  auto first_of = [&](int64_t vec) { return KeyRange::of<T>(band, t, vec * L).first; };
-  auto end_of = [&](int64_t vec) { return KeyRange::of<T>(band, t, vec * L).end; };
+  if (t.inside(band)) return add(0, ceil_div(t.n, kPer), 0, n_vecs);
+  auto first_of = [&](int64_t vec) { return KeyRange::of<T>(band, t, vec * L).first / kPer; };
+  auto end_of = [&](int64_t vec) { return ceil_div(KeyRange::of<T>(band, t, vec * L).end, kPer); };
   if (first_of(0) == first_of(n_vecs - 1)) {  // steps of the causal diagonal: fewer and fewer vectors
     for (int64_t vec = 0, from = first_of(0); vec < n_vecs; from = end_of(vec), ++vec) {
       add(from, end_of(vec), vec, n_vecs - vec);

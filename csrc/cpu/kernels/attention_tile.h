@@ -4,7 +4,8 @@
 //
 // A is read one element at a time and broadcast, so it may have any strides: a row of key or value straight from the
 // caller's tensor, or a score tile in either orientation. B and C are contiguous along n, in whole vectors, in scratch.
-// All of it is in T, what is computed in; S is what lies in the caller's memory, which may be of 16 bits.
+// All of it is in T, what is computed in; S is what lies in the caller's memory, which may be of 16 bits. Where kPer is
+// 2, a step of k is a pair of bf16, bit by bit in a lane of A and B (attention_pairs.h), and C is in float as ever.
 // Queries lie along n: a score tile is S^T, [key][query], its softmax is vertical (no horizontal reduction), keys and
 // values are never packed, and the tails of D, Dv and S are tails of m, which need no padding.
 //
@@ -41,9 +42,21 @@ struct TileProduct {
   int64_t b_k;
   T* c;
   int64_t c_row;
+  T scale = 1;  // of pairs with Start::kZero: numbers come scaled, and 16 bits are too few for that
 };
 
-template <class T, int kRows, int kVecs, Start kStart>
+// acc + a * b, of a step.
+template <int64_t kPer, class T>
+FASTATTN_INLINE Vec<T> add_step(Vec<T> a, Vec<T> b, Vec<T> acc) {
+#if defined(FASTATTN_ISA_HAS_BF16)
+  if constexpr (kPer == 2) {
+    return {_mm512_dpbf16_ps(acc.v, __builtin_bit_cast(__m512bh, a.v), __builtin_bit_cast(__m512bh, b.v))};
+  }
+#endif
+  return fma(a, b, acc);
+}
+
+template <int64_t kPer, class T, int kRows, int kVecs, Start kStart>
 __attribute__((noinline, aligned(64))) void multiply_tile(const TileProduct<T>& p) {
   using V = Vec<T>;
   V acc[kRows][kVecs];
@@ -67,7 +80,7 @@ __attribute__((noinline, aligned(64))) void multiply_tile(const TileProduct<T>& 
     for (int r = 0; r < kRows; ++r) {
       V av = V::set(a[r][at]);
 #pragma GCC unroll 16
-      for (int v = 0; v < kVecs; ++v) acc[r][v] = fma(av, bv[v], acc[r][v]);
+      for (int v = 0; v < kVecs; ++v) acc[r][v] = add_step<kPer, T>(av, bv[v], acc[r][v]);
     }
     at += a_k;
     b += b_k;
@@ -80,6 +93,8 @@ __attribute__((noinline, aligned(64))) void multiply_tile(const TileProduct<T>& 
       T* to = c + v * V::kLanes;
       if constexpr (kStart == Start::kAdd) {
         (V::load(to) + acc[r][v]).store(to);
+      } else if constexpr (kPer == 2) {
+        (acc[r][v] * V::set(p.scale)).store(to);
       } else {
         acc[r][v].store(to);
       }
@@ -91,13 +106,13 @@ __attribute__((noinline, aligned(64))) void multiply_tile(const TileProduct<T>& 
 template <class T>
 using TileFn = void (*)(const TileProduct<T>&);
 
-template <class T, Start kStart>
+template <int64_t kPer, class T, Start kStart>
 struct TileTable {
   template <int kRows>
   static constexpr void fill_row(TileFn<T> (&row)[kTileVecs]) {
-    row[0] = multiply_tile<T, kRows, 1, kStart>;
-    row[1] = multiply_tile<T, kRows, 2, kStart>;
-    row[2] = multiply_tile<T, kRows, 3, kStart>;
+    row[0] = multiply_tile<kPer, T, kRows, 1, kStart>;
+    row[1] = multiply_tile<kPer, T, kRows, 2, kStart>;
+    row[2] = multiply_tile<kPer, T, kRows, 3, kStart>;
   }
   TileFn<T> fns[kTileRows][kTileVecs];
   constexpr TileTable() : fns{} {
@@ -113,8 +128,8 @@ struct TileTable {
     }
   }
 };
-template <class T, Start kStart>
-inline constexpr TileTable<T, kStart> kTileTable{};
+template <int64_t kPer, class T, Start kStart>
+inline constexpr TileTable<kPer, T, kStart> kTileTable{};
 
 // Part i of n split into the fewest parts of at most `most`, of sizes that differ by one at most: no part is thin.
 struct Balanced {
@@ -130,7 +145,7 @@ struct Balanced {
 
 // All of C: m rows, n_vecs vectors. p describes the whole; tiles are taken panel by panel of n, so B's panel stays in
 // L1 while A streams.
-template <class T, Start kStart>
+template <class T, Start kStart, int64_t kPer = 1>
 inline void multiply(int64_t m, int64_t n_vecs, TileProduct<T> p) {
   if (m <= 0 || n_vecs <= 0) return;
   const Balanced panels(n_vecs, kTileVecs), rows(m, kTileRows);
@@ -143,7 +158,7 @@ inline void multiply(int64_t m, int64_t n_vecs, TileProduct<T> p) {
       const int64_t row = rows.begin(i);
       p.a = a + row * p.a_row;
       p.c = c + row * p.c_row + column;
-      kTileTable<T, kStart>.fns[rows.count(i) - 1][panels.count(j) - 1](p);
+      kTileTable<kPer, T, kStart>.fns[rows.count(i) - 1][panels.count(j) - 1](p);
     }
   }
 }
