@@ -202,7 +202,7 @@ def test_extreme_logits(isa, dtype, case, magnitude):
     large = dtype.type(magnitude) * q
     # delta comes from out, and of 16 bits that is rounded more than anything else here.
     half = accumulator(dtype) != dtype
-    name = "attention_backward" if half else f"attention_backward, logits to {magnitude:.0e}"
+    name = "attention_backward" if half else "attention_backward, extreme logits"
     found = gradients(dout, large, k, v, scale=1.0)
     assert all(np.isfinite(g).all() for g in found[:3])
     check(found, reference.attention_backward, dout, large, k, v, scale=1.0, case=name)

@@ -115,9 +115,7 @@ def test_of_tensors(dtype, randn, shape):
         for keep in (False, True):
             out = x.sum(axes, keep)
             assert (out.dtype, out.shape) == (dtype, x._data.sum(axes, keepdims=keep).shape)
-            check(
-                out.numpy().reshape(-1), lambda a, axes=axes: reference.sum_over(a, axes).reshape(-1), x._data, case="s"
-            )
+            check(out.numpy().reshape(x._data.sum(axes).shape), reference.sum_over, x._data, axes)
     check(x.mean().numpy(), reference.sum_over, x._data, (0, 1), mean=True)
 
 

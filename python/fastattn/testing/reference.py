@@ -3,6 +3,7 @@
 A function works in the dtype of its arguments: one rounding per operation, sums in index order. In twice the precision
 it is the oracle of a test, in the storage dtype the naive implementation that sets the tolerance (`tolerance`).
 Gradients are `X_backward(dout, ...)`, formulas of their own, so that they do not share a mistake with the forward.
+With `magnitude`, which some take, a function says how large its results would be if nothing in them cancelled.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ from ._elementwise import gelu_backward as gelu_backward
 from ._elementwise import rope as rope
 from ._elementwise import swiglu as swiglu
 from ._elementwise import swiglu_backward as swiglu_backward
+from ._random import dropout_keep as dropout_keep
+from ._random import normal as normal
+from ._random import philox as philox
+from ._random import uniform as uniform
+from ._random import words as words
 
 NDArray = np.ndarray[Any, Any]
 
@@ -164,6 +170,7 @@ class _Scores:
             sums = sums + of_sink
             self.sink_weights = (of_sink / np.where(empty, 1, sums))[..., 0]  # (B, H, T)
         self.weights = exponentials / np.where(empty, 1, sums)
+        self.sizes = np.where(self.seen, 1 + np.abs(scores), 0)  # of what a rounding of the scores does to the weights
         self.kept = np.ones((), scores.dtype)
         if dropout_p:
             factor = 0 if dropout_p == 1 else 1 / (1 - dropout_p)
@@ -189,10 +196,15 @@ class _Scores:
         return out
 
 
-def attention(query: NDArray, key: NDArray, value: NDArray, *args: Any, **options: Any) -> tuple[NDArray, ...]:
+def attention(
+    query: NDArray, key: NDArray, value: NDArray, *args: Any, magnitude: bool = False, **options: Any
+) -> tuple[NDArray, ...]:
     """(output, weights, lse) of softmax(cap(scale * query @ key^T) + mask + alibi) @ value; weights are those before
     dropout."""
     s = _Scores(query, key, value, *args, **options)
+    if magnitude:
+        s.weights, s.v = s.weights * s.sizes, np.abs(s.v)
+        s.lse = total(s.weights)
     out = s.back(s.seen_product(s.weights * s.kept, s.v), (*query.shape[:-1], value.shape[-1]))
     rows = query.shape[:-1] if not s.bthd else (*query.shape[:-3], query.shape[-2], query.shape[-3])
     return out, s.weights.reshape(*rows, s.k.shape[2]), s.lse.reshape(rows)
@@ -208,13 +220,14 @@ def attention_backward(
     dlse: NDArray | None = None,
     dweights: NDArray | None = None,
     magnitude: bool = False,
+    extreme: bool = False,
     **options: Any,
 ) -> tuple[NDArray | None, ...]:
     """dquery, dkey, dvalue, dattn_mask (None for a boolean mask or none); where there are alibi_slopes or sinks, their
     gradients too.
 
     With `magnitude`, how large they would be if dP - rowsum(dP * P), which is 0 where a query sees one key and sums to
-    0 over keys, were a sum.
+    0 over keys, were a sum; `extreme`: times what a rounding of the scores does to the weights.
     """
     s = _Scores(query, key, value, attn_mask, *args, **options)
     do = s.heads(dout)
@@ -227,13 +240,15 @@ def attention_backward(
         dp, delta = dp + given, delta + total(s.weights * given, keepdims=True)
     if dlse is not None:
         delta = delta - dlse.reshape(*s.weights.shape[:-1], 1)
+    if magnitude and extreme:
+        s.weights = s.weights * s.sizes
     dscores = s.weights * (np.abs(dp) + np.abs(delta) if magnitude else dp - delta)
     dscores = np.where(s.seen, dscores, 0)
     k, q = (np.abs(s.k), np.abs(s.q)) if magnitude else (s.k, s.q)
     dproduct = dscores * np.where(s.seen, s.dcap, 0)
     dq = s.scale * s.seen_product(dproduct, k)
     dk = s.scale * s.seen_product(dproduct, q, transpose=True)
-    dv = s.seen_product(s.weights * s.kept, do, transpose=True)
+    dv = s.seen_product(s.weights * s.kept, np.abs(do) if magnitude else do, transpose=True)
     additive = attn_mask is not None and attn_mask.dtype != bool
     dmask = sum_to(dscores, attn_mask.shape) if additive and attn_mask is not None else None
     slopes, sinks = options.get("alibi_slopes"), options.get("sinks")
@@ -319,15 +334,24 @@ def layer_norm(
 
 
 def layer_norm_backward(
-    dout: NDArray, x: NDArray, ndim: int = 1, weight: NDArray | None = None, eps: float = 1e-5
+    dout: NDArray,
+    x: NDArray,
+    ndim: int = 1,
+    weight: NDArray | None = None,
+    eps: float = 1e-5,
+    *,
+    magnitude: bool = False,
 ) -> tuple[NDArray, NDArray, NDArray]:
     """dx, dweight, dbias."""
     shape = x.shape[x.ndim - ndim :]
     normalised, rstd = _normalised(_rows(x, ndim), eps)
+    if magnitude:
+        normalised, dout, weight = np.abs(normalised), np.abs(dout), None if weight is None else np.abs(weight)
     g = _rows(dout if weight is None else dout * weight, ndim)
     width = g.shape[-1]
     along = total(g * normalised, keepdims=True) / width
-    dx = rstd * (g - total(g, keepdims=True) / width - normalised * along)
+    shared = total(g, keepdims=True) / width + normalised * along
+    dx = rstd * (g + shared if magnitude else g - shared)
     dweight = sum_to(_rows(dout, ndim) * normalised, g.shape[-1:]).reshape(shape)
     return dx.reshape(x.shape), dweight, sum_to(dout, shape)
 
@@ -344,12 +368,21 @@ def rms_norm(x: NDArray, ndim: int = 1, weight: NDArray | None = None, eps: floa
 
 
 def rms_norm_backward(
-    dout: NDArray, x: NDArray, ndim: int = 1, weight: NDArray | None = None, eps: float = 1e-5
+    dout: NDArray,
+    x: NDArray,
+    ndim: int = 1,
+    weight: NDArray | None = None,
+    eps: float = 1e-5,
+    *,
+    magnitude: bool = False,
 ) -> tuple[NDArray, NDArray]:
     """dx, dweight."""
     unit, rstd = _unit(_rows(x, ndim), eps)
+    if magnitude:
+        unit, dout, weight = np.abs(unit), np.abs(dout), None if weight is None else np.abs(weight)
     g = _rows(dout if weight is None else dout * weight, ndim)
-    dx = rstd * (g - unit * (total(g * unit, keepdims=True) / g.shape[-1]))
+    shared = unit * (total(g * unit, keepdims=True) / g.shape[-1])
+    dx = rstd * (g + shared if magnitude else g - shared)
     dweight = sum_to(_rows(dout, ndim) * unit, g.shape[-1:])
     return dx.reshape(x.shape), dweight.reshape(x.shape[x.ndim - ndim :])
 
@@ -438,50 +471,3 @@ def sgd(
     b = g if first_step else momentum * buffer + (1 - dampening) * g
     g = g + momentum * b if nesterov else b
     return param - lr * g, b
-
-
-# random --------------------------------------------------------------------------------------------------------------
-
-
-def philox(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
-    """Blocks of Philox4x32-10, in Python's integers or arrays of uint64 (Salmon et al., 2011, section 3.3)."""
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
-    for _ in range(10):
-        low, high = 0xD2511F53 * c0, 0xCD9E8D57 * c2
-        c0, c1, c2, c3 = (high >> 32) ^ c1 ^ k0, high % 2**32, (low >> 32) ^ c3 ^ k1, low % 2**32
-        k0, k1 = (k0 + 0x9E3779B9) % 2**32, (k1 + 0xBB67AE85) % 2**32
-    return c0, c1, c2, c3
-
-
-def words(n: int, seed: int, offset: int, first: int = 0) -> NDArray:
-    """Words first .. first + n - 1 of a stream: key = seed, counter = (offset, block), low halves first."""
-    split = (seed % 2**32, seed >> 32)
-    blocks = np.arange(first // 4, (first + n + 3) // 4, dtype=np.uint64)
-    of_blocks = philox((offset % 2**32, offset >> 32, blocks % 2**32, blocks >> 32), split)
-    flat = np.stack(np.broadcast_arrays(*of_blocks), -1).reshape(-1)
-    return flat[first % 4 : first % 4 + n].astype(np.uint32)
-
-
-def dropout_keep(shape: tuple[int, ...], p: float, seed: int, offset: int = 0) -> NDArray:
-    """True where dropout keeps an element: its 24-bit uniform number is at least p."""
-    uniform = (words(math.prod(shape), seed, offset) >> 8).astype(np.float64) * 2.0**-24
-    keep: NDArray = (uniform >= p).reshape(shape)
-    return keep
-
-
-def uniform(n: int, dtype: Any, seed: int, offset: int = 0) -> NDArray:
-    """n uniform numbers of [0, 1): as many upper bits of a word as the dtype's numbers below 1 are apart; for float64
-    53 bits of two words."""
-    bits = {"float32": 24, "float16": 11, "bfloat16": 8}.get(np.dtype(dtype).name)
-    if bits is not None:
-        return ((words(n, seed, offset) >> (32 - bits)) * 2.0**-bits).astype(dtype)
-    w = words(2 * n, seed, offset).astype(np.uint64)
-    return ((w[1::2] << np.uint64(32) | w[::2]) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def normal(n: int, dtype: Any, seed: int, offset: int = 0) -> NDArray:
-    """n normal numbers by Box and Muller, in float64, from the uniform numbers that `dtype` is computed in."""
-    u = uniform(2 * n, np.float64 if dtype == np.float64 else np.float32, seed, offset).astype(np.float64)
-    z: NDArray = np.sqrt(-2 * np.log(1 - u[::2])) * np.cos(2 * np.pi * u[1::2])
-    return z

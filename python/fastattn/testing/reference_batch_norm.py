@@ -59,6 +59,8 @@ def batch_norm_backward(
     mean: NDArray | None = None,
     var: NDArray | None = None,
     eps: float = 1e-5,
+    *,
+    magnitude: bool = False,
 ) -> tuple[NDArray, NDArray, NDArray]:
     """dx, dweight, dbias; given statistics are constants."""
     constant = mean is not None and var is not None
@@ -66,10 +68,12 @@ def batch_norm_backward(
         mean, var = moments(x)
     rstd = (1 / np.sqrt(var + x.dtype.type(eps)))[:, None]
     unit, g = (_channels(x) - mean[:, None]) * rstd, _channels(dout)
-    dweight, dbias = total(g * unit), total(g)
     scale = rstd if weight is None else rstd * weight[:, None]
+    if magnitude:
+        unit, g, scale = np.abs(unit), np.abs(g), np.abs(scale)
+    dweight, dbias = total(g * unit), total(g)
     if constant:
         return _shaped(g * scale, x), dweight, dbias
     count = x.dtype.type(g.shape[1])
-    dx = (g - dbias[:, None] / count - unit * dweight[:, None] / count) * scale
-    return _shaped(dx, x), dweight, dbias
+    shared = dbias[:, None] / count + unit * dweight[:, None] / count
+    return _shaped((g + shared if magnitude else g - shared) * scale, x), dweight, dbias

@@ -76,6 +76,7 @@ def cross_entropy_backward(
     ignore_index: int = -100,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
+    magnitude: bool = False,
 ) -> NDArray:
     """dlogits."""
     rows = _classes_last(logits)
@@ -83,7 +84,8 @@ def cross_entropy_backward(
     q = _labels(target, rows, weight, ignore_index, label_smoothing)
     sums = total(q, keepdims=True)
     g = _slope(dloss, target, rows, weight, ignore_index, reduction)
-    g = np.where(sums == 0, 0, g * (softmax(rows) * sums - q)).astype(rows.dtype)
+    given = softmax(rows) * sums
+    g = np.where(sums == 0, 0, g * (given + q if magnitude else given - q)).astype(rows.dtype)
     return g if logits.ndim < 3 else np.moveaxis(g, -1, 1)
 
 

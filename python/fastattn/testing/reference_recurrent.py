@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .reference import NDArray
+from .reference import NDArray, product, total
 
 
 def _sigmoid(x: NDArray) -> NDArray:
@@ -60,8 +60,8 @@ def _forward(
     steps: dict[int, Any] = {}
     for t in _order(x, reverse):
         active = (t < lengths)[:, None]
-        a = x[t] @ w_ih.T
-        s = h @ w_hh.T
+        a = product(x[t], w_ih.T)
+        s = product(h, w_hh.T)
         if b_ih is not None:
             a = a + b_ih
         if b_hh is not None:
@@ -132,8 +132,9 @@ def recurrent_backward(
             da = ds = [grad * slope]
         da_all[t], ds_all[t] = (np.where(active, np.concatenate(d, axis=1), 0) for d in (da, ds))
         x_all[t], h_all[t] = np.where(active, x[t], 0), h
-        dh = np.where(active, kept + ds_all[t] @ w_hh, dh)
+        dh = np.where(active, kept + product(ds_all[t], w_hh), dh)
         dc = np.where(active, kept_c, dc)
     a2, s2, x2, h2 = (a.reshape(x.shape[0] * x.shape[1], a.shape[2]) for a in (da_all, ds_all, x_all, h_all))
-    gradients = ((a2 @ w_ih).reshape(x.shape), a2.T @ x2, s2.T @ h2, a2.sum(0), s2.sum(0), dh)
+    dx, dw_ih, dw_hh = product(a2, w_ih).reshape(x.shape), product(a2.T, x2), product(s2.T, h2)
+    gradients = (dx, dw_ih, dw_hh, total(a2, 0), total(s2, 0), dh)
     return (*gradients, dc) if mode == "lstm" else gradients
