@@ -42,7 +42,9 @@ class Exempt(NamedTuple):
 
 def _of_absolutes(function: Callable[..., Any]) -> Callable[..., Any]:
     def magnitude(*args: Any, **options: Any) -> Any:
-        return function(*(np.abs(a) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in args), **options)
+        return function(
+            *(np.abs(a) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in args), **options
+        )
 
     return magnitude
 
