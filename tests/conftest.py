@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from isa_fixture import isa_fixture
 from on_device import DEVICE, ON_CUDA
+from remembered import remembered
 
 import fastattn as fa
 from fastattn.testing import isas, threads
@@ -51,12 +52,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function):
         arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
         numbers = pyfuncitem._request.getfixturevalue("rng").bit_generator
         start = numbers.state
-        for schedule in range(1, SCHEDULES):
-            with threads(schedule):
-                pyfuncitem.obj(**arguments)
-            numbers.state = start
-        with threads(SCHEDULES):
-            return (yield)
+        with remembered():
+            for schedule in range(1, SCHEDULES):
+                with threads(schedule):
+                    pyfuncitem.obj(**arguments)
+                numbers.state = start
+            with threads(SCHEDULES):
+                return (yield)
     except fa.UnsupportedError as error:
         if not (ON_CUDA or DEVICE):
             raise

@@ -33,29 +33,44 @@ def draw(randn, shape, dtype, kv_heads=2):
     )
 
 
+@pytest.fixture
+def calls(randn, rng):
+    """calls(shape, dtype): query, key and value, and with them a mask or None and options, one after the other."""
+
+    def make(shape, dtype):
+        args = draw(randn, shape, dtype)
+        rows, keys = shape[:2]
+        keep = rng.random((2, 1, rows, keys)) < 0.7
+        added = randn(2 * shape[2], 1, keys, dtype=dtype)
+        added[rng.random(added.shape) < 0.2] = -np.inf
+        heads = {"alibi_slopes": np.abs(randn(2 * shape[2], dtype=dtype)), "sinks": randn(2 * shape[2], dtype=dtype)}
+        for mask, options in (
+            (None, {}),
+            (keep, {}),
+            (added, {"dropout_p": 0.3, "seed": 5}),
+            (None, {"is_causal": True, "causal_align": "bottom_right"}),
+            (keep, {"window": (70, 0), "causal_align": "bottom_right"}),
+            (added, {"softcap": 2.0, "causal_align": "bottom_right", **heads}),
+        ):
+            yield (*args, mask), {"enable_gqa": True, **options}
+
+    return make
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_oracle(isa, dtype, randn, rng, shape):
-    args = draw(randn, shape, dtype)
-    rows, keys = shape[:2]
-    keep = rng.random((2, 1, rows, keys)) < 0.7
-    added = randn(2 * shape[2], 1, keys, dtype=dtype)
-    added[rng.random(added.shape) < 0.2] = -np.inf
-    heads = {"alibi_slopes": np.abs(randn(2 * shape[2], dtype=dtype)), "sinks": randn(2 * shape[2], dtype=dtype)}
-    for mask, options in (
-        (None, {}),
-        (keep, {}),
-        (added, {"dropout_p": 0.3, "seed": 5}),
-        (None, {"is_causal": True, "causal_align": "bottom_right"}),
-        (keep, {"window": (70, 0), "causal_align": "bottom_right"}),
-        (added, {"softcap": 2.0, "causal_align": "bottom_right", **heads}),
-    ):
-        options["enable_gqa"] = True
-        r = ATTENTION(*args, mask, return_lse=True, return_weights=True, **options)
-        check(tuple(r), reference.attention, *args, mask, **options)
-        assert_same_bits(ATTENTION(*args, mask, **options), r.output)
+def test_oracle(isa, dtype, calls, shape):
+    for args, options in calls(shape, dtype):
+        r = ATTENTION(*args, return_lse=True, return_weights=True, **options)
+        check(tuple(r), reference.attention, *args, **options)
+        assert_same_bits(ATTENTION(*args, **options), r.output)
         assert_ran("attention_fwd", dtype, isa)
-        assert_same_for_any_threads(lambda mask=mask, options=options: ATTENTION(*args, mask, **options))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_same_bits_for_any_threads(isa, dtype, calls, shape):
+    for args, options in calls(shape, dtype):
+        assert_same_for_any_threads(lambda args=args, options=options: ATTENTION(*args, **options))
 
 
 def test_a_key_that_is_hidden_changes_no_bit(isa, dtype, randn):

@@ -190,14 +190,14 @@ def test_same_bits_for_any_threads(isa, dtype, randn):
 
 def test_same_bits_in_any_batch_and_block(isa, dtype, randn):
     """A row of the result does not depend on how many rows, columns or batch entries stand beside it."""
-    a, b = randn(12, 70, 1100, dtype=dtype), randn(1100, 100, dtype=dtype)
+    a, b = randn(3 if EMULATED else 12, 70, 1100, dtype=dtype), randn(1100, 100, dtype=dtype)
     whole = fa.matmul(a, b)
-    assert_same_bits(fa.matmul(a[5], b), whole[5])
-    assert_same_bits(fa.matmul(a[5:7], b), whole[5:7])
-    assert_same_bits(fa.matmul(a[5, 33:35], b), whole[5, 33:35])
-    assert_same_bits(fa.matmul(a[5, 33], b), whole[5, 33])
-    assert_same_bits(fa.matmul(a[5], b[:, 61:64]), whole[5][:, 61:64])
-    assert_same_bits(fa.matmul(a[5], b[:, 61]), whole[5][:, 61])
+    assert_same_bits(fa.matmul(a[1], b), whole[1])
+    assert_same_bits(fa.matmul(a[1:3], b), whole[1:3])
+    assert_same_bits(fa.matmul(a[1, 33:35], b), whole[1, 33:35])
+    assert_same_bits(fa.matmul(a[1, 33], b), whole[1, 33])
+    assert_same_bits(fa.matmul(a[1], b[:, 61:64]), whole[1][:, 61:64])
+    assert_same_bits(fa.matmul(a[1], b[:, 61]), whole[1][:, 61])
 
 
 # Around a group of rows of b, a square that is transposed, half a pair of bf16, and one or two blocks of k.
