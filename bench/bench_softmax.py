@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import fastattn as fa
+from fastattn.testing import reference
 
 from .harness import Case, normal, on_arrays, on_torch, sample_rows, shrink, with_gradients, with_pytest
 
@@ -53,7 +54,7 @@ def _forward(dtype: str, shape: tuple[int, ...], axis: int, quick: bool) -> Case
             "numpy": on_arrays(lambda x: softmax(x, axis)),
             "torch": on_torch(_torch(axis)),
         },
-        reference=lambda x: softmax(x[where], axis),
+        reference=lambda x: reference.softmax(x[where], axis),
         pick=lambda out: (out[where],),
         dtype=dtype,
         bytes=2.0 * np.dtype(dtype).itemsize * shape[0] * shape[1],
@@ -72,7 +73,7 @@ def _log(shape: tuple[int, ...]) -> Case:
             "numpy": on_arrays(_log_softmax),
             "torch": on_torch(lambda x: x.log_softmax(-1)),
         },
-        reference=lambda x: _log_softmax(x[rows]),
+        reference=lambda x: reference.log_softmax(x[rows]),
         pick=lambda out: (out[rows],),
         bytes=4.0 * 2 * shape[0] * shape[1],
     )

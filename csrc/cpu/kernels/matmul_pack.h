@@ -60,18 +60,28 @@ inline void pack_b_run(const S* src, int64_t k_stride, int64_t n_stride, int64_t
   using T = compute_t<S>;
   constexpr int64_t kLanes = Vec<T>::kLanes;
   const int64_t width = vecs * kLanes, steps = ceil_div(k_len, kStep<S>), whole = k_len / kStep<S>;
+  if (n_stride == 1) {
+    // All of a row before the next one: rows that lie pages apart share few sets of the caches, and those that a second
+    // pass would want are gone. Reading them is waiting, so some are on their way.
+    const int tail = static_cast<int>(cols - (vecs - 1) * kLanes);
+    const int64_t ahead = 8 * kStep<S> * k_stride;
+    for (int64_t s = 0; s < whole; ++s) {
+      const S* from = src + s * kStep<S> * k_stride;
+      T* to = dst + s * width;
+      for (int64_t k = 0; k < kStep<S>; ++k) __builtin_prefetch(from + k * k_stride + ahead);
+      for (int64_t v = 0; v < vecs - 1; ++v, from += kLanes, to += kLanes) {
+        packed_columns(from, k_stride, kLanes).store(to);
+      }
+      packed_columns(from, k_stride, tail).store(to);
+      for (int64_t k = 0; k < kStep<S>; ++k) __builtin_prefetch(from + k * k_stride + ahead);
+    }
+  }
   for (int64_t v = 0; v < vecs; ++v) {
     const int64_t lanes = min_of(kLanes, cols - v * kLanes);
     const S* from = src + v * kLanes * n_stride;
     T* to = dst + v * kLanes;
-    int64_t s = 0;
-    if (n_stride == 1 && lanes == kLanes) {
-      for (; s < whole; ++s) packed_columns(from + s * kStep<S> * k_stride, k_stride, kLanes).store(to + s * width);
-    } else if (n_stride == 1) {
-      for (; s < whole; ++s) {
-        packed_columns(from + s * kStep<S> * k_stride, k_stride, static_cast<int>(lanes)).store(to + s * width);
-      }
-    } else if (k_stride == 1) {
+    int64_t s = n_stride == 1 ? whole : 0;
+    if (k_stride == 1 && n_stride != 1) {
       for (; s + kLanes <= whole; s += kLanes) {
         transposed_steps(
             from + s * kStep<S>, n_stride,
@@ -120,9 +130,21 @@ inline void pack_a_run(const S* src, int64_t m_stride, int64_t k_stride, int64_t
       transposed_steps(
           src + s * kStep<S>, m_stride,
           rows, [&](int64_t i, Vec<T> v) __attribute__((always_inline)) { v.store(columns + i * kLanes); });
+      if (rows == kRows) {  // a copy of a size that the compiler knows
+        for (int64_t i = 0; i < kLanes; ++i) {
+          __builtin_memcpy(dst + (s + i) * kRows, columns + i * kLanes, kRows * sizeof(T));
+        }
+        continue;
+      }
       for (int64_t i = 0; i < kLanes; ++i) {
         for (int64_t r = 0; r < rows; ++r) dst[(s + i) * rows + r] = columns[i * kLanes + r];
       }
+    }
+  }
+  if (m_stride == 1 && rows <= kLanes) {
+    for (; s < whole; ++s) {
+      const int lanes = static_cast<int>(rows);
+      packed_columns(src + s * kStep<S> * k_stride, k_stride, lanes).store(dst + s * rows, lanes);
     }
   }
   for (; s < steps; ++s) {
@@ -139,8 +161,16 @@ FASTATTN_INLINE void pack_a_columns(const Problem<S>& p, int64_t row_begin, cons
                                     int64_t begin, int64_t steps, compute_t<S>* dst) {
   // A stretch of k at a time, so that the cache lines and pages of a are still there for the next tile.
   constexpr int64_t kStretch = kIsHalf<S> ? 16 * kStep<S> : 8;
+  const int64_t rows_in_all = tiles.begin(num_tiles);
   for_each_run(p, begin, steps, [&](int64_t a_offset, int64_t, int64_t first, int64_t k_len) {
     for (int64_t k = 0; k < k_len; k += kStretch) {
+      if (p.a_m == 1) {  // rows of memory: those of the next stretch
+        constexpr int64_t kLine = 64 / sizeof(S);
+        for (int64_t i = k + kStretch; i < min_of(k_len, k + 2 * kStretch); ++i) {
+          const S* from = p.a + a_offset + row_begin + i * p.a_k;
+          for (int64_t m = 0; m < rows_in_all; m += kLine) __builtin_prefetch(from + m);
+        }
+      }
       for (int64_t t = 0; t < num_tiles; ++t) {
         const int64_t row = tiles.begin(t), rows = tiles.begin(t + 1) - row;
         pack_a_run(p.a + a_offset + (row_begin + row) * p.a_m + k * p.a_k, p.a_m, p.a_k, min_of(kStretch, k_len - k),

@@ -38,6 +38,7 @@ void norm_rows(const fa_layer_norm_fwd_params& p, const fa_launch& launch, const
   using V = Vec<A>;
   const int64_t R = num_rows(p.x, 1), C = row_length(p.x);
   const int64_t per_item = max_of<int64_t>(1, kNormItemElements / max_of<int64_t>(1, C));
+  const bool stream = streams<T>(p.x, p.out);
   parallel_for(launch, ceil_div(R, per_item), [&](int64_t item, int) {
     for (int64_t r = item * per_item; r < min_of(R, (item + 1) * per_item); ++r) {
       const T* x = data<T>(p.x) + row_offset(p.x, 1, r);
@@ -57,7 +58,7 @@ void norm_rows(const fa_layer_norm_fwd_params& p, const fa_launch& launch, const
       A root;
       sqrt(V::set(square / static_cast<A>(C) + static_cast<A>(p.eps))).store(&root, 1);
       const V rstd = V::set(1 / root);
-      map_row<A>(C, [&](int64_t i, int n) {
+      store_row(out, C, stream, [&](int64_t i, int n) {
         V y = unit<kCentred>(load_lanes(x + i, n), mean, rstd);
         if constexpr (kWeight && kBias) {
           y = fma(y, load_lanes(weight + i, n), load_lanes(bias + i, n));
@@ -66,11 +67,12 @@ void norm_rows(const fa_layer_norm_fwd_params& p, const fa_launch& launch, const
         } else if constexpr (kBias) {
           y = y + load_lanes(bias + i, n);
         }
-        store_lanes(y, out + i, n);
+        return y;
       });
       if (p.mean.data != nullptr) data<A>(p.mean)[r * p.mean.strides[0]] = m;
       if (p.rstd.data != nullptr) data<A>(p.rstd)[r * p.rstd.strides[0]] = 1 / root;
     }
+    if (stream) stream_fence();
   });
 }
 

@@ -50,6 +50,27 @@ FASTATTN_INLINE void map_row(int64_t C, F&& f) {
   if (i < C) f(i, int(C - i));
 }
 
+// Results that no cache holds until they are read go past the caches: a store to a line that is not there reads it
+// first. In place it is there.
+constexpr int64_t kStreamBytes = 32 << 20;
+template <class T>
+FASTATTN_INLINE bool streams(const fa_tensor& in, const fa_tensor& out) {
+  return in.data != out.data && num_elements(out) * int64_t{sizeof(T)} >= kStreamBytes;
+}
+
+// out[i] = f(i, n). Streamed, the vectors begin where out is aligned.
+template <class T, class F>
+FASTATTN_INLINE void store_row(T* out, int64_t C, bool stream, F&& f) {
+  constexpr int64_t kLanes = Vec<compute_t<T>>::kLanes;
+  if (!stream) return map_row<compute_t<T>>(C, [&](int64_t i, int n) { store_lanes(f(i, n), out + i, n); });
+  constexpr uintptr_t kBytes = kLanes * sizeof(T);
+  const uintptr_t ahead = (kBytes - reinterpret_cast<uintptr_t>(out) % kBytes) % kBytes / sizeof(T);
+  int64_t i = min_of<int64_t>(C, static_cast<int64_t>(ahead));
+  if (i > 0) f(int64_t{0}, int(i)).store(out, int(i));
+  for (; i + kLanes <= C; i += kLanes) f(i, int{kLanes}).stream(out + i);
+  if (i < C) f(i, int(C - i)).store(out + i, int(C - i));
+}
+
 // Sum of f(i, n); f's lanes from n on must be 0.
 template <class T, class F>
 FASTATTN_INLINE T sum_row(int64_t C, F&& f) {

@@ -10,7 +10,8 @@
 //            transposed or copied; a tile of rows goes through the same three passes
 //   gathered neither is: a row is gathered into a buffer of C elements, and goes along
 //
-// Traffic: x read once and out written once from DRAM while 2 C elements fit in L2; while a row is exponentiated (the
+// Traffic: x read once and out written once from DRAM while 2 C elements fit in L2, where out is large past the caches
+// (row.h), with the exponentials of a row in a buffer; while a row is exponentiated (the
 // pass that computes) the next one is prefetched (what the first pass would wait for).
 // Nothing to keep: m = -inf is replaced by 0, so that l = 0 and no inf - inf occurs; a NaN still reaches l.
 //
@@ -29,6 +30,8 @@ constexpr int kTile = 16;  // vectors of rows that go across together: 1 KB of t
 // Rows across that are longer than this do not stay in cache between passes (a power of two for a stride leaves only a
 // few sets of it): the maximum and the sum are found in one pass and exp is evaluated twice.
 constexpr int64_t kCachedAxis = 256;
+// Elements; the exponentials of a longer row wait in out, which is not streamed then.
+constexpr int64_t kBufferedRow = 65536;
 constexpr int64_t kOnlineStep = 8;  // elements of each row between two looks at the maximum
 
 // The masked, scaled logits at an index of a row (or of a line of rows): what every pass starts from.
@@ -79,10 +82,10 @@ FASTATTN_INLINE Vec<A> shift_of(Vec<A> m, fa_softmax_form form) {
   return form == FA_LOGSUMEXP ? select(m == Vec<A>::set(kInf<A>), Vec<A>::zero(), shift) : shift;
 }
 
-// exps: C elements for the exponentials; out itself unless its elements are of 16 bits.
+// exps: C elements for the exponentials; out itself unless its elements are of 16 bits, or streamed.
 template <class T, MaskKind kMask>
 FASTATTN_INLINE void row_along(const Logits<T, kMask>& s, T* out, compute_t<T>* exps, const T* next_x, int64_t C,
-                               fa_softmax_form form) {
+                               fa_softmax_form form, bool stream) {
   using A = compute_t<T>;
   using V = Vec<A>;
   constexpr int kLanes = V::kLanes;
@@ -102,10 +105,10 @@ FASTATTN_INLINE void row_along(const Logits<T, kMask>& s, T* out, compute_t<T>* 
   } else if (form == FA_LOG_SOFTMAX) {
     const V lse = V::set(m + log_of(l));
     const bool empty = l == 0;
-    map_row<A>(C, [&](int64_t i, int n) { store_lanes(empty ? V::set(-kInf<A>) : logits(i, n) - lse, out + i, n); });
+    store_row(out, C, stream, [&](int64_t i, int n) { return empty ? V::set(-kInf<A>) : logits(i, n) - lse; });
   } else {
     const V inverse = V::set(l == 0 ? A(0) : 1 / l);
-    map_row<A>(C, [&](int64_t i, int n) { store_lanes(load_lanes(exps + i, n) * inverse, out + i, n); });
+    store_row(out, C, stream, [&](int64_t i, int n) { return load_lanes(exps + i, n) * inverse; });
   }
 }
 
@@ -320,6 +323,12 @@ FASTATTN_INLINE void for_each_tile(const Plan& plan, int64_t item, F&& f) {
   }
 }
 
+// Whether the rows of a call go past the caches.
+template <class T>
+FASTATTN_INLINE bool streams_rows(const fa_softmax_fwd_params& p, const Plan& plan) {
+  return plan.route == Route::kAlong && p.form != FA_LOGSUMEXP && plan.C <= kBufferedRow && streams<T>(p.x, p.out);
+}
+
 template <class T>
 FASTATTN_INLINE int64_t buffer_elements(int64_t C) {
   return round_up(C, 64 / sizeof(T));
@@ -335,15 +344,17 @@ void forward(const fa_softmax_fwd_params& p, const fa_launch& launch, const Plan
   const Vec<A> scale = Vec<A>::set(static_cast<A>(p.scale));
   const auto form = static_cast<fa_softmax_form>(p.form);
   const int64_t C = plan.C;
+  const bool stream = streams_rows<T>(p, plan);
   parallel_for(launch, plan.num_items, [&](int64_t item, int worker) {
     A* buffer = static_cast<A*>(launch.workspace) + worker * buffer_elements<A>(C);
     if (plan.route == Route::kAlong) {
       for_each_row(plan, item, [&](const int64_t* at, const int64_t* next) {
         const Logits<T, kMask> s{x + at[0], mask + at[1] * kMaskSize, plan.axis_stride[1] != 0, scale};
         A* exps = buffer;
-        if constexpr (!kIsHalf<T>) exps = out + at[2];
-        row_along(s, out + at[2], exps, x + next[0], C, form);
+        if constexpr (!kIsHalf<T>) exps = stream ? buffer : out + at[2];
+        row_along(s, out + at[2], exps, x + next[0], C, form, stream);
       });
+      if (stream) stream_fence();
     } else if (plan.route == Route::kAcross) {
       const bool steps = plan.rows.strides[1][plan.rows.ndim - 1] != 0;
       for_each_tile(plan, item, [&](const int64_t* at, int n) {
@@ -358,7 +369,7 @@ void forward(const fa_softmax_fwd_params& p, const fa_launch& launch, const Plan
           s.load(0, 1).store(buffer + i, 1);
         }
         const Logits<A, MaskKind::kNone> s{buffer, nullptr, false, Vec<A>::set(1)};
-        row_along(s, buffer, buffer, buffer, C, form);
+        row_along(s, buffer, buffer, buffer, C, form, false);
         const int64_t results = form == FA_LOGSUMEXP ? 1 : C;
         for (int64_t i = 0; i < results; ++i) out[at[2] + i * plan.axis_stride[2]] = narrow<T>(buffer[i]);
       });
@@ -417,9 +428,10 @@ fa_status softmax_fwd(const fa_softmax_fwd_params& p, fa_launch& launch) {
     }
     const Plan plan(p.x, mask, out, p.axis, 1, Vec<A>::kLanes);
     const double n = static_cast<double>(num_elements(p.x));
-    // A buffer of a worker: a row that is gathered, or the exponentials of one of 16-bit elements.
+    // A buffer of a worker: a row that is gathered, or the exponentials of one of 16-bit elements or streamed.
     const double written = p.form == FA_LOGSUMEXP ? static_cast<double>(plan.num_rows) : n;
-    const bool buffered = plan.route == Route::kGathered || (plan.route == Route::kAlong && kIsHalf<T>);
+    const bool buffered =
+        plan.route == Route::kGathered || (plan.route == Route::kAlong && kIsHalf<T>) || streams_rows<T>(p, plan);
     const size_t buffers = buffered ? static_cast<size_t>(num_threads()) : 0;
     describe<"softmax_fwd", T>(launch, {.workspace = buffers * buffer_elements<A>(plan.C) * sizeof(A),
                                         .flops = 5 * n,

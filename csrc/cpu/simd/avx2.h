@@ -83,6 +83,7 @@ struct Vec<float> {
     return {_mm256_maskload_ps(p, _mm256_castps_si256(Mask<float>::first(n).m))};
   }
   FASTATTN_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
+  FASTATTN_INLINE void stream(float* p) const { _mm256_stream_ps(p, v); }
   FASTATTN_INLINE void store(float* p, int n) const {
     _mm256_maskstore_ps(p, _mm256_castps_si256(Mask<float>::first(n).m), v);
   }
@@ -97,6 +98,10 @@ struct Vec<float> {
   template <class H, class = std::enable_if_t<kIsHalf<H>>>
   FASTATTN_INLINE void store(H* p) const {
     narrow(v, p).store(p);
+  }
+  template <class H, class = std::enable_if_t<kIsHalf<H>>>
+  FASTATTN_INLINE void stream(H* p) const {
+    _mm_stream_si128(reinterpret_cast<__m128i*>(p), narrow(v, p).h);
   }
   template <class H, class = std::enable_if_t<kIsHalf<H>>>
   FASTATTN_INLINE void store(H* p, int n) const {
@@ -114,10 +119,13 @@ struct Vec<double> {
     return {_mm256_maskload_pd(p, _mm256_castpd_si256(Mask<double>::first(n).m))};
   }
   FASTATTN_INLINE void store(double* p) const { _mm256_storeu_pd(p, v); }
+  FASTATTN_INLINE void stream(double* p) const { _mm256_stream_pd(p, v); }
   FASTATTN_INLINE void store(double* p, int n) const {
     _mm256_maskstore_pd(p, _mm256_castpd_si256(Mask<double>::first(n).m), v);
   }
 };
+
+FASTATTN_INLINE void stream_fence() { _mm_sfence(); }
 
 using VecF = Vec<float>;
 using VecD = Vec<double>;

@@ -56,6 +56,7 @@ struct Vec<float> {
   static FASTATTN_INLINE Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
   static FASTATTN_INLINE Vec load(const float* p, int n) { return {_mm512_maskz_loadu_ps(Mask<float>::first(n).m, p)}; }
   FASTATTN_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
+  FASTATTN_INLINE void stream(float* p) const { _mm512_stream_ps(p, v); }
   FASTATTN_INLINE void store(float* p, int n) const { _mm512_mask_storeu_ps(p, Mask<float>::first(n).m, v); }
   template <class H, class = std::enable_if_t<kIsHalf<H>>>
   static FASTATTN_INLINE Vec load(const H* p) {
@@ -68,6 +69,10 @@ struct Vec<float> {
   template <class H, class = std::enable_if_t<kIsHalf<H>>>
   FASTATTN_INLINE void store(H* p) const {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(v, p));
+  }
+  template <class H, class = std::enable_if_t<kIsHalf<H>>>
+  FASTATTN_INLINE void stream(H* p) const {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), narrow(v, p));
   }
   template <class H, class = std::enable_if_t<kIsHalf<H>>>
   FASTATTN_INLINE void store(H* p, int n) const {
@@ -85,8 +90,11 @@ struct Vec<double> {
     return {_mm512_maskz_loadu_pd(Mask<double>::first(n).m, p)};
   }
   FASTATTN_INLINE void store(double* p) const { _mm512_storeu_pd(p, v); }
+  FASTATTN_INLINE void stream(double* p) const { _mm512_stream_pd(p, v); }
   FASTATTN_INLINE void store(double* p, int n) const { _mm512_mask_storeu_pd(p, Mask<double>::first(n).m, v); }
 };
+
+FASTATTN_INLINE void stream_fence() { _mm_sfence(); }
 
 using VecF = Vec<float>;
 using VecD = Vec<double>;

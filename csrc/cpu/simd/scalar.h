@@ -30,6 +30,10 @@ struct Vec {
   static FASTATTN_INLINE Vec load(const T* p) { return {*p}; }
   static FASTATTN_INLINE Vec load(const T* p, int n) { return {n > 0 ? *p : T(0)}; }
   FASTATTN_INLINE void store(T* p) const { *p = v; }
+  template <class U>
+  FASTATTN_INLINE void stream(U* p) const {
+    store(p);
+  }
   FASTATTN_INLINE void store(T* p, int n) const {
     if (n > 0) *p = v;
   }
@@ -66,6 +70,8 @@ struct Vec {
   friend FASTATTN_INLINE Mask<T> is_nan(Vec a) { return {a.v != a.v}; }
   friend FASTATTN_INLINE Vec select(Mask<T> m, Vec a, Vec b) { return {m.m ? a.v : b.v}; }
 };
+
+FASTATTN_INLINE void stream_fence() {}
 
 using VecF = Vec<float>;
 using VecD = Vec<double>;

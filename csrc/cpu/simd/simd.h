@@ -6,6 +6,8 @@
 // Vec<T>, T = float or double, and Mask<T>:
 //   Vec<T>::kLanes; zero(), set(x), load(p), load(p, n), v.store(p), v.store(p, n)   (n < kLanes lanes; the others read
 //   0)
+//   v.stream(p): a store that goes past the caches, to an address that is a multiple of what it stores; another thread
+//   sees it after this one's stream_fence()
 //   + - * / unary -, fma(a, b, c) = a * b + c, fnma(a, b, c) = c - a * b (one rounding each, but on scalar), sqrt, abs
 //   max(a, b), min(a, b): b where either is NaN (as x86 defines them)
 //   a < b, <=, >, >=, ==: Mask (false on NaN); is_nan(a); m & n, m | n, !m, any(m), all(m), first(n): lanes below n
