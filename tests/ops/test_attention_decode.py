@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from isa_fixture import isa_fixture
 from on_device import EMULATED
 
 import fastattn as fa
-from fastattn.testing import assert_ran, assert_same_bits, assert_same_for_any_threads, check, reference
+from fastattn.testing import assert_ran, assert_same_bits, assert_same_for_any_threads, check, isas, reference, variants
 
 ATTENTION = fa.scaled_dot_product_attention
+isa = isa_fixture([*variants(), *isas()])
 # T, S, query heads to a key head, D, Dv: around tiles of 64 keys, splits of 512, four rows, vectors of columns. CUDA's
 # splits are of 256, and its emulator is slow.
 SHAPES = [

@@ -19,8 +19,3 @@ def isa_fixture(names: Sequence[str]):
             yield request.param
 
     return isa
-
-
-def isa_of_attention(isa: str, rows: int) -> str:
-    """The one whose forward kernel runs: for up to four queries a variant has none of its own."""
-    return isa.partition("_")[0] if rows <= 4 else isa

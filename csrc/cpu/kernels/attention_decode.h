@@ -5,9 +5,9 @@
 //
 // An item is a split of kSplit keys of one key head. A tile of kTile keys of it at a time:
 //
-//   s = q key^T   [R][kTile]      a key is a lane (matmul_stream.h); capped and sloped (attention_scores.h)
-//   p = exp(s - row_max)          hidden keys 0
-//   o = o * shrink + p value      [R][Dv], sums in registers
+//   s = q key^T   [R][kTile]      a key is a lane (matmul_stream.h), a step a pair where there are pairs of bf16;
+//   capped and sloped (attention_scores.h) p = exp(s - row_max)          hidden keys 0 o = o * shrink + p value
+//   [R][Dv], sums in registers
 //
 // Splits leave their state in the workspace; a second region merges them in order. Splits, tiles and the order within
 // do not depend on S, so keys that are hidden behind the last one change no bit.
@@ -22,12 +22,14 @@
 
 namespace fastattn::cpu::FASTATTN_ISA {
 
+inline constexpr int64_t kValuesAhead = 64;  // keys
+
 // o[r] += sum over keys j of p[r][j] * value[j], kR rows, kV vectors of columns of which the last has `tail` lanes.
 template <class S, int kR, int kV>
 __attribute__((noinline)) void add_values(const S* value, int64_t value_row, int64_t keys, int tail,
                                           const compute_t<S>* p, int64_t p_row, compute_t<S>* o, int64_t o_row) {
   using V = Vec<compute_t<S>>;
-  constexpr int L = V::kLanes;
+  constexpr int L = V::kLanes, kPerLine = max_of<int>(1, 64 / sizeof(S) / L);
   V acc[kR][kV];
 #pragma GCC unroll 4
   for (int r = 0; r < kR; ++r) {
@@ -37,6 +39,8 @@ __attribute__((noinline)) void add_values(const S* value, int64_t value_row, int
   auto add = [&](auto load_last) __attribute__((always_inline)) {
     for (int64_t j = 0; j < keys; ++j, value += value_row) {
       V x[kV];
+#pragma GCC unroll 8
+      for (int v = 0; v < kV; v += kPerLine) __builtin_prefetch(value + kValuesAhead * value_row + v * L);
 #pragma GCC unroll 8
       for (int v = 0; v < kV - 1; ++v) x[v] = V::load(value + v * L);
       x[kV - 1] = load_last(value + (kV - 1) * L);
@@ -65,12 +69,13 @@ struct Decode {
   using T = compute_t<S>;
   using V = Vec<T>;
   static constexpr int L = V::kLanes;
+  static constexpr int64_t kPer = kStep<S>;  // numbers in a step of q key^T
   static constexpr int64_t kMaxQueries = 4;  // from about 10 on, a block of queries along the lanes is faster
   static constexpr int64_t kSplit = 512, kTile = 64;
 
   const fa_attention_fwd_params& p;
   const Band band;
-  const int64_t B, Hkv, Lq, Lk, D, Dv, group, R;
+  const int64_t B, Hkv, Lq, Lk, D, Dv, d_steps, group, R;
   const int64_t splits, o_row;
   const int64_t lanes_of_rows;  // R in whole vectors
   const WeightDropout<T> dropout;
@@ -89,6 +94,7 @@ struct Decode {
         Lk(params.key.shape[2]),
         D(params.query.shape[3]),
         Dv(params.value.shape[3]),
+        d_steps(ceil_div(D, kPer)),
         group(Hkv > 0 ? params.query.shape[1] / Hkv : 0),
         R(group * Lq),
         splits(max_of<int64_t>(1, ceil_div(Lk, kSplit))),
@@ -112,14 +118,14 @@ struct Decode {
   };
   // Of a worker.
   struct Scratch {
-    T* q;              // [R][D], scaled
+    T* q;              // [R][d_steps], scaled unless in pairs
     T* s;              // [R][kTile]
     T *shrink, *base;  // [R]
     T* factors;        // [splits][R], for the merge
     size_t bytes;
     Scratch(const Decode& f, char* at) {
       Carver carver{at};
-      q = carver.take<T>(f.R * f.D);
+      q = carver.take<T>(f.R * f.d_steps);
       s = carver.take<T>(f.R * kTile);
       shrink = carver.take<T>(f.lanes_of_rows);
       base = carver.take<T>(f.lanes_of_rows);
@@ -257,9 +263,14 @@ struct Decode {
     begin = max_of(begin, band.first_key(0) / kTile * kTile);
     end = min_of(end, band.end_key(Lq - 1));
     if (begin >= end) return;
+    const T scale = static_cast<T>(p.scale);
     for (int64_t r = 0; r < R; ++r) {
       const Rows<S> q = Rows<S>::of(p.query, kv / Hkv, head_of(kv, r)).from(r % Lq);
-      for (int64_t d = 0; d < D; ++d) w.q[r * D + d] = widen(q.data[d * q.column]) * static_cast<T>(p.scale);
+      for (int64_t step = 0; step < d_steps; ++step) {
+        const int64_t d = step * kPer;
+        const T value = packed_step(q.data + d * q.column, q.column, D - d);
+        w.q[r * d_steps + step] = kPer == 1 ? value * scale : value;
+      }
     }
     const Rows<S> keys = Rows<S>::of(p.key, kv / Hkv, kv % Hkv), values = Rows<S>::of(p.value, kv / Hkv, kv % Hkv);
     const bool masks = p.mask.data != nullptr;
@@ -267,8 +278,11 @@ struct Decode {
       const int64_t n = min_of(kTile, end - k0);
       const Rows<S> k = keys.from(k0), v = values.from(k0);
       for_row_tiles([&]<int kR>(int64_t r) __attribute__((always_inline)) {
-        stream_columns<S, kR>(k.data, k.row, D, n, L * k.row, w.q + r * D, D, w.s + r * kTile, kTile);
+        stream_columns<S, kR>(k.data, k.row, D, n, L * k.row, w.q + r * d_steps, d_steps, w.s + r * kTile, kTile);
       });
+      if constexpr (kPer == 2) {  // scaled queries would have to be rounded
+        for (int64_t i = 0; i < R * kTile; i += L) (V::load(w.s + i) * V::set(scale)).store(w.s + i);
+      }
       if (transform.active()) {
         for (int64_t r = 0; r < R; ++r) {
           transform.apply_row(r % Lq, k0, n, transform.slope_of(kv / Hkv, head_of(kv, r)), w.s + r * kTile);

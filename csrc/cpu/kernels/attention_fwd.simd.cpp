@@ -330,9 +330,7 @@ FASTATTN_INLINE fa_status call(const fa_attention_fwd_params& p, fa_launch& laun
   Work work;
   if (launch.query) {
     work = forward.work();
-    if constexpr (kStep<S> == 1) {
-      if (few) work.workspace = Decode<S>(p).workspace();
-    }
+    if (few) work.workspace = Decode<S>(p).workspace();
     if (weighs) {
       const WeightsPass<S> weights(p);
       work.workspace = max_of(work.workspace, weights.workspace(num_threads()));
@@ -342,11 +340,7 @@ FASTATTN_INLINE fa_status call(const fa_attention_fwd_params& p, fa_launch& laun
   }
   describe<"attention_fwd", S>(launch, work);
   if (launch.query) return FA_OK;
-  if constexpr (kStep<S> == 1) {
-    few ? Decode<S>(p).run(launch) : forward.run(launch);
-  } else {
-    forward.run(launch);
-  }
+  few ? Decode<S>(p).run(launch) : forward.run(launch);
   if (weighs) WeightsPass<S>(p).run(launch);
   return FA_OK;
 }
@@ -354,10 +348,9 @@ FASTATTN_INLINE fa_status call(const fa_attention_fwd_params& p, fa_launch& laun
 }  // namespace
 
 #if defined(FASTATTN_ISA_HAS_BF16)
-// A few queries wait for memory: they have the kernel of the instruction set below, as the other dtypes do.
+// The other dtypes have the kernels of the instruction set below.
 fa_status attention_fwd(const fa_attention_fwd_params& p, fa_launch& launch) {
-  const bool here = p.query.dtype == FA_BF16 && !Decode<bf16>::takes(p);
-  return here ? call<bf16>(p, launch) : FASTATTN_ISA_BELOW::attention_fwd(p, launch);
+  return p.query.dtype == FA_BF16 ? call<bf16>(p, launch) : FASTATTN_ISA_BELOW::attention_fwd(p, launch);
 }
 #else
 fa_status attention_fwd(const fa_attention_fwd_params& p, fa_launch& launch) {

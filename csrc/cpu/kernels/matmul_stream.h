@@ -42,7 +42,7 @@ FASTATTN_INLINE void add_steps(const T* a, int64_t a_stride, T* sums, int64_t st
     for (int s = 0; s < kSteps; ++s) {
       const V x = load(s, n, lanes);
 #pragma GCC unroll 4
-      for (int r = 0; r < kR; ++r) fma_into(acc[r], factor[s][r], x);
+      for (int r = 0; r < kR; ++r) step_into(acc[r], factor[s][r], x);
     }
 #pragma GCC unroll 4
     for (int r = 0; r < kR; ++r) acc[r].store(sums + r * stride + n);
@@ -110,7 +110,7 @@ __attribute__((noinline)) void stream_columns(const S* b, int64_t b_n, int64_t k
     for (int r = 0; r < kR; ++r) acc[r] = V::zero();
     auto add = [&](int64_t s, V x) __attribute__((always_inline)) {
 #pragma GCC unroll 4
-      for (int r = 0; r < kR; ++r) fma_into(acc[r], V::set(a[r * a_stride + s]), x);
+      for (int r = 0; r < kR; ++r) step_into(acc[r], V::set(a[r * a_stride + s]), x);
     };
     int64_t s = 0;
     for (; s + kLanes <= whole; s += kLanes) {

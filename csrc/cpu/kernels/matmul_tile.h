@@ -67,9 +67,7 @@ struct Tile {
 // and pays with moves and spills; asm leaves it the one form that updates the sum, and volatile keeps the order.
 template <class T>
 FASTATTN_INLINE void fma_into(Vec<T>& acc, Vec<T> a, Vec<T> b) {
-#if defined(FASTATTN_ISA_HAS_BF16)
-  acc.v = _mm512_dpbf16_ps(acc.v, __builtin_bit_cast(__m512bh, a.v), __builtin_bit_cast(__m512bh, b.v));
-#elif defined(FASTATTN_ISA_IS_AVX2)
+#if defined(FASTATTN_ISA_IS_AVX2)
   if constexpr (sizeof(T) == 4) {
     asm("vfmadd231ps %2, %1, %0" : "+x"(acc.v) : "x"(a.v), "x"(b.v));
   } else {
@@ -77,6 +75,16 @@ FASTATTN_INLINE void fma_into(Vec<T>& acc, Vec<T> a, Vec<T> b) {
   }
 #else
   acc = fma(a, b, acc);
+#endif
+}
+
+// The same of a step of k.
+template <class T>
+FASTATTN_INLINE void step_into(Vec<T>& acc, Vec<T> a, Vec<T> b) {
+#if defined(FASTATTN_ISA_HAS_BF16)
+  acc.v = _mm512_dpbf16_ps(acc.v, __builtin_bit_cast(__m512bh, a.v), __builtin_bit_cast(__m512bh, b.v));
+#else
+  fma_into(acc, a, b);
 #endif
 }
 
@@ -151,7 +159,7 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
     for (int r = 0; r < kR; ++r) {
       V ra = V::set(*at(r, k));
 #pragma GCC unroll 4
-      for (int v = 0; v < kV; ++v) fma_into(acc[r][v], ra, rb[v]);
+      for (int v = 0; v < kV; ++v) step_into(acc[r][v], ra, rb[v]);
     }
     b += b_stride;
     asm("" : "+r"(b));  // or GCC keeps a pointer for each step, and spills it
