@@ -281,16 +281,47 @@ FASTATTN_INLINE fa_status run(const Problem<S>& p, const Plan& plan, const fa_la
 template <class S>
 FASTATTN_INLINE fa_status run_stream(const Problem<S>& p, const StreamPlan<S>& plan, const fa_launch& launch) {
   using T = compute_t<S>;
-  T* const locals = static_cast<T*>(launch.workspace);
-  const int64_t worker_elements = plan.worker_elements(p);
+  constexpr int64_t kBlockK = TileConfig<T>::kBlockK;
+  T* const shared = static_cast<T*>(launch.workspace);
+  T* const locals = shared + plan.shared_elements(p);
+  const int64_t worker_elements = plan.worker_elements(p), block_sums = p.M * plan.row();
   const EvenSplit chunks(plan.vecs, plan.chunks);
-  parallel_for(launch, p.batch * plan.chunks, [&](int64_t item, int worker) {
-    const Problem<S> entry = batch_entry(p, item / plan.chunks);
+  // f(entry's number, the problem of it, first column, columns)
+  auto chunk_of = [&](int64_t item, auto f) __attribute__((always_inline)) {
     const int64_t chunk = item % plan.chunks, col = chunks.begin(chunk) * Vec<T>::kLanes;
     const int64_t cols = min_of(p.N, chunks.begin(chunk + 1) * Vec<T>::kLanes) - col;
-    T* const scratch = locals + worker * worker_elements;
-    const T* sums = stream_item(entry, plan, col, cols, scratch);
-    finish_tile(entry, sums, plan.cols, 0, p.M, col, cols);
+    f(item / plan.chunks, batch_entry(p, item / plan.chunks), col, cols);
+  };
+  if (plan.by_block) {
+    parallel_for(launch, p.batch * plan.blocks * plan.chunks, [&](int64_t item, int worker) {
+      const int64_t block = item / plan.chunks % plan.blocks;
+      const int64_t of_entry = item / plan.chunks / plan.blocks * plan.chunks + item % plan.chunks;
+      chunk_of(of_entry, [&](int64_t index, const Problem<S>& entry, int64_t col, int64_t cols) {
+        T *const a = locals + worker * worker_elements, *const sums = a + plan.a_elements(p);
+        stream_block(entry, block * kBlockK, col, cols, a, sums, plan.cols);
+        T* const to = shared + (index * plan.blocks + block) * block_sums + col;
+        take_sums(false, sums, plan.cols, p.M, cols, to, plan.row());
+      });
+    });
+  }
+  parallel_for(launch, p.batch * plan.chunks, [&](int64_t item, int worker) {
+    chunk_of(item, [&](int64_t index, const Problem<S>& entry, int64_t col, int64_t cols) {
+      if (plan.by_block) {
+        T* const total = shared + index * plan.blocks * block_sums + col;
+        for (int64_t i = 1; i < plan.blocks; ++i) {
+          take_sums(true, total + i * block_sums, plan.row(), p.M, cols, total, plan.row());
+        }
+        return finish_tile(entry, total, plan.row(), 0, p.M, col, cols);
+      }
+      T* const a = locals + worker * worker_elements;
+      T* const part = a + plan.a_elements(p);
+      T* const total = plan.blocks > 1 ? part + p.M * plan.cols : part;
+      for (int64_t i = 0; i < plan.blocks; ++i) {
+        stream_block(entry, i * kBlockK, col, cols, a, i == 0 ? total : part, plan.cols);
+        if (i > 0) take_sums(true, part, plan.cols, p.M, cols, total, plan.cols);
+      }
+      finish_tile(entry, total, plan.cols, 0, p.M, col, cols);
+    });
   });
   return FA_OK;
 }
@@ -307,7 +338,8 @@ FASTATTN_INLINE fa_status call(const fa_matmul_params& params, fa_launch& launch
     const double batch = static_cast<double>(p.batch), m = p.M, n = p.N, k = empty ? 0 : p.num_runs * p.run_k;
     const double outs = 1 + (p.residual != nullptr) + (p.preact != nullptr) + p.accumulate;
     const int64_t worker_elements = stream ? StreamPlan<S>(p).worker_elements(p) : plan.worker_elements();
-    const int64_t elements = plan.shared_a + plan.shared_b + plan.partial + num_threads() * worker_elements;
+    const int64_t shared = stream ? StreamPlan<S>(p).shared_elements(p) : plan.shared_a + plan.shared_b + plan.partial;
+    const int64_t elements = shared + num_threads() * worker_elements;
     describe<"matmul", S>(launch, {.workspace = static_cast<size_t>(elements) * sizeof(T),
                                    .flops = 2 * batch * m * n * k,
                                    .bytes = sizeof(S) * batch * (m * k + k * n + outs * m * n)});

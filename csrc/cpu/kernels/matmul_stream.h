@@ -1,7 +1,8 @@
 // Products of few rows, in which b is read once from memory, as it lies.
 //
-//   b contiguous along N, up to kStreamRows rows:   a few rows of b at a time, in stretches of up to a page, are
-//       multiplied into the sums of all columns of the item, which stay in L1.
+//   b contiguous along N, up to kStreamRows rows:   a few rows of b at a time, in stretches of pages, are multiplied
+//       into the sums of all columns of the item, which stay in L1. For up to kStreamTile rows items are blocks of K,
+//       so that there are enough of them for long stretches; the sums of a block wait in the workspace.
 //   b contiguous along K, up to kStreamTile rows:   a square of kLanes columns x kLanes steps is transposed in
 //       registers on its way to the sums.
 //
@@ -133,11 +134,12 @@ __attribute__((noinline)) void stream_columns(const S* b, int64_t b_n, int64_t k
 template <class S>
 struct StreamPlan {
   using T = compute_t<S>;
-  static constexpr int64_t kLanes = Vec<T>::kLanes;
+  static constexpr int64_t kLanes = Vec<T>::kLanes, kBlockK = TileConfig<T>::kBlockK;
   int64_t vecs;    // of N
-  int64_t chunks;  // items of one batch entry
-  int64_t cols;    // of the largest item, in whole vectors
-  bool blocks;     // whether K is more than one
+  int64_t chunks;  // of columns
+  int64_t cols;    // of the largest, in whole vectors
+  int64_t blocks;  // of K
+  bool by_block;   // an item is a block of K of a chunk, not all of K
 
   static bool takes(const Problem<S>& p) {
     if (p.K == 0 || p.num_sum_axes > 0) return false;
@@ -146,72 +148,83 @@ struct StreamPlan {
   }
   explicit StreamPlan(const Problem<S>& p) {
     vecs = ceil_div(p.N, kLanes);
+    blocks = ceil_div(p.K, kBlockK);
+    by_block = p.b_n == 1 && blocks > 1 && p.M <= kStreamTile;
     int64_t item;
-    if (p.b_n == 1) {  // 1 to 4 KB of a row, and sums that leave half of L1
-      constexpr int64_t kLeast = 1024 / sizeof(S), kMost = 4096 / sizeof(S), kSums = 16384 / sizeof(T);
-      item = max_of(kLeast, min_of(min_of(kMost, p.N / 8), kSums / p.M)) / kLanes;
+    if (p.b_n == 1) {  // 1 KB of a row and more, sums that leave half of L1, and eight items
+      constexpr int64_t kLeast = 1024 / sizeof(S), kSums = 16384 / sizeof(T);
+      const int64_t most = (by_block ? 16384 : 4096) / sizeof(S), eighth = p.N / (by_block ? ceil_div(8, blocks) : 8);
+      item = max_of(kLeast, min_of(min_of(most, eighth), kSums / p.M)) / kLanes;
     } else {  // 256 KB of b
       item = max_of(int64_t{1}, 262144 / int64_t{sizeof(S)} / (p.K * kStep<S> * kLanes));
     }
     chunks = ceil_div(vecs, item);
     cols = ceil_div(vecs, chunks) * kLanes;
-    blocks = p.K > TileConfig<T>::kBlockK;
   }
-  int64_t a_elements(const Problem<S>& p) const { return p.M * min_of(p.K, TileConfig<T>::kBlockK); }
-  // Elements of a worker's scratch: a of a block, and its sums and those of the blocks before.
-  int64_t worker_elements(const Problem<S>& p) const { return a_elements(p) + (blocks ? 2 : 1) * p.M * cols; }
+  int64_t a_elements(const Problem<S>& p) const { return p.M * min_of(p.K, kBlockK); }
+  // Elements of the workspace: the sums of all blocks, where items are blocks; and of a worker's scratch: a of a block,
+  // and where they are not the sums of a block and those of the blocks before.
+  int64_t row() const { return vecs * kLanes; }
+  int64_t shared_elements(const Problem<S>& p) const { return by_block ? p.batch * blocks * p.M * row() : 0; }
+  int64_t worker_elements(const Problem<S>& p) const {
+    return a_elements(p) + (by_block || blocks == 1 ? 1 : 2) * p.M * cols;
+  }
 };
 
-// One item: all rows of a batch entry by the columns of a chunk. Returns sums[M][plan.cols], in `scratch`.
+// to[M][stride] = all rows of a batch entry by the columns of a chunk, over the block of K that starts at step `begin`.
+// a: room for a_elements. Rows of sums lie next to one another: pages apart they would share sets of L1 with rows of b.
 template <class S>
-inline compute_t<S>* stream_item(const Problem<S>& p, const StreamPlan<S>& plan, int64_t col, int64_t cols,
-                                 compute_t<S>* scratch) {
+inline void stream_block(const Problem<S>& p, int64_t begin, int64_t col, int64_t cols, compute_t<S>* a,
+                         compute_t<S>* to, int64_t stride) {
   using T = compute_t<S>;
   using V = Vec<T>;
-  constexpr int64_t kBlockK = TileConfig<T>::kBlockK;
-  T* const a = scratch;  // [row][step]
-  T* const sums = a + plan.a_elements(p);
-  T* const total = plan.blocks ? sums + p.M * plan.cols : sums;
-  for (int64_t begin = 0; begin < p.K; begin += kBlockK) {
-    const int64_t k0 = begin * kStep<S>, steps = min_of(kBlockK, p.K - begin);
-    const int64_t k_len = min_of(steps * kStep<S>, p.run_k - k0);
-    T* const to = begin == 0 ? total : sums;
-    for (int64_t row = 0; row < p.M; ++row) {
-      pack_a_run(p.a + row * p.a_m + k0 * p.a_k, p.a_m, p.a_k, k_len, int64_t{1}, a + row * steps);
-    }
-    // f<rows>(first row) for each tile of rows.
-    auto for_tiles = [&](auto f) __attribute__((always_inline)) {
-      for (int64_t row = 0; row < p.M; row += kStreamTile) {
-        visit_rows(
-            min_of(kStreamTile, p.M - row), [&]<int kR>()
-                                                __attribute__((always_inline)) { f.template operator()<kR>(row); });
-      }
-    };
-    if (p.b_n == 1) {
-      for (int64_t i = 0; i < p.M * plan.cols; i += V::kLanes) V::zero().store(to + i);
-      const S* b = p.b + k0 * p.b_k + col;
-      visit_rows(
-          min_of(p.M, kStreamTile), [&]<int kMost>() __attribute__((always_inline)) {
-            constexpr int kSteps = kGroup<S, kMost>;
-            for (int64_t s = 0; s < steps; s += kSteps) {
-              const int64_t k = s * kStep<S>, n = min_of(kSteps * kStep<S>, k_len - k);
-              for_tiles([&]<int kR>(int64_t row) __attribute__((always_inline)) {
-                stream_group<S, kR, kSteps>(b + k * p.b_k, p.b_k, n, cols, a + row * steps + s, steps,
-                                            to + row * plan.cols, plan.cols);
-              });
-            }
-          });
-    } else {
-      constexpr int64_t kAhead = 1024 / sizeof(S);
-      for_tiles([&]<int kR>(int64_t row) __attribute__((always_inline)) {
-        stream_columns<S, kR>(p.b + k0 + col * p.b_n, p.b_n, k_len, cols, kAhead, a + row * steps, steps,
-                              to + row * plan.cols, plan.cols);
-      });
-    }
-    if (begin == 0) continue;
-    for (int64_t i = 0; i < p.M * plan.cols; i += V::kLanes) (V::load(total + i) + V::load(sums + i)).store(total + i);
+  const int64_t k0 = begin * kStep<S>, steps = min_of(TileConfig<T>::kBlockK, p.K - begin);
+  const int64_t k_len = min_of(steps * kStep<S>, p.run_k - k0);
+  for (int64_t row = 0; row < p.M; ++row) {  // [row][step]
+    pack_a_run(p.a + row * p.a_m + k0 * p.a_k, p.a_m, p.a_k, k_len, int64_t{1}, a + row * steps);
   }
-  return total;
+  // f<rows>(first row) for each tile of rows.
+  auto for_tiles = [&](auto f) __attribute__((always_inline)) {
+    for (int64_t row = 0; row < p.M; row += kStreamTile) {
+      visit_rows(
+          min_of(kStreamTile, p.M - row), [&]<int kR>()
+                                              __attribute__((always_inline)) { f.template operator()<kR>(row); });
+    }
+  };
+  if (p.b_n == 1) {
+    for (int64_t row = 0; row < p.M; ++row) {
+      for (int64_t n = 0; n < cols; n += V::kLanes) V::zero().store(to + row * stride + n);
+    }
+    const S* b = p.b + k0 * p.b_k + col;
+    visit_rows(
+        min_of(p.M, kStreamTile), [&]<int kMost>() __attribute__((always_inline)) {
+          constexpr int kSteps = kGroup<S, kMost>;
+          for (int64_t s = 0; s < steps; s += kSteps) {
+            const int64_t k = s * kStep<S>, n = min_of(kSteps * kStep<S>, k_len - k);
+            for_tiles([&]<int kR>(int64_t row) __attribute__((always_inline)) {
+              stream_group<S, kR, kSteps>(b + k * p.b_k, p.b_k, n, cols, a + row * steps + s, steps, to + row * stride,
+                                          stride);
+            });
+          }
+        });
+  } else {
+    constexpr int64_t kAhead = 1024 / sizeof(S);
+    for_tiles([&]<int kR>(int64_t row) __attribute__((always_inline)) {
+      stream_columns<S, kR>(p.b + k0 + col * p.b_n, p.b_n, k_len, cols, kAhead, a + row * steps, steps,
+                            to + row * stride, stride);
+    });
+  }
+}
+
+// to = part, or to + part: rows x cols in whole vectors.
+template <class T>
+inline void take_sums(bool add, const T* part, int64_t part_stride, int64_t rows, int64_t cols, T* to, int64_t stride) {
+  for (int64_t row = 0; row < rows; ++row, part += part_stride, to += stride) {
+    for (int64_t n = 0; n < cols; n += Vec<T>::kLanes) {
+      const Vec<T> x = Vec<T>::load(part + n);
+      (add ? Vec<T>::load(to + n) + x : x).store(to + n);
+    }
+  }
 }
 
 }  // namespace fastattn::cpu::FASTATTN_ISA
