@@ -101,7 +101,7 @@ def test_causal(isa, dtype, qkv, align, rows, keys):
 @pytest.mark.parametrize("is_causal", [False, True])
 @pytest.mark.parametrize("window", [(0, 0), (3, 0), (0, 3), (70, -1), (-1, 70), (5, 9), (200, 200), (-1, -1)])
 def test_window(isa, dtype, qkv, align, is_causal, window):
-    for rows, keys in [(100, 100), (60, 130), (130, 60)]:
+    for rows, keys in [(100, 100), (60, 130), (130, 61)]:
         q, k, v = qkv(1, 1, rows, keys, 8, dtype=dtype)
         options = {"is_causal": is_causal, "causal_align": align, "window": window}
         check(attend(q, k, v, **options), reference.attention, q, k, v, **options)

@@ -5,9 +5,11 @@
 //
 // An item is a split of kSplit keys of one key head. A tile of kTile keys of it at a time:
 //
-//   s = q key^T   [R][kTile]      a key is a lane (matmul_stream.h), a step a pair where there are pairs of bf16;
-//   capped and sloped (attention_scores.h) p = exp(s - row_max)          hidden keys 0 o = o * shrink + p value
-//   [R][Dv], sums in registers
+//   s = q key^T   [R][kTile]      a key is a lane (matmul_stream.h); capped and sloped (attention_scores.h)
+//   p = exp(s - row_max)          hidden keys 0
+//   o = o * shrink + p value      [R][Dv], sums in registers
+//
+// Where the instruction set multiplies pairs of bf16, q key^T is made of them; values are widened.
 //
 // Splits leave their state in the workspace; a second region merges them in order. Splits, tiles and the order within
 // do not depend on S, so keys that are hidden behind the last one change no bit.
@@ -22,7 +24,7 @@
 
 namespace fastattn::cpu::FASTATTN_ISA {
 
-inline constexpr int64_t kValuesAhead = 64;  // keys
+inline constexpr int64_t kValuesAhead = 64;  // keys from those in use to those that are called for
 
 // o[r] += sum over keys j of p[r][j] * value[j], kR rows, kV vectors of columns of which the last has `tail` lanes.
 template <class S, int kR, int kV>

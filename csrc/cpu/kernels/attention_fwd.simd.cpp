@@ -15,8 +15,9 @@
 // Work: 4 D flops a pair. Keys and values are read in place, once per block of queries (from L2 or L3: 8 bytes for 192
 // flops in f32), so FMA is the roof. Where the instruction set multiplies pairs of bf16, steps of both products are
 // pairs (attention_pairs.h): weights are rounded to bf16 for the second, their sums are not. The exponential costs
-// about 12 vector operations where the products take 128 FMAs (D = 64). Source: Dao, "FlashAttention-2" (2023),
-// algorithm 1.
+// about 12 vector operations where the products take 128 FMAs (D = 64).
+//
+// Source: Dao, "FlashAttention-2" (2023), algorithm 1.
 #include "attention_decode.h"
 #include "attention_dropout.h"
 #include "attention_pairs.h"

@@ -42,9 +42,14 @@ inline void multiply_weights(const Band& band, const TilePlace& t, const T* x, i
         d, vecs, {end - first, x + first * x_row, x_column, x_row, p + first * M + vec * L, M, c + vec * L, M});
   };
   if (t.inside(band)) return add(0, ceil_div(t.n, kPer), 0, n_vecs);
-  auto first_of = [&](int64_t vec) { return KeyRange::of<T>(band, t, vec * L).first / kPer; };
-  auto end_of = [&](int64_t vec) { return ceil_div(KeyRange::of<T>(band, t, vec * L).end, kPer); };
-  if (first_of(0) == first_of(n_vecs - 1)) {  // steps of the causal diagonal: fewer and fewer vectors
+  auto range_of = [&](int64_t vec) { return KeyRange::of<T>(band, t, vec * L); };
+  // In steps, of which a vector that sees no key has none.
+  auto first_of = [&](int64_t vec) { return range_of(vec).first / kPer; };
+  auto end_of = [&](int64_t vec) {
+    const KeyRange range = range_of(vec);
+    return range.first < range.end ? ceil_div(range.end, kPer) : range.first / kPer;
+  };
+  if (range_of(0).first == range_of(n_vecs - 1).first) {  // the causal diagonal: fewer and fewer vectors
     for (int64_t vec = 0, from = first_of(0); vec < n_vecs; from = end_of(vec), ++vec) {
       add(from, end_of(vec), vec, n_vecs - vec);
     }
