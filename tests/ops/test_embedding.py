@@ -62,9 +62,9 @@ def gradient(dout, index, weight, padding_idx=None):
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("rows", [1, 2, 7, 300])
-@pytest.mark.parametrize("width", [1, 7, 16, 65, 200])
-@pytest.mark.parametrize("count", [0, 1, 5, 64, 501])
+@pytest.mark.parametrize("rows", [1, 7, 300] if EMULATED else [1, 2, 7, 300])
+@pytest.mark.parametrize("width", [1, 7, 65, 200] if EMULATED else [1, 7, 16, 65, 200])
+@pytest.mark.parametrize("count", [0, 1, 64, 501] if EMULATED else [0, 1, 5, 64, 501])
 def test_gradient_is_the_sum_in_order(isa, dtype, randn, rng, ids, rows, width, count):
     weight, index = randn(rows, width, dtype=dtype), rng.integers(0, rows, count).astype(ids)
     dout = randn(count, width, dtype=dtype)

@@ -225,7 +225,8 @@ def test_a_row_is_the_same_among_few_and_among_many(isa, dtype, randn, k, n, tra
     for rows in FEW:
         assert_same_bits(product(rows), many[:rows])
         assert_same_bits(product(rows, np.asfortranarray), many[:rows])
-    assert_same_for_any_threads(lambda: product(3))
+    if not EMULATED or n == STREAMED[-1][1]:  # three schedules more, on an emulator
+        assert_same_for_any_threads(lambda: product(3))
 
 
 def test_gradients_have_the_same_bits_for_any_threads(isa, randn):
