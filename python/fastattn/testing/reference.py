@@ -248,7 +248,7 @@ def attention_backward(
     dproduct = dscores * np.where(s.seen, s.dcap, 0)
     dq = s.scale * s.seen_product(dproduct, k)
     dk = s.scale * s.seen_product(dproduct, q, transpose=True)
-    dv = s.seen_product(s.weights * s.kept, np.abs(do) if magnitude else do, transpose=True)
+    dv = s.seen_product(s.weights * s.kept, np.abs(do) if extreme else do, transpose=True)
     additive = attn_mask is not None and attn_mask.dtype != bool
     dmask = sum_to(dscores, attn_mask.shape) if additive and attn_mask is not None else None
     slopes, sinks = options.get("alibi_slopes"), options.get("sinks")
