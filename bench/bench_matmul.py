@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,14 @@ from fastattn.testing import reference
 
 from .harness import Case, normal, on_arrays, on_torch, sample_rows, shrink, with_pytest
 
+COLD = 256 << 20  # bytes that no cache holds
+
 # (batch, M, K, N), transposes of a and b, dtype, whether in --quick
 SHAPES = [
     ((1, 128, 128, 128), "NN", "float32", False),
+    ((1, 128, 128, 128), "NT", "float32", False),
     ((1, 256, 256, 256), "NN", "float32", False),
+    ((1, 256, 256, 256), "NT", "float32", False),
     ((1, 512, 512, 512), "NN", "float32", True),
     ((1, 1024, 1024, 1024), "NN", "float32", True),
     ((1, 1024, 1024, 1024), "NT", "float32", False),
@@ -37,6 +42,7 @@ SHAPES = [
     ((1, 2048, 2048, 2048), "NN", "bfloat16", False),
     ((1, 1024, 768, 50257), "NT", "bfloat16", False),
     ((1, 1, 4096, 4096), "NN", "bfloat16", False),
+    ((1, 4, 4096, 4096), "NN", "bfloat16", False),
 ]
 
 
@@ -60,7 +66,7 @@ def _torch_matmul(transposes: str) -> Any:
     return product
 
 
-def _case(shape: tuple[int, ...], transposes: str, dtype: str, quick: bool) -> Case:
+def _case(shape: tuple[int, ...], transposes: str, dtype: str, quick: bool, *, tiny: bool) -> Case:
     batch, m, k, n = shape
     lead = (batch,) if batch > 1 else ()
     ta, tb = transposes[0] == "T", transposes[1] == "T"
@@ -76,6 +82,8 @@ def _case(shape: tuple[int, ...], transposes: str, dtype: str, quick: bool) -> C
     }
     if dtype != "bfloat16":  # NumPy multiplies it one by one
         contestants["numpy"] = on_arrays(_product(np, transposes))
+    size = float(np.dtype(dtype).itemsize * batch * (m * k + k * n + m * n))
+    decodes = m <= 32
     return Case(
         op="matmul",
         name=f"{dtype} {transposes} " + (f"{batch} x " if lead else "") + f"{m} x {k} x {n}",
@@ -88,8 +96,9 @@ def _case(shape: tuple[int, ...], transposes: str, dtype: str, quick: bool) -> C
         pick=lambda out: (out[..., rows, :],),
         dtype=dtype,
         flops=2.0 * batch * m * k * n,
-        bytes=float(np.dtype(dtype).itemsize * batch * (m * k + k * n + m * n)),
-        traffic="read" if m <= 32 else "copy",
+        bytes=size,
+        traffic="read" if decodes else "copy",
+        copies=ceil(COLD / size) if decodes and not tiny else 1,  # a model has more weights than one
         quick=quick,
     )
 
@@ -125,7 +134,7 @@ def _fused(m: int, k: int, n: int) -> Case:
 
 def cases(tiny: bool = False) -> Iterator[Case]:
     for shape, transposes, dtype, quick in SHAPES:
-        yield _case(shrink(shape) if tiny else shape, transposes, dtype, quick)
+        yield _case(shrink(shape) if tiny else shape, transposes, dtype, quick, tiny=tiny)
     yield _fused(*(shrink((1024, 768, 3072)) if tiny else (1024, 768, 3072)))
 
 

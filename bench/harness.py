@@ -12,6 +12,7 @@ What keeps the figures honest (bench/README.md says more):
 from __future__ import annotations
 
 import gc
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ class Case:
     flops: float = 0.0
     bytes: float = 0.0  # compulsory traffic: every input read once, every output written once
     traffic: str = "copy"  # what the bytes are compared with (fastattn._ceilings.TRAFFIC)
+    copies: int = 1  # of the inputs, which calls take in turn: more than the caches hold
     quick: bool = False  # part of --quick
     strong: bool = True  # whether tuned peers in processes of their own are worth their start
 
@@ -113,12 +115,13 @@ class Answer:
 
 
 class Round:
-    """The inputs of one round of a case. The contestants of one process share them, and the answer, which takes longer
-    than most of them: none writes to what another reads."""
+    """The inputs of one round of a case, as often as it takes them. The contestants of one process share them, and the
+    answer, which takes longer than most of them: none writes to what another reads."""
 
     def __init__(self, case: Case, seed: Sequence[int]) -> None:
         self.case, self.seed = case, tuple(seed)
         self.inputs = case.make(np.random.default_rng(self.seed))
+        self.copies = [self.inputs, *(tuple(np.copy(x) for x in self.inputs) for _ in range(case.copies - 1))]
         self._answer: Answer | None = None
 
     def check(self, who: str, result: Any) -> None:
@@ -162,45 +165,44 @@ class Local:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._call: Call | None = None
+        self._calls: list[Call] = []
 
     def takes(self, case: Case) -> bool:
         return self.name in case.contestants
 
     def prepare(self, case: Case, seed: Sequence[int], *, checked: bool) -> None:
         here = round_of(case, seed)
-        self._call = case.contestants[self.name](here.inputs)
+        self._calls = [case.contestants[self.name](inputs) for inputs in here.copies]
         if checked:
-            here.check(self.name, self._call())
+            here.check(self.name, self._calls[0]())
 
     def time(self, seconds: float) -> list[float]:
-        assert self._call is not None
-        return time_calls(self._call, seconds)
+        return time_calls(self._calls, seconds)
 
     def explain(self) -> float:
         """FLOPs of the kernels of fastattn that a call runs."""
         import fastattn as fa
 
-        assert self._call is not None
-        return sum(e.flops for e in fa.explain(self._call))
+        return sum(e.flops for e in fa.explain(self._calls[0]))
 
     def done(self) -> None:
-        self._call = None
+        self._calls = []
 
 
-def time_calls(call: Call, seconds: float) -> list[float]:
-    """Seconds of single calls, after a pause and an untimed one."""
+def time_calls(calls: Sequence[Call], seconds: float) -> list[float]:
+    """Seconds of single calls, one of `calls` after the other, after a pause and an untimed one."""
     clock = time.perf_counter
     time.sleep(PAUSE)
     start = clock()
-    call()
+    calls[-1]()
     batch = max(1, int(SHORTEST / max(clock() - start, 1e-9)))
-    times = []
+    times, turns = [], itertools.cycle(calls)
     collecting = gc.isenabled()
     gc.disable()
     try:
         end = clock() + seconds
         while True:
+            call = next(turns)
             start = clock()
             for _ in range(batch):
                 call()
@@ -304,9 +306,8 @@ class Limits:
         if case.flops:
             self.peaks.append(best_burst(lambda s: _ceilings.peak(self.isa, case.dtype, self.threads, s)))
         if case.bytes:
-            self.bandwidths.append(
-                best_burst(lambda s: _ceilings.best_bandwidth(case.traffic, int(case.bytes), self.threads, s))
-            )
+            size = int(case.bytes) * case.copies
+            self.bandwidths.append(best_burst(lambda s: _ceilings.best_bandwidth(case.traffic, size, self.threads, s)))
 
 
 def measure(case: Case, contestants: Sequence[Contestant], rounds: int, seconds: float, seed: int) -> Outcome:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,23 @@ def test_a_case_is_timed_printed_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "results" / report.file_name(environment)
     report.write(record, path)
     assert report.read(path) == json.loads(json.dumps(record))
+
+
+def test_calls_take_copies_of_the_inputs_in_turns() -> None:
+    seen: list[int] = []
+
+    def bind(inputs: harness.Arrays) -> harness.Call:
+        def call() -> None:
+            seen.append(inputs[0].ctypes.data)
+            time.sleep(1e-3)
+
+        return call
+
+    local = harness.Local("fastattn")
+    local.prepare(dataclasses.replace(CASES[0], copies=3, contestants={"fastattn": bind}), (1, 2), checked=False)
+    assert len(local.time(0.02)) == len(seen) - 1  # one is not timed
+    assert len(set(seen[:3])) == 3
+    assert seen[3:6] == seen[:3]
 
 
 def test_contestants_of_a_round_share_its_inputs() -> None:

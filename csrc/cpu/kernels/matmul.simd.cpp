@@ -129,17 +129,18 @@ inline void compute_region(const Problem<S>& p, const Plan& plan, const Region& 
         t.tail = static_cast<int>(cols - (vecs - 1) * kLanes);
         t.k_len = group_len;
         t.b_stride = width;
-        t.b_ahead = 8 * width;
+        int64_t rows_ahead = 8;
         if (plan.b_from == BFrom::kDirect && (kMaskedLoads || cols == width)) {
           if constexpr (!kIsHalf<S>) t.b = p.b + k * p.b_k + vec * kLanes;
           t.b_stride = p.b_k;
-          t.b_ahead = (plan.group_k < C::kBlockK ? plan.group_k : 8) * p.b_k;
+          if (plan.group_k < C::kBlockK) rows_ahead = plan.group_k;
         } else if (plan.b_from == BFrom::kShared) {
           t.b = panel.b + (vec - panel.vec_begin) * kLanes * panel_len + (k - region.k_begin) * width;
         } else {
           pack_b(p, vec, vecs, k, group_len, local_b);
           t.b = local_b;
         }
+        t.fetch_ahead(rows_ahead);
         for (int64_t i = 0; i < num_tiles; ++i) {
           const int64_t tile_row = tiles.begin(i), tile_rows = tiles.begin(i + 1) - tile_row;
           const int64_t row = region.row_begin + tile_row;
@@ -298,7 +299,7 @@ FASTATTN_INLINE fa_status run_stream(const Problem<S>& p, const StreamPlan<S>& p
       const int64_t of_entry = item / plan.chunks / plan.blocks * plan.chunks + item % plan.chunks;
       chunk_of(of_entry, [&](int64_t index, const Problem<S>& entry, int64_t col, int64_t cols) {
         T *const a = locals + worker * worker_elements, *const sums = a + plan.a_elements(p);
-        stream_block(entry, block * kBlockK, col, cols, a, sums, plan.cols);
+        stream_block(entry, plan, block * kBlockK, col, cols, a, sums, plan.cols);
         T* const to = shared + (index * plan.blocks + block) * block_sums + col;
         take_sums(false, sums, plan.cols, p.M, cols, to, plan.row());
       });
@@ -317,7 +318,7 @@ FASTATTN_INLINE fa_status run_stream(const Problem<S>& p, const StreamPlan<S>& p
       T* const part = a + plan.a_elements(p);
       T* const total = plan.blocks > 1 ? part + p.M * plan.cols : part;
       for (int64_t i = 0; i < plan.blocks; ++i) {
-        stream_block(entry, i * kBlockK, col, cols, a, i == 0 ? total : part, plan.cols);
+        stream_block(entry, plan, i * kBlockK, col, cols, a, i == 0 ? total : part, plan.cols);
         if (i > 0) take_sums(true, part, plan.cols, p.M, cols, total, plan.cols);
       }
       finish_tile(entry, total, plan.cols, 0, p.M, col, cols);

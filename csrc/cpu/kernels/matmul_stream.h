@@ -1,8 +1,11 @@
 // Products of few rows, in which b is read once from memory, as it lies.
 //
-//   b contiguous along N, up to kStreamRows rows:   a few rows of b at a time, in stretches of pages, are multiplied
-//       into the sums of all columns of the item, which stay in L1. For up to kStreamTile rows items are blocks of K,
-//       so that there are enough of them for long stretches; the sums of a block wait in the workspace.
+//   b contiguous along N, up to kStreamTile rows (16 of 16 bits):   a few rows of b at a time, in stretches of pages,
+//       are multiplied into the sums of all columns of the item, which stay in L1.
+//   b contiguous along N, up to kStreamRows rows:   the same, by the register tiles of matmul_tile.h. While one group of
+//       rows of b is multiplied, the next one is called for, a row after the other.
+//   Items are blocks of K where there is more than one, so that there are enough of them for long stretches; the sums of
+//   a block wait in the workspace.
 //   b contiguous along K, up to kStreamTile rows:   a square of kLanes columns x kLanes steps is transposed in
 //       registers on its way to the sums.
 //
@@ -135,11 +138,14 @@ template <class S>
 struct StreamPlan {
   using T = compute_t<S>;
   static constexpr int64_t kLanes = Vec<T>::kLanes, kBlockK = TileConfig<T>::kBlockK;
+  static constexpr int64_t kTileCols = 16 * TileConfig<T>::kCols;  // where tiles are used: at most about so many a row
   int64_t vecs;    // of N
   int64_t chunks;  // of columns
   int64_t cols;    // of the largest, in whole vectors
   int64_t blocks;  // of K
+  int64_t group;   // of tiles: steps of k for each of them in turn
   bool by_block;   // an item is a block of K of a chunk, not all of K
+  bool tiles;      // for the sums, not rows of sums in L1
 
   static bool takes(const Problem<S>& p) {
     if (p.K == 0 || p.num_sum_axes > 0) return false;
@@ -149,19 +155,26 @@ struct StreamPlan {
   explicit StreamPlan(const Problem<S>& p) {
     vecs = ceil_div(p.N, kLanes);
     blocks = ceil_div(p.K, kBlockK);
-    by_block = p.b_n == 1 && blocks > 1 && p.M <= kStreamTile;
+    tiles = p.b_n == 1 && p.M > (kIsHalf<S> ? 16 : kStreamTile);
+    by_block = p.b_n == 1 && blocks > 1 && (tiles || p.M <= kStreamTile);
     int64_t item;
-    if (p.b_n == 1) {  // 1 KB of a row and more, sums that leave half of L1, and eight items
+    if (p.b_n == 1) {  // 1 KB of a row and more, sums that leave half of L1, and four items for every thread
       constexpr int64_t kLeast = 1024 / sizeof(S), kSums = 16384 / sizeof(T);
-      const int64_t most = (by_block ? 16384 : 4096) / sizeof(S), eighth = p.N / (by_block ? ceil_div(8, blocks) : 8);
-      item = max_of(kLeast, min_of(min_of(most, eighth), kSums / p.M)) / kLanes;
+      const int64_t most = tiles ? kTileCols : min_of((by_block ? 16384 : 4096) / int64_t{sizeof(S)}, kSums / p.M);
+      item = max_of(kLeast, min_of(most, p.N * (by_block ? blocks : 1) / (4 * num_threads()))) / kLanes;
     } else {  // 256 KB of b
       item = max_of(int64_t{1}, 262144 / int64_t{sizeof(S)} / (p.K * kStep<S> * kLanes));
     }
     chunks = ceil_div(vecs, item);
     cols = ceil_div(vecs, chunks) * kLanes;
+    // A tile calls for as much as it reads: with as many rows of b in a group as there are slivers, for one row.
+    group = max_of(int64_t{4}, ceil_div(ceil_div(cols, int64_t{TileConfig<T>::kCols}), kStep<S>));
   }
-  int64_t a_elements(const Problem<S>& p) const { return p.M * min_of(p.K, kBlockK); }
+  // What tiles cannot read in place is copied: 16 bits, and partial vectors of an instruction set without masks.
+  bool copies(int64_t chunk_cols) const { return kIsHalf<S> || (!kMaskedLoads && chunk_cols % kLanes != 0); }
+  int64_t a_elements(const Problem<S>& p) const {
+    return p.M * min_of(p.K, kBlockK) + (tiles && copies(p.N) ? group * cols : 0);
+  }
   // Elements of the workspace: the sums of all blocks, where items are blocks; and of a worker's scratch: a of a block,
   // and where they are not the sums of a block and those of the blocks before.
   int64_t row() const { return vecs * kLanes; }
@@ -171,11 +184,62 @@ struct StreamPlan {
   }
 };
 
-// to[M][stride] = all rows of a batch entry by the columns of a chunk, over the block of K that starts at step `begin`.
-// a: room for a_elements. Rows of sums lie next to one another: pages apart they would share sets of L1 with rows of b.
+// to[M][stride] = all rows of a batch entry by the columns of a chunk, over the block of K that starts at step `begin`,
+// by tiles. a: room for a_elements.
 template <class S>
-inline void stream_block(const Problem<S>& p, int64_t begin, int64_t col, int64_t cols, compute_t<S>* a,
-                         compute_t<S>* to, int64_t stride) {
+inline void stream_tiles(const Problem<S>& p, const StreamPlan<S>& plan, int64_t begin, int64_t col, int64_t cols,
+                         compute_t<S>* a, compute_t<S>* to, int64_t stride) {
+  using C = TileConfig<compute_t<S>>;
+  constexpr int64_t kLanes = C::kLanes;
+  const int64_t steps = min_of(C::kBlockK, p.K - begin), k_end = (begin + steps) * kStep<S>;
+  const int64_t num_tiles = ceil_div(p.M, int64_t{C::kRows}), vecs = ceil_div(cols, kLanes);
+  const int64_t num_slivers = ceil_div(vecs, int64_t{C::kVecs}), group = plan.group;
+  const EvenSplit tiles(p.M, num_tiles), slivers(vecs, num_slivers);
+  pack_a_columns(p, 0, tiles, num_tiles, begin, steps, a);
+  compute_t<S>* const copy = a + p.M * steps;
+  const bool copies = plan.copies(cols);
+  const S* const b = p.b + col;
+  Tile<compute_t<S>> t;
+  t.a_ahead = 0;
+  t.add = nullptr;
+  t.b_stride = copies ? vecs * kLanes : p.b_k;
+  t.init_stride = t.dst_stride = stride;
+  const int64_t sliver_bytes = C::kCols * int64_t{sizeof(S)} * kStep<S>;  // of b, a step
+  for (int64_t s = 0; s < steps; s += group) {
+    const int64_t k = (begin + s) * kStep<S>;
+    t.k_len = min_of(group, steps - s);
+    if (copies) pack_b(p, col / kLanes, vecs, begin + s, t.k_len, copy);
+    for (int64_t j = 0; j < num_slivers; ++j) {
+      const int64_t vec = slivers.begin(j), vec_end = slivers.begin(j + 1), n = vec * kLanes;
+      t.tail = static_cast<int>(copies ? kLanes : min_of(kLanes, cols - (vec_end - 1) * kLanes));
+      if (copies) {
+        t.b = copy + n;
+      } else if constexpr (!kIsHalf<S>) {
+        t.b = b + k * p.b_k + n;
+      }
+      const int64_t row_ahead = k + group * kStep<S> + j;
+      const bool fetches = j < group * kStep<S> && row_ahead < k_end;
+      const char* const fetch = fetches ? reinterpret_cast<const char*>(b + row_ahead * p.b_k) : nullptr;
+      t.fetch_step = fetches ? sliver_bytes / num_tiles : 0;
+      for (int64_t i = 0; i < num_tiles; ++i) {
+        const int64_t row = tiles.begin(i), rows = tiles.begin(i + 1) - row;
+        t.a = a + row * steps + s * rows;
+        t.a_stride = rows;
+        t.fetch = fetches ? fetch + i * group * t.fetch_step : reinterpret_cast<const char*>(t.b);
+        t.dst = to + row * stride + n;
+        t.init = s == 0 ? nullptr : t.dst;
+        run_tile(t, rows, vec_end - vec, false);
+      }
+    }
+  }
+}
+
+// The same, by rows of sums or from columns of b. Rows of sums lie next to one another: pages apart they would share
+// sets of L1 with rows of b.
+template <class S>
+inline void stream_block(const Problem<S>& p, const StreamPlan<S>& plan, int64_t begin, int64_t col, int64_t cols,
+                         compute_t<S>* a, compute_t<S>* to, int64_t stride) {
+  if (plan.tiles) return stream_tiles(p, plan, begin, col, cols, a, to, stride);
   using T = compute_t<S>;
   using V = Vec<T>;
   const int64_t k0 = begin * kStep<S>, steps = min_of(TileConfig<T>::kBlockK, p.K - begin);

@@ -52,7 +52,9 @@ struct Tile {
   int64_t a_ahead;   // by row: elements from the rows in use to the rows to prefetch, or 0
   const T* b;
   int64_t b_stride;  // elements from k to k
-  int64_t b_ahead;   // elements from the b in use to the b to prefetch
+  // What is called for meanwhile: kVecs vectors a step, the next step's fetch_step bytes further.
+  const char* fetch;
+  int64_t fetch_step;
   const T* init;     // or nullptr
   int64_t init_stride;
   const T* add;  // or nullptr
@@ -61,6 +63,10 @@ struct Tile {
   int64_t dst_stride;
   int tail;  // lanes of the last vector that dst has, 1 to kLanes; init and add have whole vectors, b too but with
              // kMaskedLoads
+  void fetch_ahead(int64_t steps) {  // along b
+    fetch = reinterpret_cast<const char*>(b + steps * b_stride);
+    fetch_step = b_stride * int64_t{sizeof(T)};
+  }
 };
 
 // acc += a * b. With 16 registers, 15 of them taken, GCC's allocator otherwise picks FMA forms that overwrite a factor,
@@ -133,7 +139,8 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
   }
 
   const T* b = t.b;
-  const int64_t b_stride = t.b_stride, b_ahead = t.b_ahead;
+  const char* fetch = t.fetch;
+  const int64_t b_stride = t.b_stride, fetch_step = t.fetch_step;
   // By row: every third row has a pointer, the two after it are one and two strides away, which x86 addresses directly.
   // Eight pointers would not leave enough registers.
   constexpr int kPointers = kByRow ? (kR + 2) / 3 : 1;
@@ -153,7 +160,7 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
     for (int v = 0; v < kV; ++v) {
       const T* p = b + v * V::kLanes;
       rb[v] = kMaskedLoads && v == kV - 1 ? V::load(p, tail) : V::load(p);
-      if (v * V::kLanes * sizeof(T) % 64 == 0) __builtin_prefetch(p + b_ahead);
+      if (v * sizeof(V) % 64 == 0) __builtin_prefetch(fetch + v * sizeof(V));
     }
 #pragma GCC unroll 8
     for (int r = 0; r < kR; ++r) {
@@ -162,7 +169,8 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
       for (int v = 0; v < kV; ++v) step_into(acc[r][v], ra, rb[v]);
     }
     b += b_stride;
-    asm("" : "+r"(b));  // or GCC keeps a pointer for each step, and spills it
+    fetch += fetch_step;
+    asm("" : "+r"(b), "+r"(fetch));  // or GCC keeps a pointer for each step, and spills it
   };
   int64_t k = t.k_len;
   for (; k >= kUnroll; k -= kUnroll) {

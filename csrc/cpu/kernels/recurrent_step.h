@@ -120,7 +120,6 @@ struct Groups {
       const int64_t width = min_of(int64_t{kTileVecs}, all - first);
       const T* b = of(packed, group) + first * kLanes * K;
       t.b_stride = width * kLanes;
-      t.b_ahead = 8 * t.b_stride;
       // Blocks as in matmul, so that long sums do not drift.
       for (int64_t block = 0; block < K; block += C::kBlockK) {
         const int64_t block_len = min_of(C::kBlockK, K - block);
@@ -130,6 +129,7 @@ struct Groups {
           const bool last = k + piece >= block_len;
           t.k_len = min_of(piece, block_len - k);
           t.b = b + (block + k) * t.b_stride;
+          t.fetch_ahead(8);
           for (int64_t i = 0; i < p.num_tiles; ++i) {
             if ((p.active >> i & 1) == 0) continue;
             const int64_t row = p.tiles.begin(i), rows = p.tiles.begin(i + 1) - row;
