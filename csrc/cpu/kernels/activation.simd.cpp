@@ -22,10 +22,9 @@ fa_status activation_fwd(const fa_activation_fwd_params& p, fa_launch& launch) {
     const bool known = visit_activation(p.activation, [&]<class Function>(Function) {
       describe<Function::kForward, T>(launch, {.flops = 8 * n, .bytes = 2 * sizeof(T) * n});
       if (launch.query) return;
-      elementwise<T>(launch, {&p.x}, {&p.out}, AxisOrder::kAny,
-                     [&](const T* const* in, T* const* out, int64_t, int64_t count) {
-                       map_run(in[0], out[0], count, [](auto x) { return Function::value(x); });
-                     });
+      elementwise<T>(launch, {&p.x}, {&p.out}, AxisOrder::kAny, [&](const T* const* in, T* const* out, const Run& run) {
+        map_run(in[0], out[0], run, [](auto x) { return Function::value(x); });
+      });
     });
     return known ? FA_OK : fail(launch, FA_UNSUPPORTED, kUnknown);
   });
@@ -38,9 +37,8 @@ fa_status activation_bwd(const fa_activation_bwd_params& p, fa_launch& launch) {
       describe<Function::kBackward, T>(launch, {.flops = 12 * n, .bytes = 3 * sizeof(T) * n});
       if (launch.query) return;
       elementwise<T>(launch, {&p.x, &p.dout}, {&p.dx}, AxisOrder::kAny,
-                     [&](const T* const* in, T* const* out, int64_t, int64_t count) {
-                       map_run(in[0], in[1], out[0], count,
-                               [](auto x, auto dout) { return dout * Function::slope(x); });
+                     [&](const T* const* in, T* const* out, const Run& run) {
+                       map_run(in[0], in[1], out[0], run, [](auto x, auto dout) { return dout * Function::slope(x); });
                      });
     });
     return known ? FA_OK : fail(launch, FA_UNSUPPORTED, kUnknown);

@@ -64,19 +64,17 @@ void run(const fa_binary_params& p, const fa_launch& launch) {
   using V = Vec<compute_t<T>>;
   const V scalar = V::set(static_cast<compute_t<T>>(p.scalar));
   if (p.b.data == nullptr) {
-    elementwise<T>(launch, {&p.a}, {&p.out}, AxisOrder::kAny,
-                   [&](const T* const* in, T* const* out, int64_t, int64_t n) {
-                     map_run(in[0], out[0], n, [&](V a) { return Function::value(a, scalar); });
-                   });
+    elementwise<T>(launch, {&p.a}, {&p.out}, AxisOrder::kAny, [&](const T* const* in, T* const* out, const Run& run) {
+      map_run(in[0], out[0], run, [&](V a) { return Function::value(a, scalar); });
+    });
   } else if (p.a.data == nullptr) {
-    elementwise<T>(launch, {&p.b}, {&p.out}, AxisOrder::kAny,
-                   [&](const T* const* in, T* const* out, int64_t, int64_t n) {
-                     map_run(in[0], out[0], n, [&](V b) { return Function::value(scalar, b); });
-                   });
+    elementwise<T>(launch, {&p.b}, {&p.out}, AxisOrder::kAny, [&](const T* const* in, T* const* out, const Run& run) {
+      map_run(in[0], out[0], run, [&](V b) { return Function::value(scalar, b); });
+    });
   } else {
     elementwise<T>(launch, {&p.a, &p.b}, {&p.out}, AxisOrder::kAny,
-                   [&](const T* const* in, T* const* out, int64_t, int64_t n) {
-                     map_run(in[0], in[1], out[0], n, [](V a, V b) { return Function::value(a, b); });
+                   [&](const T* const* in, T* const* out, const Run& run) {
+                     map_run(in[0], in[1], out[0], run, [](V a, V b) { return Function::value(a, b); });
                    });
   }
 }

@@ -44,7 +44,7 @@ fa_status cast(const fa_cast_params& p, fa_launch& launch) {
       if (launch.query) return FA_OK;
       elementwise<From, To>(
           launch, {&p.x}, {&p.out}, AxisOrder::kAny,
-          [](const From* const* in, To* const* out, int64_t, int64_t count) { convert(in[0], out[0], count); });
+          [](const From* const* in, To* const* out, const Run& run) { convert(in[0], out[0], run.length); });
       return FA_OK;
     });
   });

@@ -33,7 +33,8 @@ fa_status dropout(const fa_dropout_params& p, fa_launch& launch) {
     using A = compute_t<T>;
     const A scale = p.p < 1 ? static_cast<A>(1 / (1 - p.p)) : A(0);
     elementwise<T>(launch, {&p.x}, {&p.out}, AxisOrder::kRowMajor,
-                   [&](const T* const* in, T* const* out, int64_t first, int64_t count) {
+                   [&](const T* const* in, T* const* out, const Run& all) {
+                     const int64_t first = all.first, count = all.length;
                      PhiloxWindow window;
                      for (int64_t i = 0; i < count;) {
                        window.fill(p.seed, p.offset, first + i, first + count);

@@ -1,18 +1,23 @@
 // Element-wise loops over views of one shape: any strides, in parallel blocks of a fixed number of elements.
 //
-//   elementwise<float>(launch, {&p.x}, {&p.out}, AxisOrder::kAny, [](const float* const* in, float* const* out,
-//                                                                   int64_t first, int64_t n) { ... });
+//   elementwise<float>(launch, {&p.x}, {&p.out}, AxisOrder::kAny,
+//                      [](const float* const* in, float* const* out, const Run& run) { ... });
 //
-// The function gets runs of at most kElementwiseBlock elements that are contiguous in every view; first is the
-// row-major index of the run's first element (with AxisOrder::kRowMajor). A view whose innermost axis is contiguous,
-// and long enough, is passed as it is; others go through a small buffer. Inputs may be broadcast (stride 0). An output
-// may be one of the inputs; otherwise they do not overlap. An element's result may depend on its inputs and its index
-// only: where runs begin is not promised.
+// The function gets runs of at most kElementwiseBlock elements that are contiguous in every view. A view whose
+// innermost axis is contiguous, and long enough, is passed as it is; others go through a small buffer. Inputs may be
+// broadcast (stride 0). An output may be one of the inputs; otherwise they do not overlap. An element's result may
+// depend on its inputs and its index only: where runs begin is not promised.
 #pragma once
 
-#include "kernel.h"
+#include "row.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
+
+struct Run {
+  int64_t first;  // row-major index of its first element (with AxisOrder::kRowMajor)
+  int64_t length;
+  bool stream;  // whether results may go past the caches (store_row)
+};
 
 enum class AxisOrder {
   kAny,       // walk memory in the order of the last output's strides
@@ -129,6 +134,10 @@ FASTATTN_INLINE void elementwise(const fa_launch& launch, const fa_tensor* const
   const bool long_rows = shape.ndim == 1 || shape.shape[shape.ndim - 1] >= kShortestRun;
   bool buffered[kViews], any_buffered = false;
   for (int v = 0; v < kViews; ++v) any_buffered |= buffered[v] = !long_rows || shape.innermost(v) != 1;
+  bool stream = !any_buffered;
+  for (int o = 0; o < kOutputs; ++o) {
+    for (int i = 0; i < kInputs; ++i) stream = stream && streams<Out>(*inputs[i], *outputs[o]);
+  }
 
   parallel_for(launch, ceil_div(shape.size, kElementwiseBlock), [&](int64_t item, int) {
     int64_t first = item * kElementwiseBlock;
@@ -156,7 +165,7 @@ FASTATTN_INLINE void elementwise(const fa_launch& launch, const fa_tensor* const
         cursor.advance(run);
         at += run;
       }
-      function(in, out, first, n);
+      function(in, out, Run{first, n, stream});
       first += n;
       if (!any_buffered) continue;
       for (int64_t at = 0; at < n;) {
@@ -170,26 +179,19 @@ FASTATTN_INLINE void elementwise(const fa_launch& launch, const fa_tensor* const
         at += run;
       }
     }
+    if (stream) stream_fence();
   });
 }
 
-// out[i] = f(in[i]) and out[i] = f(a[i], b[i]) over a contiguous run.
+// out[i] = f(in[i]) and out[i] = f(a[i], b[i]) over a run.
 template <class T, class F>
-FASTATTN_INLINE void map_run(const T* in, T* out, int64_t n, F&& f) {
-  using V = Vec<compute_t<T>>;
-  int64_t i = 0;
-  for (; i + V::kLanes <= n; i += V::kLanes) f(V::load(in + i)).store(out + i);
-  if (i < n) f(V::load(in + i, int(n - i))).store(out + i, int(n - i));
+FASTATTN_INLINE void map_run(const T* in, T* out, const Run& run, F&& f) {
+  store_row(out, run.length, run.stream, [&](int64_t i, int n) { return f(load_lanes(in + i, n)); });
 }
 template <class T, class F>
-FASTATTN_INLINE void map_run(const T* a, const T* b, T* out, int64_t n, F&& f) {
-  using V = Vec<compute_t<T>>;
-  int64_t i = 0;
-  for (; i + V::kLanes <= n; i += V::kLanes) f(V::load(a + i), V::load(b + i)).store(out + i);
-  if (i < n) {
-    const int rest = int(n - i);
-    f(V::load(a + i, rest), V::load(b + i, rest)).store(out + i, rest);
-  }
+FASTATTN_INLINE void map_run(const T* a, const T* b, T* out, const Run& run, F&& f) {
+  store_row(out, run.length, run.stream,
+            [&](int64_t i, int n) { return f(load_lanes(a + i, n), load_lanes(b + i, n)); });
 }
 
 }  // namespace fastattn::cpu::FASTATTN_ISA

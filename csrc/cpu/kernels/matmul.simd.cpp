@@ -146,8 +146,8 @@ inline void compute_region(const Problem<S>& p, const Plan& plan, const Region& 
           const int64_t row = region.row_begin + tile_row;
           switch (plan.a_from) {
             case AFrom::kRows:
-              if constexpr (!kIsHalf<S>) t.a = p.a + row * p.a_m + k;
-              t.a_stride = p.a_m;
+              t.a = reinterpret_cast<const T*>(p.a + row * p.a_m + k * kStep<S>);
+              t.a_stride = p.a_m / kStep<S>;
               break;
             case AFrom::kColumns:
               if constexpr (!kIsHalf<S>) t.a = p.a + row * p.a_m + k * p.a_k;

@@ -211,6 +211,15 @@ FASTATTN_INLINE bool is_small_b(const Problem<S>& p) {
   return p.K * p.N <= int64_t{262144} / int64_t{sizeof(compute_t<S>)};
 }
 
+// Whether all steps of a lie in its rows as they are packed.
+template <class S>
+FASTATTN_INLINE bool rows_are_pairs(const Problem<S>& p) {
+  bool even = kStep<S> == 2 && p.num_sum_axes == 0 && p.run_k % 2 == 0 && p.a_m % 2 == 0;
+  even = even && reinterpret_cast<uintptr_t>(p.a) % sizeof(compute_t<S>) == 0;
+  for (int i = 0; i < p.num_batch_axes; ++i) even = even && p.batch_axes[i].a % 2 == 0;
+  return even;
+}
+
 inline constexpr int64_t kStreamRows = 32;  // products of up to so many rows wait for b
 
 template <class S>
@@ -222,7 +231,8 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
   q.num_slivers = ceil_div(nv, int64_t{C::kVecs});
   q.num_row_tiles = ceil_div(p.M, int64_t{C::kRows});
   const int64_t block_k = min_of(p.K, C::kBlockK);
-  // Tiles read elements of 16 bits from packed copies only, which are of 32.
+  // Tiles read elements of 16 bits from packed copies only, which are of 32; but a pair of them that lies in a row of a
+  // is one.
   const bool one_run = p.num_sum_axes == 0 && !kIsHalf<S>;
   const bool b_rows = p.b_n == 1 && one_run;
 
@@ -236,7 +246,7 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
   q.batch_items = stream || (p.batch >= 8 && small_b);
   q.b_from = p.K == 0 || (b_rows && small_b) ? BFrom::kDirect : q.batch_items ? BFrom::kLocal : BFrom::kShared;
 
-  if (one_run && p.a_k == 1) {
+  if ((one_run || rows_are_pairs(p)) && p.a_k == 1) {
     q.a_from = AFrom::kRows;
   } else if (one_run && (p.a_m == 1 || p.M == 1) && (stream || p.K * p.M <= 16384)) {
     q.a_from = AFrom::kColumns;
@@ -245,13 +255,22 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
   }
   q.panel_k = max_of(p.K, int64_t{1});
   if (q.b_from == BFrom::kShared) q.panel_k = min_of(p.K, kPanelBlocks * C::kBlockK);
-  if (q.a_from == AFrom::kPackedColumns && !q.batch_items && p.M * q.panel_k <= kPanelElements) {
-    q.a_from = AFrom::kSharedColumns;
-  }
+  const int64_t panel_most = max_of(int64_t{1}, kPanelElements / (q.panel_k * C::kCols));
 
   // Items: small enough to share out evenly, large enough to be worth claiming, and a's rows stay in L2.
   constexpr int64_t kItemWork = 65536;
   constexpr int64_t kChunkTiles = 96 / C::kRows;
+  // Columns of a are packed by the item that multiplies them with all of a panel, where there are rows for all threads:
+  // it finds them in its L2 then. Sums between blocks of K want their place there too, so that an item has fewer
+  // columns; to widen elements again for each of those costs too much.
+  const int64_t whole_rows =
+      ceil_div(q.num_row_tiles, round_up(ceil_div(q.num_row_tiles, kChunkTiles), int64_t{num_threads()}));
+  const bool one_block = p.K <= C::kBlockK;
+  const bool item_packs_a = q.a_from == AFrom::kPackedColumns && !q.batch_items && whole_rows >= kChunkTiles / 3 &&
+                            (one_block || !kIsHalf<S>);
+  if (q.a_from == AFrom::kPackedColumns && !q.batch_items && !item_packs_a && p.M * q.panel_k <= kPanelElements) {
+    q.a_from = AFrom::kSharedColumns;
+  }
   int64_t m_tiles = min_of(q.num_row_tiles, kChunkTiles), slivers = q.num_slivers;
   if (few_rows) m_tiles = q.num_row_tiles;
   if (q.b_from == BFrom::kLocal && !stream) m_tiles = min_of(q.num_row_tiles, 4 * kChunkTiles);
@@ -259,6 +278,9 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
     slivers = q.b_from == BFrom::kLocal ? 1 : min_of(int64_t{4}, max_of(int64_t{1}, q.num_slivers / 8));
     // Less than two items' worth is one item.
     if (p.M * p.N * p.K <= 2 * kItemWork / 4) slivers = q.num_slivers;
+  } else if (item_packs_a) {
+    m_tiles = whole_rows;
+    slivers = min_of(slivers, one_block ? panel_most : int64_t{16});
   } else {
     const int64_t entries = q.batch_items ? p.batch : 1;
     // An item that packs its rows of a wants many columns for them.
@@ -286,7 +308,7 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
   q.shared_a = q.a_from == AFrom::kSharedColumns ? p.M * q.panel_k : 0;
   q.shared_b = q.partial = 0;
   if (q.b_from == BFrom::kShared) {
-    q.panel_slivers = max_of(min_of(kPanelElements / (q.panel_k * C::kCols), q.num_slivers), slivers);
+    q.panel_slivers = max_of(min_of(panel_most, q.num_slivers), slivers);
     q.panel_slivers = min_of(q.panel_slivers, q.num_slivers);
     const int64_t panels = ceil_div(q.num_slivers, q.panel_slivers);
     q.panel_slivers = ceil_div(q.num_slivers, panels);

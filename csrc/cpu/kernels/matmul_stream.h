@@ -2,11 +2,12 @@
 //
 //   b contiguous along N, up to kStreamTile rows (16 of 16 bits):   a few rows of b at a time, in stretches of pages,
 //       are multiplied into the sums of all columns of the item, which stay in L1.
-//   b contiguous along N, up to kStreamRows rows:   the same, by the register tiles of matmul_tile.h. While one group of
+//   b contiguous along N, up to kStreamRows rows:   the same, by the register tiles of matmul_tile.h. While one group
+//   of
 //       rows of b is multiplied, the next one is called for, a row after the other.
-//   Items are blocks of K where there is more than one, so that there are enough of them for long stretches; the sums of
-//   a block wait in the workspace.
-//   b contiguous along K, up to kStreamTile rows:   a square of kLanes columns x kLanes steps is transposed in
+//   Items are blocks of K where there is more than one, so that there are enough of them for long stretches; the sums
+//   of a block wait in the workspace. b contiguous along K, up to kStreamTile rows:   a square of kLanes columns x
+//   kLanes steps is transposed in
 //       registers on its way to the sums.
 //
 // Traffic: K N elements of b, once, for 2 M flops each. What a register tile would read, 192 bytes of every row, is too
@@ -139,13 +140,13 @@ struct StreamPlan {
   using T = compute_t<S>;
   static constexpr int64_t kLanes = Vec<T>::kLanes, kBlockK = TileConfig<T>::kBlockK;
   static constexpr int64_t kTileCols = 16 * TileConfig<T>::kCols;  // where tiles are used: at most about so many a row
-  int64_t vecs;    // of N
-  int64_t chunks;  // of columns
-  int64_t cols;    // of the largest, in whole vectors
-  int64_t blocks;  // of K
-  int64_t group;   // of tiles: steps of k for each of them in turn
-  bool by_block;   // an item is a block of K of a chunk, not all of K
-  bool tiles;      // for the sums, not rows of sums in L1
+  int64_t vecs;                                                    // of N
+  int64_t chunks;                                                  // of columns
+  int64_t cols;                                                    // of the largest, in whole vectors
+  int64_t blocks;                                                  // of K
+  int64_t group;                                                   // of tiles: steps of k for each of them in turn
+  bool by_block;                                                   // an item is a block of K of a chunk, not all of K
+  bool tiles;                                                      // for the sums, not rows of sums in L1
 
   static bool takes(const Problem<S>& p) {
     if (p.K == 0 || p.num_sum_axes > 0) return false;

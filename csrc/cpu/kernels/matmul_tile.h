@@ -55,7 +55,7 @@ struct Tile {
   // What is called for meanwhile: kVecs vectors a step, the next step's fetch_step bytes further.
   const char* fetch;
   int64_t fetch_step;
-  const T* init;     // or nullptr
+  const T* init;  // or nullptr
   int64_t init_stride;
   const T* add;  // or nullptr
   int64_t add_stride;
@@ -154,6 +154,9 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
   };
 
   constexpr int kUnroll = 4;
+  // Packed columns are one stream, of a line every few steps.
+  constexpr int kPerLine = max_of<int>(1, 64 / sizeof(T) / kR);
+  const int64_t a_ahead = 16 * a_stride;
   auto step = [&](int k) __attribute__((always_inline)) {
     V rb[kV];
 #pragma GCC unroll 4
@@ -162,6 +165,7 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
       rb[v] = kMaskedLoads && v == kV - 1 ? V::load(p, tail) : V::load(p);
       if (v * sizeof(V) % 64 == 0) __builtin_prefetch(fetch + v * sizeof(V));
     }
+    if (!kByRow && k % kPerLine == 0) __builtin_prefetch(at(0, k) + a_ahead);
 #pragma GCC unroll 8
     for (int r = 0; r < kR; ++r) {
       V ra = V::set(*at(r, k));

@@ -16,8 +16,8 @@ fa_status swiglu_fwd(const fa_swiglu_fwd_params& p, fa_launch& launch) {
     describe<"swiglu_fwd", T>(launch, {.flops = 9 * n, .bytes = 3 * sizeof(T) * n});
     if (launch.query) return FA_OK;
     elementwise<T>(launch, {&p.gate, &p.up}, {&p.out}, AxisOrder::kAny,
-                   [&](const T* const* in, T* const* out, int64_t, int64_t count) {
-                     map_run(in[0], in[1], out[0], count, [](auto gate, auto up) { return silu(gate) * up; });
+                   [&](const T* const* in, T* const* out, const Run& run) {
+                     map_run(in[0], in[1], out[0], run, [](auto gate, auto up) { return silu(gate) * up; });
                    });
     return FA_OK;
   });
@@ -31,8 +31,8 @@ fa_status swiglu_bwd(const fa_swiglu_bwd_params& p, fa_launch& launch) {
     describe<"swiglu_bwd", T>(launch, {.flops = 15 * n, .bytes = 5 * sizeof(T) * n});
     if (launch.query) return FA_OK;
     elementwise<T>(launch, {&p.gate, &p.up, &p.dout}, {&p.dgate, &p.dup}, AxisOrder::kAny,
-                   [&](const T* const* in, T* const* out, int64_t, int64_t count) {
-                     map_row<A>(count, [&](int64_t i, int lanes) {
+                   [&](const T* const* in, T* const* out, const Run& run) {
+                     map_row<A>(run.length, [&](int64_t i, int lanes) {
                        const V gate = load_lanes(in[0] + i, lanes), up = load_lanes(in[1] + i, lanes);
                        const V dout = load_lanes(in[2] + i, lanes);
                        store_lanes(dout * up * silu_grad(gate), out[0] + i, lanes);

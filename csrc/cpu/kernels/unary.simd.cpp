@@ -11,7 +11,7 @@ namespace {
 template <class T, class F>
 void run(const fa_unary_params& p, const fa_launch& launch, F f) {
   elementwise<T>(launch, {&p.x}, {&p.out}, AxisOrder::kAny,
-                 [&](const T* const* in, T* const* out, int64_t, int64_t n) { map_run(in[0], out[0], n, f); });
+                 [&](const T* const* in, T* const* out, const Run& run) { map_run(in[0], out[0], run, f); });
 }
 
 }  // namespace
