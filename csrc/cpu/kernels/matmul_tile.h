@@ -69,15 +69,15 @@ struct Tile {
   }
 };
 
-// acc += a * b. With 16 registers, 15 of them taken, GCC's allocator otherwise picks FMA forms that overwrite a factor,
-// and pays with moves and spills; asm leaves it the one form that updates the sum, and volatile keeps the order.
+// acc += a * b. GCC's allocator otherwise picks FMA forms that overwrite a factor, and pays with moves and spills; asm
+// leaves it the one form that updates the sum.
 template <class T>
 FASTATTN_INLINE void fma_into(Vec<T>& acc, Vec<T> a, Vec<T> b) {
-#if defined(FASTATTN_ISA_IS_AVX2)
+#if defined(FASTATTN_ISA_IS_AVX512) || defined(FASTATTN_ISA_IS_AVX2)
   if constexpr (sizeof(T) == 4) {
-    asm("vfmadd231ps %2, %1, %0" : "+x"(acc.v) : "x"(a.v), "x"(b.v));
+    asm("vfmadd231ps %2, %1, %0" : "+v"(acc.v) : "v"(a.v), "v"(b.v));
   } else {
-    asm("vfmadd231pd %2, %1, %0" : "+x"(acc.v) : "x"(a.v), "x"(b.v));
+    asm("vfmadd231pd %2, %1, %0" : "+v"(acc.v) : "v"(a.v), "v"(b.v));
   }
 #else
   acc = fma(a, b, acc);
@@ -142,21 +142,15 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
   const char* fetch = t.fetch;
   const int64_t b_stride = t.b_stride, fetch_step = t.fetch_step;
   // By row: every third row has a pointer, the two after it are one and two strides away, which x86 addresses directly.
-  // Eight pointers would not leave enough registers.
+  // Eight pointers would not leave enough registers. Neither would the addresses of several steps, which GCC keeps if it
+  // sees how they follow from one another: hence the empty asm.
   constexpr int kPointers = kByRow ? (kR + 2) / 3 : 1;
   const T* a[kPointers];
 #pragma GCC unroll 4
   for (int i = 0; i < kPointers; ++i) a[i] = t.a + 3 * i * t.a_stride;
-  const int64_t a_stride = t.a_stride;
-  const int64_t a_step = kByRow ? 1 : a_stride;
-  auto at = [&](int r, int64_t k) __attribute__((always_inline)) {
-    return kByRow ? a[r / 3] + r % 3 * a_stride + k : a[0] + k * a_stride + r;
-  };
+  int64_t a_stride = t.a_stride;
 
   constexpr int kUnroll = 4;
-  // Packed columns are one stream, of a line every few steps.
-  constexpr int kPerLine = max_of<int>(1, 64 / sizeof(T) / kR);
-  const int64_t a_ahead = 16 * a_stride;
   auto step = [&](int k) __attribute__((always_inline)) {
     V rb[kV];
 #pragma GCC unroll 4
@@ -165,16 +159,27 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
       rb[v] = kMaskedLoads && v == kV - 1 ? V::load(p, tail) : V::load(p);
       if (v * sizeof(V) % 64 == 0) __builtin_prefetch(fetch + v * sizeof(V));
     }
-    if (!kByRow && k % kPerLine == 0) __builtin_prefetch(at(0, k) + a_ahead);
+    b += b_stride;
+    fetch += fetch_step;
+    asm("" : "+r"(b), "+r"(fetch), "+r"(a_stride));
 #pragma GCC unroll 8
     for (int r = 0; r < kR; ++r) {
-      V ra = V::set(*at(r, k));
+      const V ra = V::set(kByRow ? a[r / 3][r % 3 * a_stride + k] : a[0][r]);
 #pragma GCC unroll 4
       for (int v = 0; v < kV; ++v) step_into(acc[r][v], ra, rb[v]);
     }
-    b += b_stride;
-    fetch += fetch_step;
-    asm("" : "+r"(b), "+r"(fetch));  // or GCC keeps a pointer for each step, and spills it
+    if (!kByRow) {
+      a[0] += a_stride;
+      asm("" : "+r"(a[0]));
+    }
+  };
+  auto advance = [&](int steps) __attribute__((always_inline)) {  // along rows
+    if (!kByRow) return;
+#pragma GCC unroll 4
+    for (int i = 0; i < kPointers; ++i) {
+      a[i] += steps;
+      asm("" : "+r"(a[i]));
+    }
   };
   int64_t k = t.k_len;
   for (; k >= kUnroll; k -= kUnroll) {
@@ -182,17 +187,12 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
     step(1);
     step(2);
     step(3);
-#pragma GCC unroll 4
-    for (int i = 0; i < kPointers; ++i) {
-      a[i] += kUnroll * a_step;
-      asm("" : "+r"(a[i]));
-    }
+    advance(kUnroll);
   }
 #pragma GCC unroll 1
   for (; k > 0; --k) {
     step(0);
-#pragma GCC unroll 4
-    for (int i = 0; i < kPointers; ++i) a[i] += a_step;
+    advance(1);
   }
 
   if (t.add != nullptr) {
