@@ -237,12 +237,17 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
   const bool b_rows = p.b_n == 1 && one_run;
 
   constexpr int64_t kPanelElements = int64_t{16} * 1024 * 1024 / sizeof(T), kPanelBlocks = 8;
-  constexpr int64_t kFewRows = 160, kFewRowsSlivers = 8;
+  constexpr int64_t kFewRows = 160, kFewRowsSlivers = 8, kSmallRows = 512;
   const bool small_b = is_small_b(p);  // packing costs more than it gives
   // Up to kFewRows rows, writing all of b packed to memory and reading it again is a good part of the time: an item
   // takes all rows, packs a piece of its sliver into L2 and is done with it.
   const bool few_rows = p.M > kStreamRows && p.M <= kFewRows && q.num_slivers >= kFewRowsSlivers && !small_b;
-  const bool stream = p.M <= kStreamRows || few_rows;
+  // A small b whose columns have to be packed is shared out by columns, too: what another core has packed is far away.
+  const bool reads_a = (one_run && (p.a_k == 1 || p.a_m == 1)) || (rows_are_pairs(p) && p.a_k == 1);
+  const bool packs_small = small_b && !b_rows && reads_a && p.K > 0 && p.M > kStreamRows && p.M <= kSmallRows &&
+                           p.batch < 8 && nv >= 2 * num_threads();
+  if (packs_small) q.num_slivers = min_of(nv, round_up(q.num_slivers, int64_t{num_threads()}));
+  const bool stream = p.M <= kStreamRows || few_rows || packs_small;
   q.batch_items = stream || (p.batch >= 8 && small_b);
   q.b_from = p.K == 0 || (b_rows && small_b) ? BFrom::kDirect : q.batch_items ? BFrom::kLocal : BFrom::kShared;
 
@@ -258,7 +263,7 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
   const int64_t panel_most = max_of(int64_t{1}, kPanelElements / (q.panel_k * C::kCols));
 
   // Items: small enough to share out evenly, large enough to be worth claiming, and a's rows stay in L2.
-  constexpr int64_t kItemWork = 65536;
+  constexpr int64_t kItemWork = 131072;
   constexpr int64_t kChunkTiles = 96 / C::kRows;
   // Columns of a are packed by the item that multiplies them with all of a panel, where there are rows for all threads:
   // it finds them in its L2 then. Sums between blocks of K want their place there too, so that an item has fewer
@@ -272,7 +277,7 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
     q.a_from = AFrom::kSharedColumns;
   }
   int64_t m_tiles = min_of(q.num_row_tiles, kChunkTiles), slivers = q.num_slivers;
-  if (few_rows) m_tiles = q.num_row_tiles;
+  if (few_rows || packs_small) m_tiles = q.num_row_tiles;
   if (q.b_from == BFrom::kLocal && !stream) m_tiles = min_of(q.num_row_tiles, 4 * kChunkTiles);
   if (stream) {
     slivers = q.b_from == BFrom::kLocal ? 1 : min_of(int64_t{4}, max_of(int64_t{1}, q.num_slivers / 8));

@@ -142,8 +142,8 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
   const char* fetch = t.fetch;
   const int64_t b_stride = t.b_stride, fetch_step = t.fetch_step;
   // By row: every third row has a pointer, the two after it are one and two strides away, which x86 addresses directly.
-  // Eight pointers would not leave enough registers. Neither would the addresses of several steps, which GCC keeps if it
-  // sees how they follow from one another: hence the empty asm.
+  // Eight pointers would not leave enough registers. Neither would the addresses of several steps, which GCC keeps if
+  // it sees how they follow from one another: hence the empty asm.
   constexpr int kPointers = kByRow ? (kR + 2) / 3 : 1;
   const T* a[kPointers];
 #pragma GCC unroll 4
