@@ -50,7 +50,7 @@ def _clip(size: str, tiny: bool) -> Case:
         grads = cut(inputs[0], shapes)
 
         def call() -> Any:
-            fa.grad_scale(grads, 1.0 / fa.grad_norm(grads))
+            fa.grad_scale(grads, 1.0 / (fa.grad_norm(grads) + 1e-12))  # explain() computes no norm: 0
             return grads[0]
 
         return call

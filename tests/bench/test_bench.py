@@ -42,6 +42,7 @@ PAIRS = [
 def test_every_case_gives_the_right_answer(case: harness.Case) -> None:
     local = harness.Local("fastattn")
     local.prepare(case, (1, 2), checked=True)
+    assert local.explain() >= 0
     local.done()
 
 
