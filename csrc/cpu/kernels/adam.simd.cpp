@@ -74,10 +74,13 @@ FASTATTN_INLINE void update_run(const Constants<compute_t<T>>& c, T* params, T* 
     }
     if (zero_grads) store(V::zero(), grads + i);
   };
+  constexpr int64_t kAhead = 256;  // elements of each stream; hardware alone does not keep so many going
+  auto load = [](const auto* a) __attribute__((always_inline)) {
+    __builtin_prefetch(a + kAhead);
+    return V::load(a);
+  };
   int64_t i = begin;
-  for (; i + V::kLanes <= end; i += V::kLanes) {
-    update([](const auto* a) { return V::load(a); }, [](V x, auto* a) { x.store(a); }, i);
-  }
+  for (; i + V::kLanes <= end; i += V::kLanes) update(load, [](V x, auto* a) { x.store(a); }, i);
   if (i < end) {
     const int n = static_cast<int>(end - i);
     update([n](const auto* a) { return V::load(a, n); }, [n](V x, auto* a) { x.store(a, n); }, i);
@@ -141,7 +144,11 @@ fa_status adam_step(const fa_adam_step_params& p, fa_launch& launch) {
     list_starts(p.params, p.num_tensors, start);
     const Constants<compute_t<T>> c(p, grad_scale * clip);
     const bool amsgrad = p.amsgrad != 0, coupled = p.decoupled == 0 && p.weight_decay != 0;
-    parallel_for(launch, size.num_items, [&](int64_t item, int) {
+    // Threads that claim in turns each walk a long way along the tensors: memory reads ahead for them.
+    const int64_t walks = num_threads(), walk = ceil_div(size.num_items, walks);
+    parallel_for(launch, walks * walk, [&](int64_t claim, int) {
+      const int64_t item = claim % walks * walk + claim / walks;
+      if (item >= size.num_items) return;
       if (amsgrad) {
         coupled ? update_item<T, true, true>(p, c, start, item) : update_item<T, true, false>(p, c, start, item);
       } else {
