@@ -145,7 +145,7 @@ fa_status adam_step(const fa_adam_step_params& p, fa_launch& launch) {
     const Constants<compute_t<T>> c(p, grad_scale * clip);
     const bool amsgrad = p.amsgrad != 0, coupled = p.decoupled == 0 && p.weight_decay != 0;
     // Threads that claim in turns each walk a long way along the tensors: memory reads ahead for them.
-    const int64_t walks = num_threads(), walk = ceil_div(size.num_items, walks);
+    const int64_t walks = min_of(int64_t{num_threads()}, size.num_items), walk = ceil_div(size.num_items, walks);
     parallel_for(launch, walks * walk, [&](int64_t claim, int) {
       const int64_t item = claim % walks * walk + claim / walks;
       if (item >= size.num_items) return;

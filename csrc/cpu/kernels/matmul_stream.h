@@ -1,14 +1,14 @@
 // Products of few rows, in which b is read once from memory, as it lies.
 //
-//   b contiguous along N, up to kStreamTile rows (16 of 16 bits):   a few rows of b at a time, in stretches of pages,
-//       are multiplied into the sums of all columns of the item, which stay in L1.
-//   b contiguous along N, up to kStreamRows rows:   the same, by the register tiles of matmul_tile.h. While one group
-//   of
-//       rows of b is multiplied, the next one is called for, a row after the other.
-//   Items are blocks of K where there is more than one, so that there are enough of them for long stretches; the sums
-//   of a block wait in the workspace. b contiguous along K, up to kStreamTile rows:   a square of kLanes columns x
-//   kLanes steps is transposed in
-//       registers on its way to the sums.
+// - b contiguous along N, up to kStreamTile rows (16 of 16 bits): a few rows of b at a time, in stretches of pages, are
+//   multiplied into the sums of all columns of the item, which stay in L1.
+// - b contiguous along N, up to kStreamRows rows: the same, by the register tiles of matmul_tile.h. While one group of
+//   rows of b is multiplied, the next one is called for, a row after the other.
+// - b contiguous along K, up to kStreamTile rows: a square of kLanes columns x kLanes steps is transposed in registers
+//   on its way to the sums.
+//
+// Along N, items are blocks of K where there is more than one, so that there are enough of them for long stretches; the
+// sums of a block wait in the workspace.
 //
 // Traffic: K N elements of b, once, for 2 M flops each. What a register tile would read, 192 bytes of every row, is too
 // little at a time for the pages and the prefetchers of memory. Bits are those of the tiles: a chain in k order for
