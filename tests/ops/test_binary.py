@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from on_device import ON_CUDA
 
 import fastattn as fa
 from fastattn import _C
@@ -230,6 +231,20 @@ def test_errors_of_large_operands(dtype):
             pytest.raises(ValueError, match=r"shapes \(2, 70000\) and \(2, 70001\) do not broadcast"),
         ):
             call()
+
+
+@pytest.mark.skipif(ON_CUDA, reason="the CPU's kernels alone have a way past the caches")
+@pytest.mark.parametrize("offset", [0, 1, 5])
+def test_results_that_go_past_the_caches(isa, dtype, randn, offset):
+    """Same bits as those of a few elements, and in place; runs that begin anywhere in a cache line."""
+    few = randn(1000, dtype=dtype)
+    n = (32 << 20) // dtype.itemsize + 37
+    a, out = (np.resize(few, n + offset)[offset:] for _ in range(2))
+    few = np.roll(few, -offset)
+    assert_same_bits(run(np.add, a, a, out), np.resize(run(np.add, few, few), n))
+    expected = np.resize(run(np.add, few, 0.3), n)
+    for result in (out, a):
+        assert_same_bits(run(np.add, a, 0.3, result), expected)
 
 
 def test_explain(isa):
