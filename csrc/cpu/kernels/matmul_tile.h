@@ -69,10 +69,10 @@ struct Tile {
   }
 };
 
-// acc += a * b. GCC's allocator otherwise picks FMA forms that overwrite a factor, and pays with moves and spills; asm
-// leaves it the one form that updates the sum.
+// acc += a * b as the one form that updates the sum. GCC's allocator otherwise picks FMA forms that overwrite a factor,
+// and pays with moves and spills; but asm reads no factor from memory.
 template <class T>
-FASTATTN_INLINE void fma_into(Vec<T>& acc, Vec<T> a, Vec<T> b) {
+FASTATTN_INLINE void fma_registers(Vec<T>& acc, Vec<T> a, Vec<T> b) {
 #if defined(FASTATTN_ISA_IS_AVX512) || defined(FASTATTN_ISA_IS_AVX2)
   if constexpr (sizeof(T) == 4) {
     asm("vfmadd231ps %2, %1, %0" : "+v"(acc.v) : "v"(a.v), "v"(b.v));
@@ -84,13 +84,23 @@ FASTATTN_INLINE void fma_into(Vec<T>& acc, Vec<T> a, Vec<T> b) {
 #endif
 }
 
+// The same, where factors may come from memory: with 32 registers GCC does well.
+template <class T>
+FASTATTN_INLINE void fma_into(Vec<T>& acc, Vec<T> a, Vec<T> b) {
+#if defined(FASTATTN_ISA_IS_AVX2)
+  fma_registers(acc, a, b);
+#else
+  acc = fma(a, b, acc);
+#endif
+}
+
 // The same of a step of k.
 template <class T>
 FASTATTN_INLINE void step_into(Vec<T>& acc, Vec<T> a, Vec<T> b) {
 #if defined(FASTATTN_ISA_HAS_BF16)
   acc.v = _mm512_dpbf16_ps(acc.v, __builtin_bit_cast(__m512bh, a.v), __builtin_bit_cast(__m512bh, b.v));
 #else
-  fma_into(acc, a, b);
+  fma_registers(acc, a, b);
 #endif
 }
 
