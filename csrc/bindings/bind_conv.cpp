@@ -57,7 +57,7 @@ struct Shapes {
 
   Shapes(Call& call, const Attributes& a, const fa_tensor& x, const fa_tensor& weight) {
     axes = a.axes == 1 ? (a.channels_last ? "NLC" : "NCL") : (a.channels_last ? "NHWC" : "NCHW");
-    const std::string both = call.show("x", axes) + ", " + call.show("weight");
+    auto both = [&] { return call.show("x", axes) + ", " + call.show("weight"); };
     if (weight.ndim != a.axes + 2) {
       call.value_error(std::string("weight needs ") + (a.axes == 1 ? "3 axes (O, C, L)" : "4 axes (O, C, H, W)") +
                        "; " + call.show("weight"));
@@ -75,7 +75,7 @@ struct Shapes {
     if (channels != weight.shape[1] * a.groups) {
       call.value_error("x has " + std::to_string(channels) + " channels, and the weight takes " +
                        std::to_string(weight.shape[1] * a.groups) + " in " + std::to_string(a.groups) + " groups; " +
-                       both);
+                       both());
     }
     out = x;
     const int first = x.ndim - a.axes - (a.channels_last ? 1 : 0);
@@ -92,7 +92,7 @@ struct Shapes {
       const int64_t reach = a.dilation[axis] * (taps - 1) + 1;
       if (length < reach) {
         call.value_error("the kernel reaches over " + std::to_string(reach) + " and the padded input has " +
-                         std::to_string(length) + "; " + both);
+                         std::to_string(length) + "; " + both());
       }
       out.shape[first + i] = (length - reach) / a.stride[axis] + 1;
     }

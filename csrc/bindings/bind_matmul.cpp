@@ -59,16 +59,16 @@ struct Product {
     n = b.shape[b.ndim - 1];
     const char* a_axes = a_is_vector ? "K" : transpose_a ? "KM" : "MK";
     const char* b_axes = b_is_vector ? "K" : transpose_b ? "NK" : "KN";
-    const std::string shapes = call.show("a", a_axes) + ", " + call.show("b", b_axes);
+    auto shapes = [&] { return call.show("a", a_axes) + ", " + call.show("b", b_axes); };
     if (k != b.shape[b.ndim - 2]) {
       call.value_error("K of a is " + std::to_string(k) + " and of b " + std::to_string(b.shape[b.ndim - 2]) + "; " +
-                       shapes);
+                       shapes());
     }
     batch_ndim = std::max(a.ndim, b.ndim) - 2;
     for (int i = 0; i < batch_ndim; ++i) {
       const int ia = i - (batch_ndim - (a.ndim - 2)), ib = i - (batch_ndim - (b.ndim - 2));
       const int64_t na = ia < 0 ? 1 : a.shape[ia], nb = ib < 0 ? 1 : b.shape[ib];
-      if (na != nb && na != 1 && nb != 1) call.value_error("batch axes do not broadcast; " + shapes);
+      if (na != nb && na != 1 && nb != 1) call.value_error("batch axes do not broadcast; " + shapes());
       batch[i] = na == 1 ? nb : na;
     }
     broadcast_batch(a, batch_ndim, batch);

@@ -1,6 +1,7 @@
 #include "call.h"
 
 #include <cstring>
+#include <optional>
 #include <vector>
 
 namespace fastattn::bindings {
@@ -20,6 +21,7 @@ struct Record {
 thread_local std::vector<Record> records;
 
 constexpr size_t kStackWorkspace = 4096;
+constexpr double kBriefWork = 16384;  // operations and bytes: a microsecond or so, with the GIL held
 
 struct Extent {
   intptr_t low, high;  // addresses of the first byte and one past the last
@@ -135,15 +137,15 @@ const fa_tensor& Call::read(py::handle object, const char* name, bool written, b
   return arg.view;
 }
 
-void Call::expect_place(const std::string& name, Place place) {
+void Call::expect_place(std::string_view name, Place place) {
   if (!place.on_cpu() && cuda_backend() == nullptr) {
-    type_error(name + " is on " + to_string(place) + ", and this build of fastattn has no CUDA backend");
+    type_error(std::string(name) + " is on " + to_string(place) + ", and this build of fastattn has no CUDA backend");
   }
   if (placed_by_.empty()) {
     place_ = place;
     placed_by_ = name;
   } else if (place.device != place_.device) {
-    type_error(placed_by_ + " is on " + to_string(place_) + " and " + name + " on " + to_string(place) +
+    type_error(placed_by_ + " is on " + to_string(place_) + " and " + std::string(name) + " on " + to_string(place) +
                "; move one of them");
   }
 }
@@ -151,6 +153,9 @@ void Call::expect_place(const std::string& name, Place place) {
 const fa_table& Call::backend_of_place() { return place_.on_cpu() ? backend() : *cuda_backend(); }
 
 Call::Arg& Call::find(const char* name) {
+  for (int i = 0; i < num_args_; ++i) {  // a binding's literals are mostly one literal
+    if (args_[i].name == name) return args_[i];
+  }
   for (int i = 0; i < num_args_; ++i) {
     if (std::strcmp(args_[i].name, name) == 0) return args_[i];
   }
@@ -273,7 +278,11 @@ void Call::run_checked(const fa_table& table, fa_status (*entry)(void*, fa_launc
       throw py::error_already_set();
     }
     {
-      py::gil_scoped_release release;
+      // Letting others run costs as much as some thousand operations do.
+      const double work = launch.flops + launch.bytes;
+      const bool brief = place_.on_cpu() && work > 0 && work < kBriefWork;
+      std::optional<py::gil_scoped_release> released;
+      if (!brief) released.emplace();
       status = entry(context, launch);
       if (on_heap) table.free(launch.workspace, launch.device, launch.stream);
     }

@@ -14,6 +14,7 @@
 
 #include <initializer_list>
 #include <string>
+#include <string_view>
 
 #include "backend.h"
 #include "tensor_arg.h"
@@ -40,7 +41,7 @@ class Call {
   void expect_shape(const char* name, const fa_tensor& like);
   void expect_contiguous(const char* name);
   // Where the lists of a multi-tensor op are; throws where other arguments are elsewhere.
-  void expect_place(const std::string& name, Place place);
+  void expect_place(std::string_view name, Place place);
   Place place() const { return place_; }
   void may_alias(const char* output, const char* input);  // the very same view may be both
 

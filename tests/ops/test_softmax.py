@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from on_device import EMULATED, ON_CUDA
+from on_device import EMULATED
 
 import fastattn as fa
 from fastattn.testing import (
@@ -54,17 +54,6 @@ def test_every_axis(isa, dtype, op, randn, shape):
     for axis in range(-len(shape), len(shape)):
         check(op[0](x, axis), op[1], x, axis)
         assert_same_bits(op[0](x, dim=axis), op[0](x, axis))
-
-
-@pytest.mark.skipif(ON_CUDA, reason="the CPU's kernels alone have a way past the caches")
-@pytest.mark.parametrize("n", [2050, 4096, 66000])
-def test_results_that_go_past_the_caches(isa, dtype, op, randn, n):
-    """Same bits as those of a few rows, and in place; rows that begin anywhere in a cache line."""
-    few = randn(3, n, dtype=dtype)
-    x = np.tile(few, (-(-(32 << 20) // few.nbytes), 1))
-    bits, expected = f"u{dtype.itemsize}", op[0](few)
-    for result in (op[0](x), op[0](x, out=x)):
-        assert (result.reshape(-1, 3, n).view(bits) == expected.view(bits)).all()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -42,7 +42,7 @@ __attribute__((noinline)) void add_values(const S* value, int64_t value_row, int
     for (int64_t j = 0; j < keys; ++j, value += value_row) {
       V x[kV];
 #pragma GCC unroll 8
-      for (int v = 0; v < kV; v += kPerLine) __builtin_prefetch(value + kValuesAhead * value_row + v * L);
+      for (int v = 0; v < kV; v += kPerLine) __builtin_prefetch(value + kValuesAhead * value_row + v * L, 0, 2);
 #pragma GCC unroll 8
       for (int v = 0; v < kV - 1; ++v) x[v] = V::load(value + v * L);
       x[kV - 1] = load_last(value + (kV - 1) * L);
@@ -280,7 +280,7 @@ struct Decode {
       const int64_t n = min_of(kTile, end - k0);
       const Rows<S> k = keys.from(k0), v = values.from(k0);
       for_row_tiles([&]<int kR>(int64_t r) __attribute__((always_inline)) {
-        stream_columns<S, kR>(k.data, k.row, D, n, L * k.row, w.q + r * d_steps, d_steps, w.s + r * kTile, kTile);
+        stream_columns<S, kR>(k.data, k.row, D, n, w.q + r * d_steps, d_steps, w.s + r * kTile, kTile);
       });
       if constexpr (kPer == 2) {  // scaled queries would have to be rounded
         for (int64_t i = 0; i < R * kTile; i += L) (V::load(w.s + i) * V::set(scale)).store(w.s + i);

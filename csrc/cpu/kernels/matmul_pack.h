@@ -68,12 +68,12 @@ inline void pack_b_run(const S* src, int64_t k_stride, int64_t n_stride, int64_t
     for (int64_t s = 0; s < whole; ++s) {
       const S* from = src + s * kStep<S> * k_stride;
       T* to = dst + s * width;
-      for (int64_t k = 0; k < kStep<S>; ++k) __builtin_prefetch(from + k * k_stride + ahead);
+      for (int64_t k = 0; k < kStep<S>; ++k) __builtin_prefetch(from + k * k_stride + ahead, 0, 2);
       for (int64_t v = 0; v < vecs - 1; ++v, from += kLanes, to += kLanes) {
         packed_columns(from, k_stride, kLanes).store(to);
       }
       packed_columns(from, k_stride, tail).store(to);
-      for (int64_t k = 0; k < kStep<S>; ++k) __builtin_prefetch(from + k * k_stride + ahead);
+      for (int64_t k = 0; k < kStep<S>; ++k) __builtin_prefetch(from + k * k_stride + ahead, 0, 2);
     }
   }
   for (int64_t v = 0; v < vecs; ++v) {

@@ -79,7 +79,7 @@ __attribute__((noinline)) void stream_group(const S* b, int64_t b_k, int64_t k_l
         a + s, a_stride, sums, stride, cols, [&](int i, int64_t n, int lanes) __attribute__((always_inline)) {
           const S* at = from + i * kStep<S> * b_k + n;
 #pragma GCC unroll 2
-          for (int k = 0; k < kStep<S>; ++k) __builtin_prefetch(at + (kN * kStep<S> + k) * b_k);
+          for (int k = 0; k < kStep<S>; ++k) __builtin_prefetch(at + (kN * kStep<S> + k) * b_k, 0, 2);
           return packed_columns(at, b_k, lanes);
         });
   };
@@ -97,10 +97,10 @@ __attribute__((noinline)) void stream_group(const S* b, int64_t b_k, int64_t k_l
   }
 }
 
-// sums[r][n] = a[r] . b[n] over k_len k of one block, b contiguous along K, kR rows. ahead: elements from the b in use
-// to the b to prefetch.
+// sums[r][n] = a[r] . b[n] over k_len k of one block, b contiguous along K, kR rows. While some columns are read, the
+// next ones are called for.
 template <class S, int kR>
-__attribute__((noinline)) void stream_columns(const S* b, int64_t b_n, int64_t k_len, int64_t cols, int64_t ahead,
+__attribute__((noinline)) void stream_columns(const S* b, int64_t b_n, int64_t k_len, int64_t cols,
                                               const compute_t<S>* a, int64_t a_stride, compute_t<S>* sums,
                                               int64_t stride) {
   using T = compute_t<S>;
@@ -120,7 +120,7 @@ __attribute__((noinline)) void stream_columns(const S* b, int64_t b_n, int64_t k
     int64_t s = 0;
     for (; s + kLanes <= whole; s += kLanes) {
 #pragma GCC unroll 16
-      for (int64_t i = 0; i < kLanes; ++i) __builtin_prefetch(from + s * kStep<S> + i * b_n + ahead);
+      for (int64_t i = 0; i < kLanes; ++i) __builtin_prefetch(from + s * kStep<S> + (i + kLanes) * b_n, 0, 2);
       transposed_steps(
           from + s * kStep<S>, b_n, lanes, [&](int64_t i, V x) __attribute__((always_inline)) { add(s + i, x); });
     }
@@ -162,7 +162,7 @@ struct StreamPlan {
     if (p.b_n == 1) {  // 1 KB of a row and more, sums that leave half of L1, and four items for every thread
       constexpr int64_t kLeast = 1024 / sizeof(S), kSums = 16384 / sizeof(T);
       const int64_t most = tiles ? kTileCols : min_of((by_block ? 16384 : 4096) / int64_t{sizeof(S)}, kSums / p.M);
-      item = max_of(kLeast, min_of(most, p.N * (by_block ? blocks : 1) / (4 * num_threads()))) / kLanes;
+      item = max_of(kLeast, min_of(most, p.N * (by_block ? blocks : 1) / (2 * num_threads()))) / kLanes;
     } else {  // 256 KB of b
       item = max_of(int64_t{1}, 262144 / int64_t{sizeof(S)} / (p.K * kStep<S> * kLanes));
     }
@@ -273,10 +273,9 @@ inline void stream_block(const Problem<S>& p, const StreamPlan<S>& plan, int64_t
           }
         });
   } else {
-    constexpr int64_t kAhead = 1024 / sizeof(S);
     for_tiles([&]<int kR>(int64_t row) __attribute__((always_inline)) {
-      stream_columns<S, kR>(p.b + k0 + col * p.b_n, p.b_n, k_len, cols, kAhead, a + row * steps, steps,
-                            to + row * stride, stride);
+      stream_columns<S, kR>(p.b + k0 + col * p.b_n, p.b_n, k_len, cols, a + row * steps, steps, to + row * stride,
+                            stride);
     });
   }
 }

@@ -167,7 +167,7 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
     for (int v = 0; v < kV; ++v) {
       const T* p = b + v * V::kLanes;
       rb[v] = kMaskedLoads && v == kV - 1 ? V::load(p, tail) : V::load(p);
-      if (v * sizeof(V) % 64 == 0) __builtin_prefetch(fetch + v * sizeof(V));
+      if (v * sizeof(V) % 64 == 0) __builtin_prefetch(fetch + v * sizeof(V), 0, 2);
     }
     b += b_stride;
     fetch += fetch_step;

@@ -38,7 +38,7 @@ void norm_rows(const fa_layer_norm_fwd_params& p, const fa_launch& launch, const
   using V = Vec<A>;
   const int64_t R = num_rows(p.x, 1), C = row_length(p.x);
   const int64_t per_item = max_of<int64_t>(1, kNormItemElements / max_of<int64_t>(1, C));
-  const bool stream = streams<T>(p.x, p.out);
+  const bool stream = streams_rows<T>(p.x, p.out, p.x.ndim - 1);
   parallel_for(launch, ceil_div(R, per_item), [&](int64_t item, int) {
     for (int64_t r = item * per_item; r < min_of(R, (item + 1) * per_item); ++r) {
       const T* x = data<T>(p.x) + row_offset(p.x, 1, r);
@@ -82,13 +82,17 @@ struct NormRow {
   const T* x;
   const T* dout;
   T* dx;
+  const T* next_x;  // of the row that comes so many rows later as are finished together
+  const T* next_dout;
   Vec<compute_t<T>> mean, rstd, mean_g, mean_gn;
 };
 
-// dx of kRows rows, and their share of dweight and dbias: those are read and written once for all of the rows.
+// dx of kRows rows, and their share of dweight and dbias: those are read and written once for all of the rows. The next
+// rows are called for in both passes, x while the sums are taken and dout here. stream: dx, whose rows are aligned,
+// goes past the caches.
 template <class T, bool kCentred, bool kWeight, int kRows>
 FASTATTN_INLINE void finish_rows(const NormRow<T> (&rows)[kRows], const T* weight, int64_t C, compute_t<T>* dweight,
-                                 compute_t<T>* dbias) {
+                                 compute_t<T>* dbias, bool stream) {
   using A = compute_t<T>;
   using V = Vec<A>;
   map_row<A>(C, [&](int64_t i, int n) {
@@ -101,6 +105,7 @@ FASTATTN_INLINE void finish_rows(const NormRow<T> (&rows)[kRows], const T* weigh
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
       const NormRow<T>& row = rows[r];
+      __builtin_prefetch(row.next_dout + i, 0, 2);
       const V y = unit<kCentred>(load_lanes(row.x + i, n), row.mean, row.rstd), d = load_lanes(row.dout + i, n);
       dw = fma(d, y, dw);
       if constexpr (kCentred) db += d;
@@ -108,7 +113,11 @@ FASTATTN_INLINE void finish_rows(const NormRow<T> (&rows)[kRows], const T* weigh
       const V g = kWeight ? d * w : d;
       V dx = fnma(y, row.mean_gn, g);
       if constexpr (kCentred) dx = dx - row.mean_g;
-      store_lanes(row.rstd * dx, row.dx + i, n);
+      if (stream && n == V::kLanes) {
+        (row.rstd * dx).stream(row.dx + i);
+      } else {
+        store_lanes(row.rstd * dx, row.dx + i, n);
+      }
     }
     if (dweight != nullptr) {
       store_lanes(dw, dweight + i, n);
@@ -121,21 +130,24 @@ FASTATTN_INLINE void finish_rows(const NormRow<T> (&rows)[kRows], const T* weigh
 // nullptr.
 template <class T, bool kCentred, bool kWeight>
 FASTATTN_INLINE void norm_backward_rows(const fa_layer_norm_bwd_params& p, const T* weight, int64_t begin, int64_t end,
-                                        compute_t<T>* dweight, compute_t<T>* dbias) {
+                                        compute_t<T>* dweight, compute_t<T>* dbias, bool stream) {
   using A = compute_t<T>;
   using V = Vec<A>;
   constexpr int kLanes = V::kLanes;
-  const int64_t C = row_length(p.x);
+  const int64_t R = num_rows(p.x, 1), C = row_length(p.x);
   if (dweight != nullptr) {
     map_row<A>(C, [&](int64_t i, int n) {
       store_lanes(V::zero(), dweight + i, n);
       if constexpr (kCentred) store_lanes(V::zero(), dbias + i, n);
     });
   }
-  auto start_row = [&](int64_t r) {
+  auto start_row = [&](int64_t r, int64_t rows) {
+    const int64_t next = min_of(r + rows, R - 1);
     NormRow<T> row{data<T>(p.x) + row_offset(p.x, 1, r),
                    data<T>(p.dout) + row_offset(p.dout, 1, r),
                    p.dx.data == nullptr ? nullptr : data<T>(p.dx) + row_offset(p.dx, 1, r),
+                   data<T>(p.x) + row_offset(p.x, 1, next),
+                   data<T>(p.dout) + row_offset(p.dout, 1, next),
                    V::set(kCentred ? data<A>(p.mean)[r * p.mean.strides[0]] : A(0)),
                    V::set(data<A>(p.rstd)[r * p.rstd.strides[0]]),
                    V::zero(),
@@ -143,6 +155,7 @@ FASTATTN_INLINE void norm_backward_rows(const fa_layer_norm_bwd_params& p, const
     if (row.dx == nullptr) return row;
     V sum_g[2] = {V::zero(), V::zero()}, sum_gn[2] = {V::zero(), V::zero()};
     auto add = [&](int64_t i, int n, int k) {
+      __builtin_prefetch(row.next_x + i, 0, 2);
       const V y = unit<kCentred>(load_lanes(row.x + i, n), row.mean, row.rstd);
       V g = load_lanes(row.dout + i, n);  // 0 in the lanes from n on
       if constexpr (kWeight) g = g * load_lanes(weight + i, n);
@@ -162,13 +175,14 @@ FASTATTN_INLINE void norm_backward_rows(const fa_layer_norm_bwd_params& p, const
   };
   int64_t r = begin;
   for (; r + 4 <= end; r += 4) {
-    const NormRow<T> rows[4] = {start_row(r), start_row(r + 1), start_row(r + 2), start_row(r + 3)};
-    finish_rows<T, kCentred, kWeight>(rows, weight, C, dweight, dbias);
+    const NormRow<T> rows[4] = {start_row(r, 4), start_row(r + 1, 4), start_row(r + 2, 4), start_row(r + 3, 4)};
+    finish_rows<T, kCentred, kWeight>(rows, weight, C, dweight, dbias, stream);
   }
   for (; r < end; ++r) {
-    const NormRow<T> rows[1] = {start_row(r)};
-    finish_rows<T, kCentred, kWeight>(rows, weight, C, dweight, dbias);
+    const NormRow<T> rows[1] = {start_row(r, 1)};
+    finish_rows<T, kCentred, kWeight>(rows, weight, C, dweight, dbias, stream);
   }
+  if (stream) stream_fence();
 }
 
 // Forward, for a kernel that has described itself with a workspace of norm_workspace().
@@ -197,6 +211,7 @@ struct NormBackward {
   const int64_t R, C;
   const RowBlocks blocks;
   const bool sums;
+  const bool stream;
   const int64_t part_stride;
 
   explicit NormBackward(const fa_layer_norm_bwd_params& params)
@@ -205,6 +220,8 @@ struct NormBackward {
         C(row_length(p.x)),
         blocks(R, C),
         sums(p.dweight.data != nullptr || p.dbias.data != nullptr),
+        stream(p.dx.data != nullptr && streams<T>(p.x, p.dx) && streams<T>(p.dout, p.dx) &&
+               rows_are_aligned<T>(p.dx, p.dx.ndim - 1)),
         part_stride((kCentred ? 2 : 1) * padded(C)) {}
 
   Work work(double flops) const {
@@ -223,9 +240,9 @@ struct NormBackward {
       A* dbias = sums && kCentred ? dweight + padded(C) : nullptr;
       const int64_t begin = block * blocks.rows, end = min_of(R, begin + blocks.rows);
       if (weight != nullptr) {
-        norm_backward_rows<T, kCentred, true>(p, weight, begin, end, dweight, dbias);
+        norm_backward_rows<T, kCentred, true>(p, weight, begin, end, dweight, dbias, stream);
       } else {
-        norm_backward_rows<T, kCentred, false>(p, weight, begin, end, dweight, dbias);
+        norm_backward_rows<T, kCentred, false>(p, weight, begin, end, dweight, dbias, stream);
       }
     });
     if (p.dweight.data != nullptr) add_parts<T>(launch, parts, blocks.count, part_stride, p.dweight);

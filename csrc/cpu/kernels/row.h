@@ -58,6 +58,23 @@ FASTATTN_INLINE bool streams(const fa_tensor& in, const fa_tensor& out) {
   return in.data != out.data && num_elements(out) * int64_t{sizeof(T)} >= kStreamBytes;
 }
 
+// Whether every row along an axis begins where a vector may be streamed to.
+template <class T>
+FASTATTN_INLINE bool rows_are_aligned(const fa_tensor& t, int axis) {
+  constexpr int64_t kLanes = Vec<compute_t<T>>::kLanes;
+  for (int i = 0; i < t.ndim; ++i) {
+    if (i != axis && t.strides[i] % kLanes != 0) return false;
+  }
+  return reinterpret_cast<uintptr_t>(t.data) % (kLanes * sizeof(T)) == 0;
+}
+// Streams, row by row. The lines that two rows share are written twice, through the caches: they must be few.
+constexpr int64_t kStreamedRow = 4096;  // bytes
+template <class T>
+FASTATTN_INLINE bool streams_rows(const fa_tensor& in, const fa_tensor& out, int axis) {
+  const bool few_ends = out.shape[axis] * int64_t{sizeof(T)} >= kStreamedRow || rows_are_aligned<T>(out, axis);
+  return few_ends && streams<T>(in, out);
+}
+
 // out[i] = f(i, n). Streamed, the vectors begin where out is aligned.
 template <class T, class F>
 FASTATTN_INLINE void store_row(T* out, int64_t C, bool stream, F&& f) {

@@ -32,6 +32,8 @@ constexpr int kTile = 16;  // vectors of rows that go across together: 1 KB of t
 constexpr int64_t kCachedAxis = 256;
 // Elements; the exponentials of a longer row wait in out, which is not streamed then.
 constexpr int64_t kBufferedRow = 65536;
+// The exponentials of a row up to this wait in a buffer in L1: a part of a vector stored to out is read back late.
+constexpr int64_t kShortRow = 1024;
 constexpr int64_t kOnlineStep = 8;  // elements of each row between two looks at the maximum
 
 // The masked, scaled logits at an index of a row (or of a line of rows): what every pass starts from.
@@ -82,10 +84,10 @@ FASTATTN_INLINE Vec<A> shift_of(Vec<A> m, fa_softmax_form form) {
   return form == FA_LOGSUMEXP ? select(m == Vec<A>::set(kInf<A>), Vec<A>::zero(), shift) : shift;
 }
 
-// exps: C elements for the exponentials; out itself unless its elements are of 16 bits, or streamed.
+// exps: where the exponentials wait: C elements of out itself, or whole vectors of a buffer.
 template <class T, MaskKind kMask>
-FASTATTN_INLINE void row_along(const Logits<T, kMask>& s, T* out, compute_t<T>* exps, const T* next_x, int64_t C,
-                               fa_softmax_form form, bool stream) {
+FASTATTN_INLINE void row_along(const Logits<T, kMask>& s, T* out, compute_t<T>* exps, bool buffered, const T* next_x,
+                               int64_t C, fa_softmax_form form, bool stream) {
   using A = compute_t<T>;
   using V = Vec<A>;
   constexpr int kLanes = V::kLanes;
@@ -96,7 +98,7 @@ FASTATTN_INLINE void row_along(const Logits<T, kMask>& s, T* out, compute_t<T>* 
   const A l = sum_row<A>(C, [&](int64_t i, int n) {
     __builtin_prefetch(next_x + i, 0, 2);
     const V e = exp(logits(i, n) - row_max);
-    if (form == FA_SOFTMAX) store_lanes(e, exps + i, n);
+    if (form == FA_SOFTMAX) buffered ? e.store(exps + i) : store_lanes(e, exps + i, n);
     return e;
   });
 
@@ -108,12 +110,17 @@ FASTATTN_INLINE void row_along(const Logits<T, kMask>& s, T* out, compute_t<T>* 
     store_row(out, C, stream, [&](int64_t i, int n) { return empty ? V::set(-kInf<A>) : logits(i, n) - lse; });
   } else {
     const V inverse = V::set(l == 0 ? A(0) : 1 / l);
-    store_row(out, C, stream, [&](int64_t i, int n) { return load_lanes(exps + i, n) * inverse; });
+    store_row(out, C, stream, [&](int64_t i, int n) {
+      // Streamed, vectors begin between those that were stored: a whole one could reach past the buffer.
+      return (buffered && !stream ? V::load(exps + i) : load_lanes(exps + i, n)) * inverse;
+    });
   }
 }
 
+// The row of `out` and `dout` that follows is called for with this one's results.
 template <class T>
-FASTATTN_INLINE void row_along_bwd(const T* out, const T* dout, T* dx, int64_t C, compute_t<T> scale, bool log_form) {
+FASTATTN_INLINE void row_along_bwd(const T* out, const T* dout, T* dx, const T* next_out, const T* next_dout, int64_t C,
+                                   compute_t<T> scale, bool log_form, bool stream) {
   using A = compute_t<T>;
   using V = Vec<A>;
   const V sum = V::set(sum_row<A>(C, [&](int64_t i, int n) {
@@ -121,10 +128,11 @@ FASTATTN_INLINE void row_along_bwd(const T* out, const T* dout, T* dx, int64_t C
     return log_form ? g : g * load_lanes(out + i, n);
   }));
   const V factor = V::set(scale);
-  map_row<A>(C, [&](int64_t i, int n) {
-    V y = load_lanes(out + i, n), g = load_lanes(dout + i, n);
-    V d = log_form ? select(y == V::set(-kInf<A>), V::zero(), factor * fnma(exp(y), sum, g)) : factor * y * (g - sum);
-    store_lanes(d, dx + i, n);
+  store_row(dx, C, stream, [&](int64_t i, int n) {
+    __builtin_prefetch(next_out + i, 0, 2);
+    __builtin_prefetch(next_dout + i, 0, 2);
+    const V y = load_lanes(out + i, n), g = load_lanes(dout + i, n);
+    return log_form ? select(y == V::set(-kInf<A>), V::zero(), factor * fnma(exp(y), sum, g)) : factor * y * (g - sum);
   });
 }
 
@@ -306,9 +314,9 @@ FASTATTN_INLINE void for_each_row(const Plan& plan, int64_t item, F&& row) {
   const int64_t first = item * plan.per_item, end = min_of(first + plan.per_item, plan.num_rows);
   StridedCursor<3> cursor(plan.rows, first);
   for (int64_t r = first; r < end; ++r) {
-    const StridedCursor<3> here = cursor;
+    const int64_t here[3] = {cursor.offset[0], cursor.offset[1], cursor.offset[2]};
     if (r + 1 < plan.num_rows) cursor.advance(1);
-    row(here.offset, cursor.offset);
+    row(here, cursor.offset);
   }
 }
 // Calls f(offsets, n) with the first row's offsets and the number of rows of each tile of an item.
@@ -325,8 +333,9 @@ FASTATTN_INLINE void for_each_tile(const Plan& plan, int64_t item, F&& f) {
 
 // Whether the rows of a call go past the caches.
 template <class T>
-FASTATTN_INLINE bool streams_rows(const fa_softmax_fwd_params& p, const Plan& plan) {
-  return plan.route == Route::kAlong && p.form != FA_LOGSUMEXP && plan.C <= kBufferedRow && streams<T>(p.x, p.out);
+FASTATTN_INLINE bool streams_forward(const fa_softmax_fwd_params& p, const Plan& plan) {
+  return plan.route == Route::kAlong && p.form != FA_LOGSUMEXP && plan.C <= kBufferedRow &&
+         streams_rows<T>(p.x, p.out, p.axis);
 }
 
 template <class T>
@@ -344,15 +353,19 @@ void forward(const fa_softmax_fwd_params& p, const fa_launch& launch, const Plan
   const Vec<A> scale = Vec<A>::set(static_cast<A>(p.scale));
   const auto form = static_cast<fa_softmax_form>(p.form);
   const int64_t C = plan.C;
-  const bool stream = streams_rows<T>(p, plan);
+  const bool stream = streams_forward<T>(p, plan);
   parallel_for(launch, plan.num_items, [&](int64_t item, int worker) {
     A* buffer = static_cast<A*>(launch.workspace) + worker * buffer_elements<A>(C);
+    alignas(64) A short_row[kShortRow];
     if (plan.route == Route::kAlong) {
       for_each_row(plan, item, [&](const int64_t* at, const int64_t* next) {
         const Logits<T, kMask> s{x + at[0], mask + at[1] * kMaskSize, plan.axis_stride[1] != 0, scale};
-        A* exps = buffer;
-        if constexpr (!kIsHalf<T>) exps = stream ? buffer : out + at[2];
-        row_along(s, out + at[2], exps, x + next[0], C, form, stream);
+        const bool is_short = C <= kShortRow, buffered = is_short || kIsHalf<T> || stream;
+        A* exps = is_short ? short_row : buffer;
+        if constexpr (!kIsHalf<T>) {
+          if (!buffered) exps = out + at[2];
+        }
+        row_along(s, out + at[2], exps, buffered, x + next[0], C, form, stream);
       });
       if (stream) stream_fence();
     } else if (plan.route == Route::kAcross) {
@@ -369,7 +382,7 @@ void forward(const fa_softmax_fwd_params& p, const fa_launch& launch, const Plan
           s.load(0, 1).store(buffer + i, 1);
         }
         const Logits<A, MaskKind::kNone> s{buffer, nullptr, false, Vec<A>::set(1)};
-        row_along(s, buffer, buffer, buffer, C, form, false);
+        row_along(s, buffer, buffer, true, buffer, C, form, false);
         const int64_t results = form == FA_LOGSUMEXP ? 1 : C;
         for (int64_t i = 0; i < results; ++i) out[at[2] + i * plan.axis_stride[2]] = narrow<T>(buffer[i]);
       });
@@ -385,13 +398,15 @@ void backward(const fa_softmax_bwd_params& p, const fa_launch& launch, const Pla
   T* dx = data<T>(p.dx);
   const A scale = static_cast<A>(p.scale);
   const bool log_form = p.form == FA_LOG_SOFTMAX;
+  const bool stream = streams_rows<T>(p.out, p.dx, p.axis) && streams<T>(p.dout, p.dx);
   const int64_t C = plan.C;
   const int64_t* stride = plan.axis_stride;
   parallel_for(launch, plan.num_items, [&](int64_t item, int worker) {
     if (plan.route == Route::kAlong) {
-      for_each_row(plan, item, [&](const int64_t* at, const int64_t*) {
-        row_along_bwd(out + at[0], dout + at[1], dx + at[2], C, scale, log_form);
+      for_each_row(plan, item, [&](const int64_t* at, const int64_t* next) {
+        row_along_bwd(out + at[0], dout + at[1], dx + at[2], out + next[0], dout + next[1], C, scale, log_form, stream);
       });
+      if (stream) stream_fence();
     } else if (plan.route == Route::kAcross) {
       for_each_tile(plan, item, [&](const int64_t* at, int n) {
         tile_across_bwd(out + at[0], dout + at[1], dx + at[2], C, stride[0], stride[1], stride[2], n, scale, log_form);
@@ -404,7 +419,7 @@ void backward(const fa_softmax_bwd_params& p, const fa_launch& launch, const Pla
           y[i] = widen(out[at[0] + i * stride[0]]);
           g[i] = widen(dout[at[1] + i * stride[1]]);
         }
-        row_along_bwd(y, g, g, C, scale, log_form);
+        row_along_bwd(y, g, g, y, g, C, scale, log_form, false);
         for (int64_t i = 0; i < C; ++i) dx[at[2] + i * stride[2]] = narrow<T>(g[i]);
       });
     }
@@ -431,7 +446,7 @@ fa_status softmax_fwd(const fa_softmax_fwd_params& p, fa_launch& launch) {
     // A buffer of a worker: a row that is gathered, or the exponentials of one of 16-bit elements or streamed.
     const double written = p.form == FA_LOGSUMEXP ? static_cast<double>(plan.num_rows) : n;
     const bool buffered =
-        plan.route == Route::kGathered || (plan.route == Route::kAlong && kIsHalf<T>) || streams_rows<T>(p, plan);
+        plan.route == Route::kGathered || (plan.route == Route::kAlong && kIsHalf<T>) || streams_forward<T>(p, plan);
     const size_t buffers = buffered ? static_cast<size_t>(num_threads()) : 0;
     describe<"softmax_fwd", T>(launch, {.workspace = buffers * buffer_elements<A>(plan.C) * sizeof(A),
                                         .flops = 5 * n,

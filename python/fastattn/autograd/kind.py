@@ -48,32 +48,27 @@ class TensorKind(_kinds.Kind):
     def run(self, op: Op, arrays: tuple[Array, ...], attrs: tuple[Any, ...], out: Array | None) -> Any:
         if mode.autocast is not None:
             arrays = cast_arguments(op, arrays)
-        # One pass: what is below each tensor, and where its gradient will go.
-        enabled, recording = mode.enabled, False
+        wanted = False
         below_arrays: list[Array] = []
-        edges: list[Edge] = []
-        for name, a in zip(op.arrays, arrays, strict=True):
-            edge = None
+        for a in arrays:
             if isinstance(a, Base):
                 below_arrays.append(a._data)
-                if enabled and a._requires_grad and name in op.differentiable:
-                    edge = a if a._node is None else a._node
-                    recording = True
+                wanted = wanted or a._requires_grad
             else:
                 below_arrays.append(a)
-            edges.append(edge)
         data = tuple(below_arrays)
+        edges = _edges(op, arrays) if wanted and mode.enabled else None
         below = _kinds.NUMPY if type(data[0]) is ndarray else _below(data[0])
         if out is not None:
-            if recording:
+            if edges is not None:
                 msg = f"{op.name}: out= cannot be recorded for gradients; leave it out, or call under fa.no_grad()"
                 raise RuntimeError(msg)
             return self._run_into(op, data, attrs, out, below)
-        outs = below.allocate(op, data, attrs, None, saving=recording)
+        outs = below.allocate(op, data, attrs, None, saving=edges is not None)
         op.forward(data, attrs, outs)
         public = op.public(attrs)
         results = [wrap(outs[0])] if public == 1 else [None if o is None else wrap(o) for o in outs[:public]]
-        if recording:
+        if edges is not None:
             _record(op, arrays, data, attrs, outs, results, edges, below)
         return results[0] if public == 1 else tuple(results)
 
@@ -87,6 +82,19 @@ class TensorKind(_kinds.Kind):
         return out if public == 1 else (out, *[None if o is None else wrap(o) for o in outs[1:public]])
 
 
+def _edges(op: Op, arrays: tuple[Array, ...]) -> tuple[Edge, ...] | None:
+    """Where the gradient of each array will go; None where none has one."""
+    recording = False
+    edges: list[Edge] = []
+    for name, a in zip(op.arrays, arrays, strict=True):
+        edge = None
+        if isinstance(a, Base) and a._requires_grad and name in op.differentiable:
+            edge = a if a._node is None else a._node
+            recording = True
+        edges.append(edge)
+    return tuple(edges) if recording else None
+
+
 def _below(array: Array) -> Kind:
     return _kinds.kind_of("Tensor", ("data",), (array,))
 
@@ -98,7 +106,7 @@ def _record(
     attrs: tuple[Any, ...],
     outs: tuple[Array | None, ...],
     results: list[Any],
-    edges: list[Edge],
+    edges: tuple[Edge, ...],
     below: Kind,
 ) -> None:
     saved = op.saved(data, attrs, outs)
@@ -111,7 +119,7 @@ def _record(
                     checks.append((tensor._version, tensor._version[0]))
                     break
     needs = tuple([edge is not None for edge in edges])
-    node = Node(op.name, tuple(edges), _op_backward, (op, below, saved, attrs, needs), tuple(checks), len(results))
+    node = Node(op.name, edges, _op_backward, (op, below, saved, attrs, needs), tuple(checks), len(results))
     for i, result in enumerate(results):
         if len(results) == 1:
             result._node, result._requires_grad = node, True

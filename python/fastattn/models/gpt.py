@@ -128,9 +128,8 @@ class Attention(Module):
 
     def forward(self, x: Tensor, residual: Tensor, cache: KVCache | None = None) -> Tensor:
         batch, length, width = x.shape
-        heads = (batch, length, self.num_heads, width // self.num_heads)
-        # Views of one product: the op reads queries, keys and values where they lie.
-        q, k, v = [part.view(heads) for part in self.c_attn(x).split(width, -1)]  # (B, T, H, D)
+        # Views of one product: the op reads queries, keys and values where they lie, (B, T, H, D) each.
+        q, k, v = self.c_attn(x).view(batch, length, 3, self.num_heads, width // self.num_heads).unbind(2)
         if cache is not None:
             y = ops.attention_with_kv_cache(q, cache, k, v, layout="bthd")
         else:

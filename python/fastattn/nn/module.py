@@ -76,9 +76,10 @@ class Module(Stateful):
 
     def __getattr__(self, name: str) -> Any:
         tables = self.__dict__
-        for table in ("_parameters", "_modules", "_buffers"):
-            if table in tables and name in tables[table]:
-                return tables[table][name]
+        if "_modules" in tables:
+            for table in (tables["_parameters"], tables["_modules"], tables["_buffers"]):
+                if name in table:
+                    return table[name]
         msg = f"{type(self).__name__} has no attribute {name!r}"
         raise AttributeError(msg)
 

@@ -90,12 +90,15 @@ class Kind:
                     raise TypeError(msg) from None
             raise
         like = arrays[0]
-        if out is not None:
-            specs = (None, *specs[1:])
-        # A list in between: a generator costs as much as the allocation.
-        outs = [None if spec is None else self.empty(spec[0], spec[1], like) for spec in specs]
-        if out is not None:
-            outs[0] = out
+        outs = []
+        for spec in specs:  # neither a generator nor a comprehension: they cost as much as the allocation
+            if spec is None:
+                outs.append(None)
+            elif out is None:
+                outs.append(self.empty(spec[0], spec[1], like))
+            else:
+                outs.append(out)
+                out = None
         return tuple(outs)
 
 
@@ -144,13 +147,13 @@ NUMPY = NumpyKind()
 FOREIGN = ForeignKind()
 
 # The table. A type that is not here yet is found once by `_find`.
-_KINDS: dict[type, Kind] = {ndarray: NUMPY}
+KINDS: dict[type, Kind] = {ndarray: NUMPY}
 # Packages whose arrays have a door of their own: the module that registers it, imported when such an array comes.
 _DOORS = {"torch": "fastattn.interop.torch", "cupy": "fastattn.interop.cupy"}
 
 
 def register(array_type: type, kind: Kind) -> None:
-    _KINDS[array_type] = kind
+    KINDS[array_type] = kind
 
 
 def _find(array_type: type) -> Kind | None:
@@ -158,11 +161,11 @@ def _find(array_type: type) -> Kind | None:
         package = base.__module__.partition(".")[0]
         if package in _DOORS:
             importlib.import_module(_DOORS[package])
-        if base in _KINDS:
-            _KINDS[array_type] = _KINDS[base]
-            return _KINDS[base]
+        if base in KINDS:
+            KINDS[array_type] = KINDS[base]
+            return KINDS[base]
     if hasattr(array_type, "__dlpack__"):
-        _KINDS[array_type] = FOREIGN
+        KINDS[array_type] = FOREIGN
         return FOREIGN
     return None
 
@@ -174,7 +177,7 @@ def kind_of(op: str, names: tuple[str, ...], arrays: tuple[Array, ...]) -> Kind:
     for name, array in zip(names, arrays, strict=True):
         if array is None:
             continue
-        kind = _KINDS.get(type(array)) or _find(type(array))
+        kind = KINDS.get(type(array)) or _find(type(array))
         if kind is None:
             msg = (
                 f"{op}: {name} is a {type(array).__name__}; expected an array (NumPy, fastattn.Tensor, torch or DLPack)"
@@ -223,4 +226,4 @@ def mutated(*lists: Sequence[Array] | None) -> None:
     for arrays in lists:
         for a in arrays or ():
             if type(a) is not ndarray:
-                _KINDS[type(a)].mutated(a)
+                KINDS[type(a)].mutated(a)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from numpy import ndarray
-
 from . import _kinds
 
 if TYPE_CHECKING:
@@ -64,10 +62,16 @@ class Op:
 
     def __call__(self, arrays: tuple[Array, ...], attrs: tuple[Any, ...] = (), out: Array | None = None) -> Any:
         """Runs the op on arrays of any kind; returns the public outputs, one bare or several in a tuple."""
+        kind = None
         for array in arrays:
-            if type(array) is not ndarray and array is not None:
-                return _kinds.kind_of(self.name, self.arrays, arrays).run(self, arrays, attrs, out)
-        return _kinds.NUMPY.run(self, arrays, attrs, out)
+            if array is None:
+                continue
+            found = _kinds.KINDS.get(type(array))
+            if found is None or (kind is not None and found is not kind):  # not seen before, or several kinds
+                kind = _kinds.kind_of(self.name, self.arrays, arrays)
+                break
+            kind = found
+        return (kind or _kinds.NUMPY).run(self, arrays, attrs, out)
 
 
 def attribute_error(op: str, name: str, value: object, expected: str) -> ValueError:

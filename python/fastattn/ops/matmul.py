@@ -34,13 +34,15 @@ class Matmul(Op):
     def outputs(self, kind: Kind, arrays: tuple[Array, ...], attrs: tuple[Any, ...], saving: bool) -> tuple[Spec, ...]:
         a, b = arrays[0], arrays[1]
         transpose_a, transpose_b, activation = attrs
-        a_shape, b_shape = tuple(a.shape), tuple(b.shape)
-        if len(a_shape) == 2 and len(b_shape) == 2:
-            shape: tuple[int, ...] = (a_shape[1 if transpose_a else 0], b_shape[0 if transpose_b else 1])
+        a_shape, b_shape = a.shape, b.shape
+        shape: tuple[int, ...]
+        if len(b_shape) == 2 and len(a_shape) > 1:  # a layer's product
+            m, n = a_shape[-1 if transpose_a else -2], b_shape[0 if transpose_b else 1]
+            shape = (m, n) if len(a_shape) == 2 else (*a_shape[:-2], m, n)
         else:
             rows = () if len(a_shape) < 2 else (a_shape[-1 if transpose_a else -2],)
             cols = () if len(b_shape) < 2 else (b_shape[-2 if transpose_b else -1],)
-            shape = _broadcast(a_shape[:-2], b_shape[:-2]) + rows + cols
+            shape = (*_broadcast(tuple(a_shape[:-2]), tuple(b_shape[:-2])), *rows, *cols)
         return ((shape, a.dtype), (shape, a.dtype) if saving and activation else None)
 
     def forward(self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]) -> None:

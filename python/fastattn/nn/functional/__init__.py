@@ -275,6 +275,8 @@ def rms_norm(
 def _in_order(x: Tensor, normalized_shape: int | Sequence[int]) -> Tensor:
     """`x`, or a copy where the elements of the last axes do not lie one after the other: a permuted view, which torch
     takes, and copies too."""
+    if x._data.flags.c_contiguous:
+        return x
     axes = 1 if isinstance(normalized_shape, int) else len(normalized_shape)
     step = x.itemsize
     for length, stride in zip(x.shape[: -axes - 1 : -1], x._data.strides[: -axes - 1 : -1], strict=True):

@@ -1,0 +1,56 @@
+"""Rows of results that are too many for the caches go past them: the same bits as those of a few rows."""
+
+import numpy as np
+import pytest
+from on_device import ON_CUDA
+
+import fastattn as fa
+
+pytestmark = pytest.mark.skipif(ON_CUDA, reason="the CPU's kernels alone have a way past the caches")
+
+OPS = {
+    "softmax": lambda x, weight, **out: fa.softmax(x, **out),
+    "log_softmax": lambda x, weight, **out: fa.log_softmax(x, **out),
+    "layer_norm": lambda x, weight, **out: fa.layer_norm(x, len(weight), weight, weight, **out),
+    "rms_norm": lambda x, weight, **out: fa.rms_norm(x, len(weight), weight, **out),
+}
+
+
+@pytest.fixture(params=OPS.values(), ids=OPS)
+def op(request):
+    return request.param
+
+
+def many(few):
+    """A few rows again and again, 32 MB of them."""
+    return np.tile(few, (-(-(32 << 20) // few.nbytes), 1))
+
+
+def assert_repeats(result, few):
+    bits = f"u{few.dtype.itemsize}"
+    assert (result.reshape(-1, *few.shape).view(bits) == few.view(bits)).all()
+
+
+# Rows that begin where a line does; long ones that begin anywhere; short ones that do, which stay in the caches; one that
+# is longer than the buffer of softmax.
+LENGTHS = [64, 65, 2050, 4096, 66000]
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+def test_forward(isa, dtype, op, randn, n):
+    few, weight = randn(3, n, dtype=dtype), randn(n, dtype=dtype)
+    x, expected = many(few), op(few, weight)
+    assert_repeats(op(x, weight), expected)
+    assert_repeats(op(x, weight, out=x), expected)
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+def test_backward(isa, dtype, op, randn, n):
+    few, gradient, weight = randn(3, n, dtype=dtype), randn(3, n, dtype=dtype), randn(n, dtype=dtype)
+
+    def dx(x, dout):
+        x = fa.Tensor(x, requires_grad=True)
+        op(x, fa.Tensor(weight)).backward(fa.Tensor(dout))
+        return x.grad.numpy()
+
+    assert_repeats(dx(many(few), many(gradient)), dx(few, gradient))
