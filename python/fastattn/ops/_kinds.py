@@ -90,7 +90,7 @@ class Kind:
                     raise TypeError(msg) from None
             raise
         like = arrays[0]
-        outs = []
+        outs: list[Array | None] = []
         for spec in specs:  # neither a generator nor a comprehension: they cost as much as the allocation
             if spec is None:
                 outs.append(None)
