@@ -159,7 +159,7 @@ struct StreamPlan {
     tiles = p.b_n == 1 && p.M > (kIsHalf<S> ? 16 : kStreamTile);
     by_block = p.b_n == 1 && blocks > 1 && (tiles || p.M <= kStreamTile);
     int64_t item;
-    if (p.b_n == 1) {  // 1 KB of a row and more, sums that leave half of L1, and four items for every thread
+    if (p.b_n == 1) {  // 1 KB of a row and more, sums that leave half of L1, and two items for every thread
       constexpr int64_t kLeast = 1024 / sizeof(S), kSums = 16384 / sizeof(T);
       const int64_t most = tiles ? kTileCols : min_of((by_block ? 16384 : 4096) / int64_t{sizeof(S)}, kSums / p.M);
       item = max_of(kLeast, min_of(most, p.N * (by_block ? blocks : 1) / (2 * num_threads()))) / kLanes;
