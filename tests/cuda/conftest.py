@@ -42,8 +42,8 @@ def faked_cupy():
         finally:
             _C.use_cuda_library("")
             # Its types are gone with it, and so is the door that has imported it.
-            for known in [t for t in _kinds._KINDS if t.__module__ == "cupy"]:
-                del _kinds._KINDS[known]
+            for known in [t for t in _kinds.KINDS if t.__module__ == "cupy"]:
+                del _kinds.KINDS[known]
 
 
 @pytest.fixture(autouse=True)
