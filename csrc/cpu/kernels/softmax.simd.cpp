@@ -32,7 +32,8 @@ constexpr int kTile = 16;  // vectors of rows that go across together: 1 KB of t
 constexpr int64_t kCachedAxis = 256;
 // Elements; the exponentials of a longer row wait in out, which is not streamed then.
 constexpr int64_t kBufferedRow = 65536;
-// The exponentials of a row up to this wait in a buffer in L1: a part of a vector stored to out is read back late.
+// The exponentials of a row up to this wait in a buffer in L1, in whole vectors: a part of one, stored to out, is read
+// back late.
 constexpr int64_t kShortRow = 1024;
 constexpr int64_t kOnlineStep = 8;  // elements of each row between two looks at the maximum
 
