@@ -13,13 +13,6 @@ void land(const Copy& copy) {
   std::memset(copy.to + copy.source_bytes, 0, static_cast<size_t>(copy.bytes - copy.source_bytes));
 }
 
-void land_group(Lane& lane, std::vector<Copy>& group) {
-  for (Copy& copy : group) {
-    if (!copy.landed) land(copy);
-    copy_landed(lane, copy);
-  }
-}
-
 }  // namespace
 
 void cp_async(uint32_t to, const void* from, int bytes, int source_bytes, Site site) {
@@ -38,37 +31,35 @@ void cp_async(uint32_t to, const void* from, int bytes, int source_bytes, Site s
   if (const void* bad = asan::first_poisoned(from, static_cast<size_t>(source_bytes)); source_bytes > 0 && bad) {
     fail("cp.async at " + text_of(site) + ": " + text_of(lane) + " reads " + memory_text(bad) + ", out of bounds");
   }
-  Copy copy{destination, static_cast<const char*>(from), bytes, source_bytes, false, site};
+  Copy copy{destination, static_cast<const char*>(from), bytes, source_bytes, lane.groups, false, site};
   copy_issued(lane, copy);
   std::memset(destination, 0xFF, size);
   if (r.rng.one_in(r.options.land_early_one_in)) {
     land(copy);
     copy.landed = true;
   }
-  lane.open.push_back(copy);
+  lane.copies.push_back(copy);
   yield_one_in(r.options.yield_one_in);
 }
 
-void cp_async_commit() {
-  current->groups.push_back(std::move(current->open));
-  current->open.clear();
-}
+void cp_async_commit() { ++current->groups; }
 
 void cp_async_wait(int groups_left, Site site) {
   Lane& lane = *current;
   if (groups_left < 0) fail("cp.async.wait_group at " + text_of(site) + ": " + std::to_string(groups_left) + " groups");
-  while (lane.groups.size() > static_cast<size_t>(groups_left)) {
-    land_group(lane, lane.groups.front());
-    lane.groups.pop_front();
+  auto done = lane.copies.begin();
+  for (; done != lane.copies.end() && done->group + groups_left < lane.groups; ++done) {
+    if (!done->landed) land(*done);
+    copy_landed(lane, *done);
   }
+  lane.copies.erase(lane.copies.begin(), done);
   yield_one_in(4);
 }
 
 void check_copies_done(Lane& lane) {
-  const Copy* left = lane.open.empty() ? nullptr : &lane.open.front();
-  for (const auto& group : lane.groups) left = group.empty() ? left : &group.front();
-  if (left == nullptr) return;
-  fail(text_of(lane) + " exits before the copy that it issued at " + text_of(left->site) + " has been waited for");
+  if (lane.copies.empty()) return;
+  fail(text_of(lane) + " exits before the copy that it issued at " + text_of(lane.copies.front().site) +
+       " has been waited for");
 }
 
 }  // namespace fastattn::emulator

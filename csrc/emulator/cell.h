@@ -2,12 +2,16 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 #include "emulator/state.h"
 
 namespace fastattn::emulator {
 
 inline constexpr size_t kCellBytes = 2;
+// The least that cp.async copies, and to a multiple of it.
+inline constexpr size_t kCopyBytes = 4;
 
 // A place in the code by its number, 0 to 2^kPlaceBits - 1 (race.cpp).
 inline constexpr int kPlaceBits = 18;
@@ -19,7 +23,7 @@ struct Event {
   uint32_t moment = 0;
   uint32_t tag = 0;
 
-  static constexpr uint32_t kBytes = 3, kAtomic = 4;
+  static constexpr uint32_t kAtomic = 4;
   static uint32_t tag_of(int lane, uint32_t place, bool atomic) {
     return place << 13 | static_cast<uint32_t>(lane) << 3 | (atomic ? kAtomic : 0);
   }
@@ -31,6 +35,8 @@ static_assert(kMaxThreads == 1 << 10 && 13 + kPlaceBits <= 32);
 
 struct Cell {
   Event write, read;
+  bool operator==(const Cell& other) const { return std::memcmp(this, &other, sizeof *this) == 0; }  // without branches
 };
+static_assert(std::has_unique_object_representations_v<Cell>);
 
 }  // namespace fastattn::emulator

@@ -69,23 +69,29 @@ void run_lane() {
   lane.fiber.switch_out(true);
 }
 
+// Of two ready lanes the one with the lower rank runs first, in most cases.
+uint32_t rank_of(const Lane& lane) {
+  const uint32_t place = lane.block->index.x * uint32_t{kMaxThreads} + static_cast<uint32_t>(lane.index);
+  switch (running().options.order) {
+    case LaneOrder::kForward: return place;
+    case LaneOrder::kBackward: return ~place;
+    case LaneOrder::kLag: return lane.index / 32 == lane.block->lagging_warp;
+    case LaneOrder::kRandom: break;
+  }
+  return 0;
+}
+
 // The next lane to run, out of the ready ones. The bias of an order is by repeated draws, so that nobody starves.
 Lane& take_ready() {
   Running& r = running();
   const auto n = static_cast<uint32_t>(r.ready.size());
+  const int draws = r.options.order == LaneOrder::kRandom ? 1 : 6;
   uint32_t best = r.rng.below(n);
-  auto rank = [&](uint32_t i) { return r.ready[i]->block->index.x * uint32_t{kMaxThreads} + r.ready[i]->index; };
-  constexpr int kDraws = 6;
-  for (int draw = 1; draw < kDraws && r.options.order != LaneOrder::kRandom; ++draw) {
+  for (int draw = 1; draw < draws; ++draw) {
     const uint32_t other = r.rng.below(n);
-    switch (r.options.order) {
-      case LaneOrder::kForward: best = rank(other) < rank(best) ? other : best; break;
-      case LaneOrder::kBackward: best = rank(other) > rank(best) ? other : best; break;
-      default:
-        if (r.ready[best]->index / 32 == r.ready[best]->block->lagging_warp) best = other;
-    }
+    best = r.ready[other].rank < r.ready[best].rank ? other : best;
   }
-  Lane* lane = r.ready[best];
+  Lane* lane = r.ready[best].lane;
   r.ready[best] = r.ready.back();
   r.ready.pop_back();
   return *lane;
@@ -111,12 +117,13 @@ void start_block(Block& block, uint32_t position) {
     lane.thread = {u % size.x, u / size.x % size.y, u / size.x / size.y};
     lane.state = Lane::State::kReady;
     lane.wait = Lane::Wait::kNothing;
-    lane.open.clear();
-    lane.groups.clear();
+    lane.rank = rank_of(lane);
+    lane.copies.clear();
+    lane.groups = 0;
     start_clock(lane);
     lane.warp().absent &= ~lane.bit();
     lane.fiber.reset(run_lane);
-    r.ready.push_back(&lane);
+    make_ready(lane);
   }
 }
 
@@ -146,7 +153,7 @@ void wake(Lane& lane) {
     if (warp.waiting == 0) warp.alike = true;
   }
   lane.wait = Lane::Wait::kNothing;
-  running().ready.push_back(&lane);
+  make_ready(lane);
   running().polls = 0;
 }
 
@@ -156,7 +163,7 @@ void wait() {
 }
 
 void yield() {
-  running().ready.push_back(current);
+  make_ready(*current);
   current->fiber.switch_out(false);
 }
 

@@ -84,21 +84,16 @@ const char* verb(Access kind) {
 // Calls f(first cell, how many, which bytes of the first and of the last, their index in shared memory) for each run of
 // cells of [p, p + n): one in shared memory, one a page in global memory.
 template <class F>
-void for_cells(const Block& block, const void* p, size_t n, const F& f) {
+[[gnu::always_inline]] inline void for_cells(const Block& block, const void* p, size_t n, const F& f) {
   auto begin = reinterpret_cast<uintptr_t>(p);
   const uintptr_t end = begin + n, arena = reinterpret_cast<uintptr_t>(block.arena);
-  auto run = [&](Cell* cells, size_t index, uintptr_t from, uintptr_t to) {
-    f(cells, index, (to - 1) / kCellBytes - from / kCellBytes + 1, from % kCellBytes ? 2u : 3u,
-      to % kCellBytes ? 1u : 3u);
-  };
-  if (block.holds(p)) {
-    const size_t index = (begin - arena) / kCellBytes;
-    if (n > 0) run(&block.cells[index], index, begin, end);
-    return;
-  }
-  while (begin < end) {
-    const uintptr_t stop = std::min(end, (begin / kPageBytes + 1) * kPageBytes);
-    run(page_of(begin / kPageBytes).cells + begin % kPageBytes / kCellBytes, 0, begin, stop);
+  const bool shared = block.holds(p);
+  while (begin < end) {  // one call of f, which is then part of the loop
+    const uintptr_t stop = shared ? end : std::min(end, (begin / kPageBytes + 1) * kPageBytes);
+    const size_t index = (shared ? begin - arena : begin % kPageBytes) / kCellBytes;
+    Cell* cells = shared ? block.cells.get() : page_of(begin / kPageBytes).cells;
+    f(cells + index, index, (stop - 1) / kCellBytes - begin / kCellBytes + 1, begin % kCellBytes ? 2u : 3u,
+      stop % kCellBytes ? 1u : 3u);
     begin = stop;
   }
 }
@@ -183,12 +178,13 @@ namespace {
 Event event_of(const Lane& lane, Where where, bool atomic) {
   return {lane.block->serial, lane.moment, Event::tag_of(lane.index, number_of(where), atomic)};
 }
-void mark_copy(Block& block, const Copy& copy, const Event& event) {  // its bytes are whole cells
-  for_cells(
-      block, copy.to, static_cast<size_t>(copy.bytes),
-      [&](Cell*, size_t index, size_t count, uint32_t, uint32_t) { std::fill_n(&block.copies[index], count, event); });
+void mark_copy(Block& block, const Copy& copy, const Event& event) {
+  std::fill_n(&block.copies[static_cast<size_t>(copy.to - block.arena) / kCopyBytes],
+              static_cast<size_t>(copy.bytes) / kCopyBytes, event);
 }
 
+// A cell that is as the one before it has become what that one has: most accesses have more than two bytes, and most
+// neighbours one history.
 template <bool kWrite>
 void access_by(Lane& lane, const void* p, size_t bytes, Access kind, Where where) {
   const bool atomic = kind == Access::kAtomicRead || kind == Access::kAtomicWrite;
@@ -201,6 +197,8 @@ void access_by(Lane& lane, const void* p, size_t bytes, Access kind, Where where
   for_cells(
       block, p, bytes,
       [&](Cell * cells, size_t index, size_t count, uint32_t first, uint32_t last) __attribute__((always_inline)) {
+        Cell before, after;
+        uint32_t which_before = 0;
         for (size_t i = 0; i < count; ++i) {
           Cell& cell = cells[i];
           const uint32_t which = bytes_of(i, count, first, last);
@@ -212,18 +210,24 @@ void access_by(Lane& lane, const void* p, size_t bytes, Access kind, Where where
           };
           auto address = [&] { return static_cast<const char*>(p) + (i > 0 ? i * kCellBytes - (first == 2) : 0); };
           if (copies) {
-            const Event& copy = block.copies[index + i];
-            if (copy.block >= since && (copy.tag & which) != 0) in_flight(lane, address(), verb(kind), where, copy);
+            const Event& copy = block.copies[(index + i) * kCellBytes / kCopyBytes];
+            if (copy.block >= since) in_flight(lane, address(), verb(kind), where, copy);
           }
+          if (which == which_before && cell == before) {
+            cell = after;
+            continue;
+          }
+          before = cell;
+          which_before = which;
           Event& mine = kWrite ? cell.write : cell.read;
-          if (mine == now) continue;  // nothing that was not looked at then can have come between
-          if (conflicts(cell.write)) race(lane, address(), kind, where, "write", cell.write);
-          // Of reads that are not ordered only one is kept: now this, now that.
-          if (conflicts(cell.read)) {
-            if (kWrite) race(lane, address(), kind, where, "read", cell.read);
-            if (running().rng.one_in(2)) continue;
+          if (mine != now) {  // else nothing that was not looked at then can have come between
+            if (conflicts(cell.write)) race(lane, address(), kind, where, "write", cell.write);
+            const bool unordered = conflicts(cell.read);
+            if (kWrite && unordered) race(lane, address(), kind, where, "read", cell.read);
+            // Of reads that are not ordered only one is kept: now this, now that.
+            if (!unordered || running().rng.one_in(2)) mine = now;
           }
-          mine = now;
+          after = cell;
         }
       });
 }
@@ -239,9 +243,7 @@ void copy_issued(Lane& lane, const Copy& copy) {
   const Where where = where_of(copy.site);
   access(lane, copy.from, static_cast<size_t>(copy.source_bytes), Access::kRead, where);
   access(lane, copy.to, static_cast<size_t>(copy.bytes), Access::kWrite, where);
-  Event in_flight = event_of(lane, where, false);
-  in_flight.tag |= Event::kBytes;
-  mark_copy(*lane.block, copy, in_flight);
+  mark_copy(*lane.block, copy, event_of(lane, where, false));
   ++lane.block->copies_in_flight;
 }
 

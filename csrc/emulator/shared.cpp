@@ -20,7 +20,7 @@ Block::Block() {
   asan::poison(arena, kBytes);
   if (kRaces) {
     cells = std::make_unique<Cell[]>(kBytes / kCellBytes);
-    copies = std::make_unique<Event[]>(kBytes / kCellBytes);
+    copies = std::make_unique<Event[]>(kBytes / kCopyBytes);
   }
 }
 

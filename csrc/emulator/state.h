@@ -3,7 +3,6 @@
 
 #include <bitset>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -71,6 +70,7 @@ struct Copy {  // one cp.async
   char* to;
   const char* from;
   int bytes, source_bytes;
+  int group;  // which commit of its lane covers it
   bool landed;
   Site site;
 };
@@ -93,7 +93,8 @@ struct Lane {
 
   Fiber fiber;
   Block* block = nullptr;
-  int index = 0;  // in the block
+  int index = 0;      // in the block
+  uint32_t rank = 0;  // among the ready
   uint3 thread;
   State state = State::kExited;
   Wait wait = Wait::kNothing;
@@ -106,10 +107,10 @@ struct Lane {
 
   uint32_t moment = 1;  // its own; a release opens the next
   Clock clock;
-  Clock fenced;            // what an atomic store after the last fence passes on
-  Clock observed;          // what atomic loads saw, known for good after the next fence
-  std::vector<Copy> open;  // copies since the last commit
-  std::deque<std::vector<Copy>> groups;
+  Clock fenced;              // what an atomic store after the last fence passes on
+  Clock observed;            // what atomic loads saw, known for good after the next fence
+  std::vector<Copy> copies;  // that have not been waited for, as they were issued
+  int groups = 0;            // commits so far
 
   int lane() const { return index % 32; }
   unsigned bit() const { return 1u << lane(); }
@@ -159,7 +160,7 @@ struct Block {
   size_t used = 0, static_bytes = 0, total_bytes = 0;
   std::vector<SharedArray> arrays;
   std::unique_ptr<Cell[]> cells;
-  std::unique_ptr<Event[]> copies;  // beside cells: an asynchronous copy into one that has not been waited for
+  std::unique_ptr<Event[]> copies;  // by kCopyBytes: an asynchronous copy to there that has not been waited for
   int copies_in_flight = 0;
 
   bool holds(const void* p) const;                                 // in its arena
@@ -200,12 +201,17 @@ struct Running {
   std::vector<uint32_t> block_order;  // linear block index of serial first_serial + i
   uint32_t first_serial = 1;
   std::vector<std::unique_ptr<Block>> slots;
-  std::vector<Lane*> ready;
+  struct Ready {
+    Lane* lane;
+    uint32_t rank;  // the lane's, where choosing one finds it
+  };
+  std::vector<Ready> ready;
   uint64_t polls = 0;
   std::string error;
 };
 extern Running the_running;
 inline Running& running() { return the_running; }
+inline void make_ready(Lane& lane) { running().ready.push_back({&lane, lane.rank}); }
 
 extern constinit Lane* current;  // the lane that runs; nullptr outside of one
 
