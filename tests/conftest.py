@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from isa_fixture import isa_fixture
 from on_device import DEVICE, ON_CUDA
-from remembered import remembered
+from remembered import remember
 
 import fastattn as fa
 from fastattn.testing import isas, threads
 
 TINY = "--layers 1 --width 8 --heads 2 --context 16 --batch-size 2 --steps 12 --sample 8"
 TINY += " --eval-every 4 --checkpoint-every 5"
+
+
+remember()
 
 
 def pytest_report_header() -> list[str]:
@@ -52,13 +55,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function):
         arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
         numbers = pyfuncitem._request.getfixturevalue("rng").bit_generator
         start = numbers.state
-        with remembered():
-            for schedule in range(1, SCHEDULES):
-                with threads(schedule):
-                    pyfuncitem.obj(**arguments)
-                numbers.state = start
-            with threads(SCHEDULES):
-                return (yield)
+        for schedule in range(1, SCHEDULES):
+            with threads(schedule):
+                pyfuncitem.obj(**arguments)
+            numbers.state = start
+        with threads(SCHEDULES):
+            return (yield)
     except fa.UnsupportedError as error:
         if not (ON_CUDA or DEVICE):
             raise
