@@ -61,6 +61,22 @@ __attribute__((noinline)) void finish_tile(const Problem<S>& p, const compute_t<
   }
 }
 
+// Calls for what finish_tile reads and writes, before its tile is computed: each line of it is new to the caches.
+template <class S>
+FASTATTN_INLINE void fetch_finish(const Problem<S>& p, int64_t row, int64_t rows, int64_t col, int64_t cols) {
+  auto fetch = [&]<class E>(E * first, int64_t stride) __attribute__((always_inline)) {
+    for (int64_t r = 0; first != nullptr && r < rows; ++r) {
+      for (int64_t n = 0; n < cols; n += static_cast<int64_t>(64 / sizeof(E))) {
+        __builtin_prefetch(first + (row + r) * stride + col + n, !std::is_const_v<E>);
+      }
+    }
+  };
+  fetch(p.residual, p.residual_m);
+  fetch(p.preact, p.preact_m);
+  fetch(p.out, p.out_m);
+  fetch(p.wide_out, p.out_m);
+}
+
 // What an item covers: rows, slivers, and k of the panel.
 struct Region {
   int64_t row_begin, row_end;
@@ -179,6 +195,7 @@ inline void compute_region(const Problem<S>& p, const Plan& plan, const Region& 
           } else if (finish) {
             t.dst = hot;
             t.dst_stride = C::kCols;
+            fetch_finish(p, row, tile_rows, vec * kLanes, cols);
           } else if constexpr (!kIsHalf<S>) {
             t.dst = p.out + row * p.out_m + vec * kLanes;
             t.dst_stride = p.out_m;

@@ -1,7 +1,7 @@
 // recurrent_bwd: back through the steps of recurrent_fwd.
 //
-//   d (T B, K H): the gradients of the slots of gates (recurrent_cell.h); of w_hh's part (T B, G H) the first, of the
-//   input's the last columns
+//   d (T B, K H), rows D apart: the gradients of the slots of gates (recurrent_cell.h); of w_hh's part (T B, G H) the
+//   first, of the input's the last columns
 //
 // For a block of steps at a time, the last first, so that d stays in the caches; in it step by step, for rows of the
 // batch and groups of units:
@@ -28,9 +28,10 @@ struct Backward {
   using V = Vec<A>;
   static constexpr int kGates = Cell::kGates, kSlots = Cell::kSlots;
   static constexpr bool kHalf = kIsHalf<S>;
+  static constexpr int64_t kSetBytes = 4096;  // lines so far apart share a set of L1: the rows of a tile of d must not
 
   const fa_recurrent_bwd_params& p;
-  const int64_t T, B, I, H;
+  const int64_t T, B, I, H, D;
   const Groups<A, 1> groups;
   fa_tensor x_rows;  // (T B, I)
   const bool copies_x, gathers;
@@ -42,6 +43,7 @@ struct Backward {
         B(p.x.shape[1]),
         I(p.x.shape[2]),
         H(p.w_hh.shape[1]),
+        D(kSlots * H + (kSlots * H * sizeof(A) % kSetBytes == 0 ? 64 / sizeof(A) : 0)),
         groups(H, kGates * H),
         // A product with 0 does not hide what is behind the end of a sequence.
         copies_x((!fold_steps(p.x, x_rows) || kHalf || p.lengths.data != nullptr) && p.dw_ih.data != nullptr),
@@ -50,12 +52,12 @@ struct Backward {
 
   struct Scratch {
     int64_t* lengths;  // [B]
-    A* d;              // [B block][kSlots H]
-    A* after;          // [B][kSlots H] d of the step after the block's last
+    A* d;              // [B block][D]
+    A* after;          // [B][D] d of the step after the block's last
     A* packed;         // w_hh
     A *h0, *c0;        // [B][H]
     A *dh, *dc;        // [B][H] what the state carries
-    A* first;          // [B][kSlots H] d of each row's first step, where those are not of one t
+    A* first;          // [B][D] d of each row's first step, where those are not of one t
     A* x;              // [T B][I], and so on: what the products read, and of 16 bits what they write
     A* output;
     A* w_ih;
@@ -68,14 +70,14 @@ struct Backward {
       const int64_t steps = f.T * f.B, state = f.B * f.H, gates = kGates * f.H;
       Carver carver{base};
       lengths = carver.take<int64_t>(f.B);
-      d = carver.take<A>(f.block * f.B * kSlots * f.H);
-      after = carver.take<A>(f.B * kSlots * f.H);
+      d = carver.take<A>(f.block * f.B * f.D);
+      after = carver.take<A>(f.B * f.D);
       packed = carver.take<A>(f.groups.packed_elements());
       h0 = carver.take<A>(state);
       c0 = carver.take<A>(Cell::kHasCell ? state : 0);
       dh = carver.take<A>(state);
       dc = carver.take<A>(Cell::kHasCell ? state : 0);
-      first = carver.take<A>(f.gathers ? f.B * kSlots * f.H : 0);
+      first = carver.take<A>(f.gathers ? f.B * f.D : 0);
       x = carver.take<A>(f.copies_x ? steps * f.I : 0);
       // What is written is the caller's array, but of 16 bits.
       auto result = [&](const fa_tensor& t, int64_t n) {
@@ -111,8 +113,8 @@ struct Backward {
 
   // d's columns of n gates from a slot on, of steps [begin, end) of a block.
   fa_tensor gradients(const Scratch& w, const Block& of, int64_t begin, int64_t end, int slot, int64_t n) const {
-    A* const at = w.d == nullptr ? nullptr : w.d + (begin - of.begin) * B * kSlots * H + slot * H;
-    return matrix(at, (end - begin) * B, n * H, kSlots * H);
+    A* const at = w.d == nullptr ? nullptr : w.d + (begin - of.begin) * B * D + slot * H;
+    return matrix(at, (end - begin) * B, n * H, D);
   }
   // Rows of steps [begin, end) of a matrix (T B, ...).
   fa_tensor rows_of(fa_tensor t, int64_t begin, int64_t end) const {
@@ -153,9 +155,8 @@ struct Backward {
       q.accumulate = of.index > 0;
       f(q);
       if (p.h0.data == nullptr || of.index + 1 < num_blocks()) continue;
-      q.a = transposed(gathers
-                           ? matrix(w.first == nullptr ? nullptr : w.first + piece.from * H, B, piece.n * H, kSlots * H)
-                           : gradients(w, of, first, first + 1, piece.from, piece.n));
+      q.a = transposed(gathers ? matrix(w.first == nullptr ? nullptr : w.first + piece.from * H, B, piece.n * H, D)
+                               : gradients(w, of, first, first + 1, piece.from, piece.n));
       q.b = matrix(w.h0, B, H, H);
       q.accumulate = 1;
       f(q);
@@ -218,8 +219,7 @@ struct Backward {
       const bool last = i + 1 == num_blocks();
       // One step more gives dh0.
       const int64_t steps = of.end - of.begin + (last && p.dh0.data != nullptr);
-      if (i > 0)
-        copy_rows(launch, B, kSlots * H, 1, w.after, [&](int64_t b) { return edge_of(w, block_of(i - 1), b); });
+      if (i > 0) copy_rows(launch, B, D, 1, w.after, [&](int64_t b) { return edge_of(w, block_of(i - 1), b); });
       for_steps(launch, parts, steps, B, groups.num,
                 [&](int64_t s, int64_t row_begin, int64_t row_end, int64_t group_begin, int64_t group_end) {
                   step(w, of, T - 1 - i * block - s, row_begin, row_end, group_begin, group_end);
@@ -267,17 +267,16 @@ struct Backward {
   // d of a block's first step in the order of the forward's, which the block before it in that order goes on from.
   const A* edge_of(const Scratch& w, const Block& of, int64_t b) const {
     const int64_t t = p.reverse ? of.end - 1 : of.begin;
-    return w.d + ((t - of.begin) * B + b) * kSlots * H;
+    return w.d + ((t - of.begin) * B + b) * D;
   }
   void gather_first(const Scratch& w, const Block& of) const {
-    const int64_t columns = kSlots * H;
     for (int64_t b = 0; b < B; ++b) {
       const int64_t t = w.lengths[b] - 1;
-      A* const to = w.first + b * columns;
+      A* const to = w.first + b * D;
       if (of.begin <= t && t < of.end) {
-        __builtin_memcpy(to, w.d + ((t - of.begin) * B + b) * columns, static_cast<size_t>(columns) * sizeof(A));
+        __builtin_memcpy(to, w.d + ((t - of.begin) * B + b) * D, static_cast<size_t>(D) * sizeof(A));
       } else if (t < 0) {
-        for (int64_t j = 0; j < columns; ++j) to[j] = 0;
+        for (int64_t j = 0; j < D; ++j) to[j] = 0;
       }
     }
   }
@@ -297,8 +296,8 @@ struct Backward {
     const int64_t t = p.reverse ? T - 1 - s : s, after = p.reverse ? t - 1 : t + 1;
     const int64_t rows = row_end - row_begin, num_tiles = ceil_div(rows, int64_t{G::kTileRows});
     const bool inside = of.begin <= after && after < of.end;
-    const A* const d_after = (inside ? w.d + (after - of.begin) * B * kSlots * H : w.after) + row_begin * kSlots * H;
-    typename G::Product product{d_after, kSlots * H, EvenSplit(rows, num_tiles), num_tiles, 0, sums, state};
+    const A* const d_after = (inside ? w.d + (after - of.begin) * B * D : w.after) + row_begin * D;
+    typename G::Product product{d_after, D, EvenSplit(rows, num_tiles), num_tiles, 0, sums, state};
     for (int64_t i = 0; i < num_tiles; ++i) {
       for (int64_t r = product.tiles.begin(i); r < product.tiles.begin(i + 1); ++r) {
         if (s + 1 < T && after < w.lengths[row_begin + r]) product.active |= 1u << i;
@@ -356,7 +355,7 @@ struct Backward {
     }
     store_lanes(grad.h, w.dh + at, lanes);
 #pragma GCC unroll 4
-    for (int k = 0; k < kSlots; ++k) store_lanes(d[k], w.d + slots_at - of.begin * B * kSlots * H + k * H, lanes);
+    for (int k = 0; k < kSlots; ++k) store_lanes(d[k], w.d + ((t - of.begin) * B + b) * D + unit + k * H, lanes);
   }
 };
 
