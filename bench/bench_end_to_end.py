@@ -152,9 +152,9 @@ def our_model(size: Size, shapes: Shapes, flat: Any) -> Any:
     return model
 
 
-def ours(size: Size, shapes: Shapes, inputs: Arrays) -> Call:
+def ours(size: Size, shapes: Shapes, inputs: Arrays, dtype: str = "float32") -> Call:
     flat, ids = inputs
-    model = our_model(size, shapes, flat)
+    model = our_model(size, shapes, flat).to(np.dtype(dtype))  # of 16 bits the optimizer keeps float32 masters
     optimizer = fa.optim.AdamW(model.parameters(), lr=LR, weight_decay=DECAY)
     ids = fa.Tensor(ids)
 
@@ -169,8 +169,10 @@ def ours(size: Size, shapes: Shapes, inputs: Arrays) -> Call:
     return call
 
 
-def torchs(size: Size, shapes: Shapes, inputs: Arrays) -> Call:
+def torchs(size: Size, shapes: Shapes, inputs: Arrays, dtype: str = "float32") -> Call:
     import torch
+
+    lower = torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16")
 
     flat, ids = inputs
     params = [torch.from_numpy(p).requires_grad_() for p in cut(flat, shapes)]
@@ -181,7 +183,8 @@ def torchs(size: Size, shapes: Shapes, inputs: Arrays) -> Call:
     targets = targets.view(-1)
 
     def call() -> Any:
-        logits = gpt_logits(OfTorch, params, ids, size.heads)
+        with lower:
+            logits = gpt_logits(OfTorch, params, ids, size.heads)
         torch.nn.functional.cross_entropy(logits.view(-1, size.tokens), targets).backward()
         torch.nn.utils.clip_grad_norm_(params, CLIP)
         optimizer.step()
@@ -205,7 +208,7 @@ def weights_of_products(shapes: Shapes) -> int:
     return sum(math.prod(s) for name, s in shapes.items() if len(s) == 2 and name != "wpe.weight")
 
 
-def step(size: Size) -> Case:
+def step(size: Size, dtype: str = "float32") -> Case:
     shapes = gpt_shapes(size.width, size.blocks, size.tokens, size.length)
 
     def reference(flat: Any, ids: Any) -> Any:
@@ -216,14 +219,15 @@ def step(size: Size) -> Case:
     scores = size.blocks * size.width * (size.length + 1)
     return Case(
         op="end_to_end",
-        name=f"float32 training step, {size.name}",
+        name=f"{dtype} training step, {size.name}",
         make=lambda rng: make_inputs(size, shapes, rng),
         contestants={
-            "fastattn": lambda inputs: ours(size, shapes, inputs),
-            "torch": lambda inputs: torchs(size, shapes, inputs),
+            "fastattn": lambda inputs: ours(size, shapes, inputs, dtype),
+            "torch": lambda inputs: torchs(size, shapes, inputs, dtype),
         },
         reference=reference,
         pick=lambda logits: (logits[:1, -16:],),
+        dtype=dtype,
         flops=3.0 * size.batch * size.length * (2 * weights + 2 * scores),
         bytes=4.0 * 10 * count(shapes),  # the optimizer's traffic, the clip's, and the weights twice
         traffic="update",
@@ -298,6 +302,7 @@ def decoding(size: Size) -> Case:
 def cases(tiny: bool = False) -> Iterator[Case]:
     for size in [TINY] if tiny else SIZES:
         yield step(size)
+    yield step(TINY if tiny else SIZES[-1], "bfloat16")
     for size in [DECODED_TINY] if tiny else DECODED:
         yield decoding(size)
 

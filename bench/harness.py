@@ -96,12 +96,12 @@ class Answer:
         self.naive = as_arrays(case.reference(*map(computed, inputs)))
 
     def check(self, who: str, result: Any) -> None:
-        """Raises AssertionError unless |result - exact| <= 2 * |naive - exact| + 4 * eps * max|exact|. Peers get 8 times
-        that: they need only be doing the same thing."""
+        """Raises AssertionError unless |result - exact| <= 2 * |naive - exact| + 4 * eps * max|exact|. Peers need only be
+        doing the same thing: they get 8 times that, and a thousandth of max|exact| (torch's norm of 38 million numbers
+        is wrong by half of it)."""
         key = self.case.key
         got = as_arrays(self.case.pick(*as_arrays(result)))
         assert len(got) == len(self.exact), f"{key}: {who} gave {len(got)} results, not {len(self.exact)}"
-        slack = 1 if who == "fastattn" else 8
         for i, (ours, want, plain) in enumerate(zip(got, self.exact, self.naive, strict=True)):
             assert ours.shape == want.shape, f"{key}: {who}'s result {i} is {ours.shape}, not {want.shape}"
             if want.size == 0:
@@ -110,8 +110,10 @@ class Answer:
                 plain = plain.astype(ours.dtype)
             eps = float(ml_dtypes.finfo(self.case.dtype).eps)  # NumPy's has no bfloat16
             allowed = 2 * np.abs(plain - want).max() + 4 * eps * np.abs(want).max()
+            if who != "fastattn":
+                allowed = max(8 * allowed, 1e-3 * np.abs(want).max())
             error = np.abs(ours - want).max()
-            assert error <= slack * allowed, f"{key}: {who}'s result {i} is wrong by {error:.3g}, allowed {allowed:.3g}"
+            assert error <= allowed, f"{key}: {who}'s result {i} is wrong by {error:.3g}, allowed {allowed:.3g}"
 
 
 class Round:

@@ -1,10 +1,11 @@
 // A training step asks for the same sizes again and again. Fresh memory from the system page-faults (0.25 microseconds
 // a 4 KB page: more than the kernel that fills it), so blocks of 256 KB and more are kept for reuse.
 //
-// - Size classes: 8 steps to each power of two (at most 12.5 % waste), a free list per class: a
-//   block can serve any request of its class.
-// - Bound: at most half of what is handed out at peak, plus 256 MB, stays cached; what would exceed that is returned to
-//   the system at once.
+// - Size classes: 16 steps to each power of two (at most 6 % waste), a free list per class: a block can serve any
+//   request of its class.
+// - Bound: with what is handed out, the cache holds at most 256 MB more than was ever handed out at once. Where a new
+//   block would exceed that, one of up to twice the size does: gradients lie where the activations of their step lay.
+//   Otherwise what came back first leaves first, so that a process that goes on to other sizes keeps those.
 // - Blocks come from mmap, aligned to 2 MB where they are that large, and marked for huge pages.
 // - Small requests go to aligned_alloc. A 64-byte header in front of every block says which it is.
 // - After fork the child starts with an empty cache: its pages are the parent's copy-on-write, and would fault anyway.
@@ -14,12 +15,14 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdint>
 #include <cstdlib>
 #include <mutex>
 #include <new>
+#include <utility>
 
 namespace fastattn::cpu {
 namespace {
@@ -28,16 +31,37 @@ constexpr size_t kHeader = 64;
 constexpr size_t kSmall = size_t{1} << 18;
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kBaseBound = size_t{256} << 20;
-constexpr int kStepBits = 3;
-constexpr int kNumClasses = 64 << kStepBits;
+constexpr int kStepBits = 4;
+constexpr int kNumClasses = 65 << kStepBits;
 
+struct Header;
+// A list takes no memory, so freeing and emptying cannot fail.
+struct Links {
+  Header *before, *after;
+};
 struct Header {
   void* base;      // what to unmap or free
   size_t bytes;    // of the whole block, header and alignment included
   int size_class;  // -1: from aligned_alloc
-  Header* next;    // in a free list; the lists take no memory, so freeing and emptying cannot fail
+  Links of_class, of_all;
 };
 static_assert(sizeof(Header) <= kHeader);
+
+template <Links Header::*kLinks>
+struct List {
+  Header *first = nullptr, *last = nullptr;
+  void push(Header* h) {  // in front
+    h->*kLinks = {nullptr, first};
+    (first != nullptr ? (first->*kLinks).before : last) = h;
+    first = h;
+  }
+  void remove(Header* h) {
+    const Links links = h->*kLinks;
+    (links.before != nullptr ? (links.before->*kLinks).after : first) = links.after;
+    (links.after != nullptr ? (links.after->*kLinks).before : last) = links.before;
+  }
+};
+using All = List<&Header::of_all>;
 
 int class_of(size_t bytes) {
   int top = std::bit_width(bytes - 1) - 1;  // 2^top < bytes <= 2^(top + 1)
@@ -60,10 +84,8 @@ class Cache {
     if (class_bytes(c) < bytes + kHeader) ++c;
     {
       std::lock_guard lock(mutex_);
-      auto& list = free_[static_cast<size_t>(c)];
-      if (Header* h = list; h != nullptr) {
-        list = h->next;
-        cached_ -= h->bytes;
+      if (Header* h = find(c); h != nullptr) {
+        take(h);
         count(h->bytes);
         return payload(h);
       }
@@ -74,44 +96,45 @@ class Cache {
       h = map(c);
     }
     if (h == nullptr) return nullptr;
-    std::lock_guard lock(mutex_);
-    count(h->bytes);
+    All leaving;
+    {
+      std::lock_guard lock(mutex_);
+      count(h->bytes);
+      trim(leaving);
+    }
+    give_back(leaving);
     return payload(h);
   }
 
   void release(void* ptr) {
     if (ptr == nullptr) return;
     auto* h = reinterpret_cast<Header*>(static_cast<char*>(ptr) - kHeader);
+    All leaving;
     {
       std::lock_guard lock(mutex_);
       live_ -= h->bytes;
-      if (h->size_class >= 0 && cached_ + h->bytes <= kBaseBound + peak_ / 2) {
-        Header*& list = free_[static_cast<size_t>(h->size_class)];
-        h->next = list;
-        list = h;
+      if (h->size_class < 0) {
+        leaving.push(h);
+      } else {
+        free_[static_cast<size_t>(h->size_class)].push(h);
+        all_.push(h);
         cached_ += h->bytes;
-        return;
+        trim(leaving);
       }
     }
-    give_back(h);
+    give_back(leaving);
   }
 
   void empty() {
-    std::array<Header*, kNumClasses> lists;
+    All leaving;
     {
       std::lock_guard lock(mutex_);
-      lists = free_;
-      free_.fill(nullptr);
+      std::swap(leaving, all_);
+      free_.fill({});
       cached_ = 0;
       peak_ = live_;
     }
-    for (Header* h : lists) {
-      while (h != nullptr) {
-        Header* next = h->next;
-        give_back(h);
-        h = next;
-      }
-    }
+    give_back(leaving);
   }
 
   size_t cached() {
@@ -133,10 +156,33 @@ class Cache {
     size_t whole = (bytes + kHeader + 63) / 64 * 64;
     void* base = std::aligned_alloc(64, whole);
     if (base == nullptr) return nullptr;
-    auto* h = new (base) Header{base, whole, -1, nullptr};
+    auto* h = new (base) Header{base, whole, -1, {}, {}};
     std::lock_guard lock(mutex_);
     count(whole);
     return payload(h);
+  }
+
+  Header* find(int c) const {
+    const size_t most = std::max(peak_, live_ + class_bytes(c)) + kBaseBound;
+    const bool exceeds = live_ + cached_ + class_bytes(c) > most;
+    for (int i = c; i <= (exceeds ? c + (1 << kStepBits) : c); ++i) {
+      if (Header* h = free_[static_cast<size_t>(i)].first; h != nullptr) return h;
+    }
+    return nullptr;
+  }
+
+  void trim(All& leaving) {
+    while (live_ + cached_ > peak_ + kBaseBound) {
+      Header* oldest = all_.last;
+      take(oldest);
+      leaving.push(oldest);
+    }
+  }
+
+  void take(Header* h) {  // out of the cache
+    free_[static_cast<size_t>(h->size_class)].remove(h);
+    all_.remove(h);
+    cached_ -= h->bytes;
   }
 
   void count(size_t bytes) {
@@ -158,19 +204,23 @@ class Cache {
       base = reinterpret_cast<void*>(start);
       madvise(base, bytes, MADV_HUGEPAGE);
     }
-    return new (base) Header{base, bytes, c, nullptr};
+    return new (base) Header{base, bytes, c, {}, {}};
   }
 
-  static void give_back(Header* h) {
-    if (h->size_class < 0) {
-      std::free(h->base);
-    } else {
-      munmap(h->base, h->bytes);
+  static void give_back(const All& blocks) {
+    for (Header *h = blocks.first, *after; h != nullptr; h = after) {
+      after = h->of_all.after;
+      if (h->size_class < 0) {
+        std::free(h->base);
+      } else {
+        munmap(h->base, h->bytes);
+      }
     }
   }
 
   std::mutex mutex_;
-  std::array<Header*, kNumClasses> free_{};
+  std::array<List<&Header::of_class>, kNumClasses> free_{};
+  All all_;  // the last to come back in front
   size_t cached_ = 0;
   size_t live_ = 0;
   size_t peak_ = 0;

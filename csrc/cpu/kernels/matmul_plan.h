@@ -237,21 +237,26 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
   const bool b_rows = p.b_n == 1 && one_run;
 
   constexpr int64_t kPanelElements = int64_t{16} * 1024 * 1024 / sizeof(T), kPanelBlocks = 8;
-  constexpr int64_t kFewRows = 160, kFewRowsSlivers = 8, kSmallRows = 512;
+  constexpr int64_t kFewRows = 160, kSmallRows = 512, kLocalRows = 128, kLocalBytes = int64_t{1} << 20;
   const bool small_b = is_small_b(p);  // packing costs more than it gives
-  // Up to kFewRows rows, writing all of b packed to memory and reading it again is a good part of the time: an item
-  // takes all rows, packs a piece of its sliver into L2 and is done with it.
-  const bool few_rows = p.M > kStreamRows && p.M <= kFewRows && q.num_slivers >= kFewRowsSlivers && !small_b;
-  // A small b whose columns have to be packed is shared out by columns, too: what another core has packed is far away.
-  const bool reads_a = (one_run && (p.a_k == 1 || p.a_m == 1)) || (rows_are_pairs(p) && p.a_k == 1);
-  const bool packs_small = small_b && !b_rows && reads_a && p.K > 0 && p.M > kStreamRows && p.M <= kSmallRows &&
-                           p.batch < 8 && nv >= 2 * num_threads();
+  const bool rows_of_a = p.a_k == 1 && (one_run || rows_are_pairs(p)), columns_of_a = p.a_m == 1 && one_run;
+  // An item takes a sliver of b, packs it into its L2 a block at a time and multiplies all rows with it, or as many as
+  // leave a's in the caches for the next items: what another core has packed may be far away. Columns of a are read in
+  // place where a tile takes half of each line. An a that wants to be packed may have few rows only.
+  const int64_t entry_slivers = p.batch * q.num_slivers;
+  const int64_t least_chunks = ceil_div(p.M * block_k * int64_t{sizeof(T)}, rows_of_a ? 2 * kLocalBytes : kLocalBytes);
+  const int64_t most_chunks = max_of(least_chunks, p.M / kLocalRows);
+  const bool local = p.M > kStreamRows && !small_b && entry_slivers * most_chunks >= 4 * num_threads() &&
+                     (rows_of_a || (columns_of_a && C::kReadsColumns) || p.M <= kFewRows);
+  // A small b whose columns have to be packed is shared out by columns, too.
+  const bool packs_small = small_b && !b_rows && (rows_of_a || columns_of_a) && p.K > 0 && p.M > kStreamRows &&
+                           p.M <= kSmallRows && p.batch < 8 && nv >= 2 * num_threads();
   if (packs_small) q.num_slivers = min_of(nv, round_up(q.num_slivers, int64_t{num_threads()}));
-  const bool stream = p.M <= kStreamRows || few_rows || packs_small;
+  const bool stream = p.M <= kStreamRows || local || packs_small;
   q.batch_items = stream || (p.batch >= 8 && small_b);
   q.b_from = p.K == 0 || (b_rows && small_b) ? BFrom::kDirect : q.batch_items ? BFrom::kLocal : BFrom::kShared;
 
-  if ((one_run || rows_are_pairs(p)) && p.a_k == 1) {
+  if (rows_of_a) {
     q.a_from = AFrom::kRows;
   } else if (one_run && (p.a_m == 1 || p.M == 1) && (stream || p.K * p.M <= 16384)) {
     q.a_from = AFrom::kColumns;
@@ -277,7 +282,11 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
     q.a_from = AFrom::kSharedColumns;
   }
   int64_t m_tiles = min_of(q.num_row_tiles, kChunkTiles), slivers = q.num_slivers;
-  if (few_rows || packs_small) m_tiles = q.num_row_tiles;
+  if (packs_small) m_tiles = q.num_row_tiles;
+  if (local) {
+    const int64_t chunks = max_of(least_chunks, ceil_div(int64_t{8} * num_threads(), entry_slivers));
+    m_tiles = ceil_div(q.num_row_tiles, max_of(int64_t{1}, min_of(chunks, most_chunks)));
+  }
   if (q.b_from == BFrom::kLocal && !stream) m_tiles = min_of(q.num_row_tiles, 4 * kChunkTiles);
   if (stream) {
     slivers = q.b_from == BFrom::kLocal ? 1 : min_of(int64_t{4}, max_of(int64_t{1}, q.num_slivers / 8));
@@ -323,7 +332,7 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
   q.n_chunks = ceil_div(q.panel_slivers, slivers);
 
   q.group_k = C::kBlockK;
-  if (stream) q.group_k = q.b_from == BFrom::kLocal ? 512 : 32;  // the tiles below read the same rows of b again
+  if (stream && !local) q.group_k = q.b_from == BFrom::kLocal ? 512 : 32;  // the tiles below read the same rows of b
   const int64_t item_rows = m_tiles * C::kRows, item_cols = slivers * C::kCols;
   q.local_a = q.a_from == AFrom::kPackedColumns ? item_rows * block_k : 0;
   const bool ragged = q.b_from == BFrom::kDirect && !kMaskedLoads && p.N % C::kLanes != 0;

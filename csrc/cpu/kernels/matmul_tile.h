@@ -22,12 +22,15 @@ struct TileConfig {
 #if defined(FASTATTN_ISA_IS_AVX512)
   static constexpr int kRows = 8;
   static constexpr int kVecs = 3;
+  static constexpr bool kReadsColumns = true;  // of a from L2 or L3, for all slivers: each line feeds FMAs enough
 #elif defined(FASTATTN_ISA_IS_AVX2)
   static constexpr int kRows = 6;
   static constexpr int kVecs = 2;
+  static constexpr bool kReadsColumns = false;
 #else
   static constexpr int kRows = 4;
   static constexpr int kVecs = 4;
+  static constexpr bool kReadsColumns = false;
 #endif
   static constexpr int kLanes = Vec<T>::kLanes;
   static constexpr int kCols = kVecs * kLanes;
