@@ -237,17 +237,20 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
   const bool b_rows = p.b_n == 1 && one_run;
 
   constexpr int64_t kPanelElements = int64_t{16} * 1024 * 1024 / sizeof(T), kPanelBlocks = 8;
-  constexpr int64_t kFewRows = 160, kSmallRows = 512, kLocalRows = 128, kLocalBytes = int64_t{1} << 20;
+  constexpr int64_t kFewRows = 160, kSmallRows = 512, kLocalRows = 128, kMostRows = 512;
+  constexpr int64_t kCachedBytes = int64_t{12} << 20;
   const bool small_b = is_small_b(p);  // packing costs more than it gives
   const bool rows_of_a = p.a_k == 1 && (one_run || rows_are_pairs(p)), columns_of_a = p.a_m == 1 && one_run;
   // An item takes a sliver of b, packs it into its L2 a block at a time and multiplies all rows with it, or as many as
   // leave a's in the caches for the next items: what another core has packed may be far away. Columns of a are read in
-  // place where a tile takes half of each line. An a that wants to be packed may have few rows only.
-  const int64_t entry_slivers = p.batch * q.num_slivers;
-  const int64_t least_chunks = ceil_div(p.M * block_k * int64_t{sizeof(T)}, rows_of_a ? 2 * kLocalBytes : kLocalBytes);
-  const int64_t most_chunks = max_of(least_chunks, p.M / kLocalRows);
+  // place where a tile takes half of each line. An a that wants to be packed may have few rows only, and so may a
+  // product that comes from memory: many rows of an out as narrow as a sliver cost more there than that.
+  const bool few_rows = p.M <= kFewRows;
+  const bool cached = (p.M * p.K * kStep<S> + p.K * kStep<S> * p.N + p.M * p.N) * int64_t{sizeof(S)} <= kCachedBytes;
+  const int64_t entry_slivers = p.batch * q.num_slivers, most_chunks = max_of(int64_t{1}, p.M / kLocalRows);
+  const int64_t least_chunks = min_of(most_chunks, ceil_div(p.M, kMostRows));
   const bool local = p.M > kStreamRows && !small_b && entry_slivers * most_chunks >= 4 * num_threads() &&
-                     (rows_of_a || (columns_of_a && C::kReadsColumns) || p.M <= kFewRows);
+                     (few_rows || (cached && (rows_of_a || (columns_of_a && C::kReadsColumns))));
   // A small b whose columns have to be packed is shared out by columns, too.
   const bool packs_small = small_b && !b_rows && (rows_of_a || columns_of_a) && p.K > 0 && p.M > kStreamRows &&
                            p.M <= kSmallRows && p.batch < 8 && nv >= 2 * num_threads();
@@ -285,7 +288,7 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
   if (packs_small) m_tiles = q.num_row_tiles;
   if (local) {
     const int64_t chunks = max_of(least_chunks, ceil_div(int64_t{8} * num_threads(), entry_slivers));
-    m_tiles = ceil_div(q.num_row_tiles, max_of(int64_t{1}, min_of(chunks, most_chunks)));
+    m_tiles = ceil_div(q.num_row_tiles, min_of(chunks, most_chunks));
   }
   if (q.b_from == BFrom::kLocal && !stream) m_tiles = min_of(q.num_row_tiles, 4 * kChunkTiles);
   if (stream) {
