@@ -21,6 +21,7 @@ from bench import (
     report,
     steady_state,
     suites,
+    training_memory,
     worker,
 )
 
@@ -204,6 +205,12 @@ def test_attention_never_holds_its_scores(through_tape: bool) -> None:
     length, heads = 2048, 8
     taken = attention_memory.measure(length, 64, heads, through_tape=through_tape)
     assert taken < heads * length**2 * 4 / 2
+
+
+def test_a_training_steps_memory_is_measured_in_a_process_of_its_own() -> None:
+    """Of the smallest size: its activations, and what the allocator may keep beside them."""
+    taken = training_memory.in_process("fastattn", False, 0, "float32")
+    assert 20e6 < taken < 400e6
 
 
 def test_every_tiny_call_works() -> None:
