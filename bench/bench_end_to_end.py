@@ -173,7 +173,6 @@ def torchs(size: Size, shapes: Shapes, inputs: Arrays, dtype: str = "float32") -
     import torch
 
     lower = torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16")
-
     flat, ids = inputs
     params = [torch.from_numpy(p).requires_grad_() for p in cut(flat, shapes)]
     optimizer = torch.optim.AdamW(params, lr=LR, weight_decay=DECAY, fused=True)

@@ -15,6 +15,8 @@ import sys
 
 import numpy as np
 
+import fastattn as fa
+
 from . import bench_end_to_end as end_to_end
 from .attention_memory import MB, peak_bytes, reset_peak, resident_bytes
 from .parameters import count, gpt_shapes
@@ -29,8 +31,6 @@ def measure(peer: str, size: end_to_end.Size, dtype: str) -> float:
     shapes = gpt_shapes(size.width, size.blocks, size.tokens, size.length)
     bind = end_to_end.ours if peer == "fastattn" else end_to_end.torchs
     if peer != "fastattn":
-        import fastattn as fa
-
         set_peer_threads(fa.get_num_threads())
     before = resident_bytes()
     call = bind(size, shapes, end_to_end.make_inputs(size, shapes, np.random.default_rng(0)), dtype)
