@@ -3,7 +3,7 @@
 //
 // - Size classes: 16 steps to each power of two (at most 6 % waste), a free list per class: a block can serve any
 //   request of its class.
-// - Bound: with what is handed out, the cache holds at most 256 MB more than was ever handed out at once. Where a new
+// - Bound: with what is handed out, the cache holds at most 64 MB more than was ever handed out at once. Where a new
 //   block would exceed that, one of up to twice the size does: gradients lie where the activations of their step lay.
 //   Otherwise what came back first leaves first, so that a process that goes on to other sizes keeps those.
 // - Blocks come from mmap, aligned to 2 MB where they are that large, and marked for huge pages.
@@ -30,7 +30,7 @@ namespace {
 constexpr size_t kHeader = 64;
 constexpr size_t kSmall = size_t{1} << 18;
 constexpr size_t kHugePage = size_t{2} << 20;
-constexpr size_t kBaseBound = size_t{256} << 20;
+constexpr size_t kBaseBound = size_t{64} << 20;
 constexpr int kStepBits = 4;
 constexpr int kNumClasses = 65 << kStepBits;
 

@@ -12,7 +12,7 @@ import pytest
 import fastattn as fa
 
 MB = 2**20
-BOUND = 256 * MB  # that is held beyond the most that was handed out at once
+BOUND = 64 * MB  # that is held beyond the most that was handed out at once
 
 
 @pytest.fixture(autouse=True)
@@ -123,9 +123,9 @@ def test_a_process_that_goes_on_to_other_sizes_keeps_those():
 
 
 def test_what_came_back_first_leaves_first():
-    for mb in (50, 60, 70, 80, 250):  # 510 MB, of at most 506 and what the last is rounded up by
+    for mb in (20, 25, 30, 250):  # 325 MB, of at most 314 and what the last is rounded up by
         filled(mb)
-    assert 460 * MB <= cached() <= 460 * 1.07 * MB
+    assert 305 * MB <= cached() <= 305 * 1.07 * MB
 
 
 def test_a_larger_block_serves_where_a_new_one_would_be_too_much():
@@ -135,7 +135,7 @@ def test_a_larger_block_serves_where_a_new_one_would_be_too_much():
     del first
     second = [filled(60) for _ in range(6)]
     taken = [x for x in second if address(x) in places]
-    assert len(taken) >= 2  # six new ones would be 960 MB, and 856 is the most
+    assert len(taken) >= 5  # six new ones would be 960 MB, and 664 is the most
     assert cached() + live() <= 600 * 1.07 * MB + BOUND
     small = filled(20)
     assert address(small) not in places

@@ -57,8 +57,13 @@ FASTATTN_ONCE(allocator) {
   const size_t kBig = size_t{60} << 20;
   for (int i = 0; i < 20; ++i) blocks.push_back(alloc(kBig));
   const size_t peak = f.live_bytes();
-  for (void* b : blocks) release(b);
-  t.expect(f.cache_bytes() > 0 && f.cache_bytes() <= peak / 2 + (size_t{256} << 20), "the cache is bounded");
+  const size_t kBound = size_t{64} << 20;
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    release(blocks[i]);
+    t.expect(f.cache_bytes() > 0 && f.cache_bytes() + f.live_bytes() <= peak + kBound, "the cache is bounded");
+  }
+  release(alloc(5 * kBig));  // none is of its size or up to twice that
+  t.expect(f.cache_bytes() >= 5 * kBig && f.cache_bytes() + f.live_bytes() <= peak + kBound, "the oldest left");
   f.empty_cache();
   t.expect(f.cache_bytes() == 0 && f.live_bytes() == live, "all given back");
 
