@@ -45,6 +45,7 @@ def measure(peer: str, size: end_to_end.Size, dtype: str) -> float:
 def in_process(peer: str, tuned: bool, size: int, dtype: str) -> float:
     """The same in a process of its own."""
     environment = os.environ | (tuned_environment(peer) if tuned else {})
+    environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in sys.path)
     command = [sys.executable, "-m", __spec__.name, "--size", str(size), "--dtype", dtype, "--only", peer]
     found = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout
     return float(json.loads(found))
