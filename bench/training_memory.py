@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 
@@ -20,7 +19,7 @@ import fastattn as fa
 from . import bench_end_to_end as end_to_end
 from .attention_memory import MB, peak_bytes, reset_peak, resident_bytes
 from .parameters import count, gpt_shapes
-from .worker import installed, set_peer_threads, tuned_environment
+from .worker import child_environment, installed, set_peer_threads, tuned_environment
 
 STATE = 16  # bytes a parameter
 STEPS = 2
@@ -44,8 +43,7 @@ def measure(peer: str, size: end_to_end.Size, dtype: str) -> float:
 
 def in_process(peer: str, tuned: bool, size: int, dtype: str) -> float:
     """The same in a process of its own."""
-    environment = os.environ | (tuned_environment(peer) if tuned else {})
-    environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+    environment = child_environment(tuned_environment(peer) if tuned else {})
     command = [sys.executable, "-m", __spec__.name, "--size", str(size), "--dtype", dtype, "--only", peer]
     found = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout
     return float(json.loads(found))

@@ -39,18 +39,21 @@ def tuned_environment(peer: str) -> dict[str, str]:
     return {}
 
 
+def child_environment(settings: dict[str, str]) -> dict[str, str]:
+    """This process's with `settings`; a child finds the modules that this one does."""
+    return os.environ | settings | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+
+
 class Worker:
     """A contestant in a process of its own."""
 
     def __init__(self, peer: str, threads: int, tiny: bool = False) -> None:
         self.peer, self.name, self.tiny = peer, f"{peer} tuned", tiny
-        environment = os.environ | tuned_environment(peer)
-        environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in sys.path)
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.worker", peer, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
+            env=child_environment(tuned_environment(peer)),
         )
 
     def takes(self, case: Case) -> bool:
