@@ -1,19 +1,23 @@
 // A training step asks for the same sizes again and again. Fresh memory from the system page-faults (0.25 microseconds
 // a 4 KB page: more than the kernel that fills it), so blocks of 256 KB and more are kept for reuse.
 //
-// - Size classes: 16 steps to each power of two (at most 6 % waste), a free list per class: a block can serve any
-//   request of its class.
-// - Bound: with what is handed out, the cache holds at most 64 MB more than was ever handed out at once. Where a new
-//   block would exceed that, one of up to twice the size does: gradients lie where the activations of their step lay.
-//   Otherwise what came back first leaves first, so that a process that goes on to other sizes keeps those.
-// - Blocks come from mmap, aligned to 2 MB where they are that large, and marked for huge pages.
-// - Small requests go to aligned_alloc. A 64-byte header in front of every block says which it is.
+// - Blocks tile an arena, a range of addresses that is reserved at once and gets memory as it is first written. Each
+//   begins with a 64-byte header; neighbours that are free merge; a request takes the smallest free block that it fits,
+//   the rest of which stays free. So gradients lie where the activations of their step lay, and a step that asks for
+//   the same again gets the same addresses, whose memory is there.
+// - Free blocks are listed by size, 16 lists to each power of two.
+// - Bound: with what is handed out, the cache holds at most 64 MB and a sixteenth more than was ever handed out at
+// once.
+//   What came back first gives its memory to the system first, and keeps its addresses.
+// - Arenas are marked for huge pages.
+// - Small requests go to aligned_alloc.
 // - After fork the child starts with an empty cache: its pages are the parent's copy-on-write, and would fault anyway.
 
 #include "allocator.h"
 
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <array>
@@ -22,17 +26,24 @@
 #include <cstdlib>
 #include <mutex>
 #include <new>
-#include <utility>
 
 namespace fastattn::cpu {
 namespace {
 
 constexpr size_t kHeader = 64;
 constexpr size_t kSmall = size_t{1} << 18;
+constexpr size_t kPage = 4096;
 constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kArena = size_t{1} << 40;  // addresses, not memory
+constexpr size_t kLeastArena = size_t{256} << 20;
 constexpr size_t kBaseBound = size_t{64} << 20;
 constexpr int kStepBits = 4;
-constexpr int kNumClasses = 65 << kStepBits;
+constexpr int kNumLists = 65 << kStepBits;
+
+constexpr size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+// kFree has memory, kBare has addresses alone.
+enum class State : uint32_t { kSmall, kLive, kFree, kBare, kWall };
 
 struct Header;
 // A list takes no memory, so freeing and emptying cannot fail.
@@ -40,10 +51,10 @@ struct Links {
   Header *before, *after;
 };
 struct Header {
-  void* base;      // what to unmap or free
-  size_t bytes;    // of the whole block, header and alignment included
-  int size_class;  // -1: from aligned_alloc
-  Links of_class, of_all;
+  size_t bytes;   // header included
+  Header* below;  // the block that ends where this one begins, or nullptr
+  State state;
+  Links of_size, of_all;
 };
 static_assert(sizeof(Header) <= kHeader);
 
@@ -62,43 +73,27 @@ struct List {
   }
 };
 using All = List<&Header::of_all>;
+using Lists = std::array<List<&Header::of_size>, kNumLists>;
 
-int class_of(size_t bytes) {
-  int top = std::bit_width(bytes - 1) - 1;  // 2^top < bytes <= 2^(top + 1)
-  size_t step = size_t{1} << (top - kStepBits);
-  size_t steps = (bytes - (size_t{1} << top) + step - 1) / step;
-  return (top << kStepBits) + static_cast<int>(steps);
+// The list of free blocks of a size: those of list i are smaller than those of i + 1.
+int list_of(size_t bytes) {
+  const int top = std::bit_width(bytes) - 1;
+  return (top << kStepBits) + static_cast<int>((bytes >> (top - kStepBits)) & ((1 << kStepBits) - 1));
 }
-size_t class_bytes(int c) {
-  int top = c >> kStepBits;
-  size_t steps = static_cast<size_t>(c & ((1 << kStepBits) - 1));
-  return (size_t{1} << top) + (steps << (top - kStepBits));
-}
+
+Header* above(Header* h) { return reinterpret_cast<Header*>(reinterpret_cast<char*>(h) + h->bytes); }
 
 class Cache {
  public:
   void* alloc(size_t bytes) {
-    if (bytes > PTRDIFF_MAX - 2 * kHugePage) return nullptr;
+    if (bytes > kArena) return nullptr;
     if (bytes + kHeader < kSmall) return alloc_small(bytes);
-    int c = class_of(bytes + kHeader);
-    if (class_bytes(c) < bytes + kHeader) ++c;
-    {
-      std::lock_guard lock(mutex_);
-      if (Header* h = find(c); h != nullptr) {
-        take(h);
-        count(h->bytes);
-        return payload(h);
-      }
-    }
-    Header* h = map(c);
-    if (h == nullptr) {
-      empty();
-      h = map(c);
-    }
-    if (h == nullptr) return nullptr;
     All leaving;
+    Header* h;
     {
       std::lock_guard lock(mutex_);
+      h = place(round_up(bytes + kHeader, kPage));
+      if (h == nullptr) return nullptr;
       count(h->bytes);
       trim(leaving);
     }
@@ -109,19 +104,17 @@ class Cache {
   void release(void* ptr) {
     if (ptr == nullptr) return;
     auto* h = reinterpret_cast<Header*>(static_cast<char*>(ptr) - kHeader);
+    const bool small = h->state == State::kSmall;
     All leaving;
     {
       std::lock_guard lock(mutex_);
       live_ -= h->bytes;
-      if (h->size_class < 0) {
-        leaving.push(h);
-      } else {
-        free_[static_cast<size_t>(h->size_class)].push(h);
-        all_.push(h);
-        cached_ += h->bytes;
+      if (!small) {
+        put(h, State::kFree);
         trim(leaving);
       }
     }
+    if (small) std::free(h);
     give_back(leaving);
   }
 
@@ -129,10 +122,8 @@ class Cache {
     All leaving;
     {
       std::lock_guard lock(mutex_);
-      std::swap(leaving, all_);
-      free_.fill({});
-      cached_ = 0;
       peak_ = live_;
+      while (all_.last != nullptr) leave(leaving);
     }
     give_back(leaving);
   }
@@ -150,77 +141,142 @@ class Cache {
   void after_fork() { mutex_.unlock(); }
 
  private:
+  Lists& lists(State state) { return state == State::kFree ? free_ : bare_; }
   static void* payload(Header* h) { return reinterpret_cast<char*>(h) + kHeader; }
 
   void* alloc_small(size_t bytes) {
-    size_t whole = (bytes + kHeader + 63) / 64 * 64;
-    void* base = std::aligned_alloc(64, whole);
+    const size_t whole = round_up(bytes + kHeader, kHeader);
+    void* base = std::aligned_alloc(kHeader, whole);
     if (base == nullptr) return nullptr;
-    auto* h = new (base) Header{base, whole, -1, {}, {}};
+    auto* h = new (base) Header{whole, nullptr, State::kSmall, {}, {}};
     std::lock_guard lock(mutex_);
     count(whole);
     return payload(h);
   }
 
-  Header* find(int c) const {
-    const size_t most = std::max(peak_, live_ + class_bytes(c)) + kBaseBound;
-    const bool exceeds = live_ + cached_ + class_bytes(c) > most;
-    for (int i = c; i <= (exceeds ? c + (1 << kStepBits) : c); ++i) {
-      if (Header* h = free_[static_cast<size_t>(i)].first; h != nullptr) return h;
+  // A block of so many bytes, or nullptr where the system has no addresses left.
+  Header* place(size_t bytes) {
+    for (State state : {State::kFree, State::kBare}) {
+      if (Header* h = smallest(lists(state), bytes); h != nullptr) {
+        take(h);
+        split(h, bytes, state);
+        return h;
+      }
+    }
+    return grow(bytes);
+  }
+
+  static Header* smallest(const Lists& lists, size_t bytes) {
+    for (int i = list_of(bytes); i < kNumLists; ++i) {
+      Header* best = nullptr;
+      for (Header* h = lists[static_cast<size_t>(i)].first; h != nullptr; h = h->of_size.after) {
+        if (h->bytes >= bytes && (best == nullptr || h->bytes < best->bytes)) best = h;
+      }
+      if (best != nullptr) return best;
     }
     return nullptr;
   }
 
-  void trim(All& leaving) {
-    while (live_ + cached_ > peak_ + kBaseBound) {
-      Header* oldest = all_.last;
-      take(oldest);
-      leaving.push(oldest);
+  // Moves the wall of the arena so that the block below it, if that is nobody's, else a new one, has so many bytes.
+  Header* grow(size_t bytes) {
+    if (wall_ == nullptr || static_cast<size_t>(end_ - reinterpret_cast<char*>(wall_)) < bytes + kHeader) {
+      if (!reserve(bytes + kHugePage)) return nullptr;
+    }
+    Header* h = wall_->below;
+    if (h != nullptr && (h->state == State::kFree || h->state == State::kBare)) {
+      take(h);
+      h->bytes = bytes;
+    } else {
+      h = new (wall_) Header{bytes, h, State::kLive, {}, {}};
+    }
+    wall_ = new (above(h)) Header{0, h, State::kWall, {}, {}};
+    return h;
+  }
+
+  // Begins an arena, of at least so many bytes.
+  bool reserve(size_t bytes) {
+    rlimit limit{};
+    const bool limited = getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur != RLIM_INFINITY;
+    for (const size_t size : {limited ? size_t{0} : kArena, std::max(bytes, kLeastArena), bytes}) {
+      if (size < bytes) continue;
+      const size_t whole = round_up(size, kHugePage);
+      void* base = mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      if (base == MAP_FAILED) continue;
+      end_ = static_cast<char*>(base) + whole;
+      auto* begin = reinterpret_cast<char*>(round_up(reinterpret_cast<uintptr_t>(base), kHugePage));
+      madvise(begin, static_cast<size_t>(end_ - begin), MADV_HUGEPAGE);
+      wall_ = new (begin) Header{0, nullptr, State::kWall, {}, {}};
+      return true;
+    }
+    return false;
+  }
+
+  // Of a block that was taken, what exceeds `bytes` goes back.
+  void split(Header* h, size_t bytes, State state) {
+    if (h->bytes == bytes) return;
+    auto* rest = new (reinterpret_cast<char*>(h) + bytes) Header{h->bytes - bytes, h, State::kLive, {}, {}};
+    h->bytes = bytes;
+    put(rest, state);
+  }
+
+  // Makes a block nobody's, one with its neighbours of that state; a free one is the last to come back.
+  void put(Header* h, State state) {
+    if (Header* next = above(h); next->state == state) {
+      take(next);
+      h->bytes += next->bytes;
+    }
+    if (Header* next = h->below; next != nullptr && next->state == state) {
+      take(next);
+      next->bytes += h->bytes;
+      h = next;
+    }
+    above(h)->below = h;
+    h->state = state;
+    lists(state)[static_cast<size_t>(list_of(h->bytes))].push(h);
+    if (state == State::kFree) {
+      all_.push(h);
+      cached_ += h->bytes;
     }
   }
 
-  void take(Header* h) {  // out of the cache
-    free_[static_cast<size_t>(h->size_class)].remove(h);
-    all_.remove(h);
-    cached_ -= h->bytes;
+  void take(Header* h) {
+    lists(h->state)[static_cast<size_t>(list_of(h->bytes))].remove(h);
+    if (h->state == State::kFree) {
+      all_.remove(h);
+      cached_ -= h->bytes;
+    }
+    h->state = State::kLive;
   }
 
   void count(size_t bytes) {
     live_ += bytes;
-    if (live_ > peak_) peak_ = live_;
+    peak_ = std::max(peak_, live_);
   }
 
-  static Header* map(int c) {
-    size_t bytes = (class_bytes(c) + 4095) / 4096 * 4096;
-    size_t slack = bytes >= kHugePage ? kHugePage : 0;
-    void* base = mmap(nullptr, bytes + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED) return nullptr;
-    auto address = reinterpret_cast<uintptr_t>(base);
-    if (slack != 0) {  // keep the aligned part only
-      uintptr_t start = (address + kHugePage - 1) / kHugePage * kHugePage;
-      if (start > address) munmap(base, start - address);
-      uintptr_t end = start + bytes;
-      if (address + bytes + slack > end) munmap(reinterpret_cast<void*>(end), address + bytes + slack - end);
-      base = reinterpret_cast<void*>(start);
-      madvise(base, bytes, MADV_HUGEPAGE);
-    }
-    return new (base) Header{base, bytes, c, {}, {}};
+  // Those whose memory goes: they are nobody's until give_back, which runs outside of the lock.
+  void trim(All& leaving) {
+    while (live_ + cached_ > peak_ + peak_ / 16 + kBaseBound) leave(leaving);
+  }
+  void leave(All& leaving) {
+    Header* oldest = all_.last;
+    take(oldest);
+    leaving.push(oldest);
   }
 
-  static void give_back(const All& blocks) {
-    for (Header *h = blocks.first, *after; h != nullptr; h = after) {
+  void give_back(const All& leaving) {
+    for (Header *h = leaving.first, *after; h != nullptr; h = after) {
       after = h->of_all.after;
-      if (h->size_class < 0) {
-        std::free(h->base);
-      } else {
-        munmap(h->base, h->bytes);
-      }
+      if (h->bytes > kPage) madvise(reinterpret_cast<char*>(h) + kPage, h->bytes - kPage, MADV_DONTNEED);
+      std::lock_guard lock(mutex_);
+      put(h, State::kBare);
     }
   }
 
   std::mutex mutex_;
-  std::array<List<&Header::of_class>, kNumClasses> free_{};
-  All all_;  // the last to come back in front
+  Lists free_{}, bare_{};
+  All all_;                 // free ones, the last to come back in front
+  Header* wall_ = nullptr;  // the end of what is in use of the newest arena
+  char* end_ = nullptr;     // of its addresses
   size_t cached_ = 0;
   size_t live_ = 0;
   size_t peak_ = 0;
