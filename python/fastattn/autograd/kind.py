@@ -9,16 +9,47 @@ from numpy import ndarray
 from fastattn.ops import _kinds
 
 from .autocast import cast_arguments
-from .node import Array, Base, Edge, Node, Slot, mode, wrap
+from .node import LARGE, Array, Base, Edge, Node, Slot, check, mode, wrap
 
 if TYPE_CHECKING:
     from fastattn.ops._kinds import Kind
     from fastattn.ops._op import Op
 
 
+class Again:
+    """What it takes to compute the output of a node once more: a norm's or an activation's costs little, and often only
+    the next product reads it. Then the Node stands among the arrays which that product saves."""
+
+    __slots__ = ("output", "source")
+
+    def __init__(self, source: tuple[Array | None, ...]) -> None:
+        self.source = source
+        self.output: Array | None = None  # for all who ask, until the node's own turn in the walk
+
+
 def _op_backward(node: Node, dout: Any) -> tuple[Array | None, ...]:
     op, kind, saved, attrs, needs = node.saved
+    if node.again is not None:
+        node.again.output = None
     return op.backward(kind, saved, attrs, (dout,) if node.outputs == 1 else tuple(dout), needs)  # type: ignore[no-any-return]
+
+
+def _op_backward_again(node: Node, dout: Any) -> tuple[Array | None, ...]:
+    """Of a node that has Nodes among what it saved."""
+    op, kind, saved, attrs, needs = node.saved
+    arrays = tuple([_computed(kept) if type(kept) is Node else kept for kept in saved])
+    if node.again is not None:
+        node.again.output = None
+    return op.backward(kind, arrays, attrs, (dout,) if node.outputs == 1 else tuple(dout), needs)  # type: ignore[no-any-return]
+
+
+def _computed(node: Node) -> Array:
+    check(node)
+    again: Again = node.again
+    if again.output is None:
+        op, kind, _, attrs, _ = node.saved
+        again.output = op.again(kind, again.source, attrs)
+    return again.output
 
 
 class TensorKind(_kinds.Kind):
@@ -112,14 +143,23 @@ def _record(
     saved = op.saved(data, attrs, outs)
     # The tensors whose arrays are kept: changing them in place later would make the gradient wrong.
     checks = []
-    for kept in saved:
+    backward = _op_backward
+    for k, kept in enumerate(saved):
         if kept is not None:
             for tensor in (*arrays, *results):
                 if isinstance(tensor, Base) and tensor._data is kept:
-                    checks.append((tensor._version, tensor._version[0]))
+                    version = tensor._version
+                    checks.append((version, version[0]))
+                    if type(tensor._node) is Node and tensor._node.again is not None and version[0] == 0:
+                        saved, backward = (*saved[:k], tensor._node, *saved[k + 1 :]), _op_backward_again
                     break
     needs = tuple([edge is not None for edge in edges])
-    node = Node(op.name, edges, _op_backward, (op, below, saved, attrs, needs), tuple(checks), len(results))
+    node = Node(op.name, edges, backward, (op, below, saved, attrs, needs), tuple(checks), len(results))
+    if outs[0] is not None and outs[0].nbytes >= LARGE:
+        source = op.source(data, attrs, outs)
+        # Not from what is computed again itself: one op, however long the chain.
+        if source is not None and all(a is None or any(a is kept for kept in saved) for a in source):
+            node.again = Again(source)
     for i, result in enumerate(results):
         if len(results) == 1:
             result._node, result._requires_grad = node, True

@@ -195,6 +195,7 @@ def is_grad_enabled() -> bool:
 # Recording ----------------------------------------------------------------------------------------------------------
 
 _sequence = itertools.count()
+FREED = ("freed",)  # `saved` of a node that was walked
 
 
 class Node:
@@ -206,6 +207,7 @@ class Node:
 
     __slots__ = (
         "__weakref__",
+        "again",
         "backward",
         "checks",
         "edges",
@@ -232,6 +234,7 @@ class Node:
         self.saved = saved
         self.checks = checks  # (version, its value when the data were saved)
         self.outputs = outputs
+        self.again: Any = None  # how to compute the output once more, where that is cheap
         self.retained: list[tuple[int, weakref.ref[Tensor]]] | None = None
         self.hooks: dict[int, Hooks] | None = None  # of each output
         self.sequence = -next(_sequence)  # newest first in a heap
@@ -251,6 +254,23 @@ class Slot:
 
     def __repr__(self) -> str:
         return f"<{self.node.name} backward, output {self.index}>"
+
+
+def check(node: Node) -> None:
+    """Raises unless what the node's backward reads is there, as it was."""
+    if node.saved is FREED:
+        msg = (
+            f"{node.name}: the graph was already walked and freed; pass retain_graph=True to the first backward() to "
+            "walk it again"
+        )
+        raise RuntimeError(msg)
+    for version, value in node.checks:
+        if version[0] != value:
+            msg = (
+                f"{node.name}: a tensor that its gradient needs was changed in place after the op (version "
+                f"{version[0]}, expected {value}); change a clone() of it, or use the op that makes a new tensor"
+            )
+            raise RuntimeError(msg)
 
 
 def edge_of(tensor: Base) -> Edge:

@@ -14,9 +14,7 @@ from fastattn._runtime import mode as runtime
 from fastattn.ops.binary import binary
 
 from .hooks import Hooks
-from .node import Array, Base, Edge, Node, Slot, array_module, edge_of, kind_of, no_grad, wrap
-
-_FREED = ("freed",)
+from .node import FREED, Array, Base, Edge, Node, Slot, array_module, check, edge_of, kind_of, no_grad, wrap
 
 # Who holds an array -------------------------------------------------------------------------------------------------
 
@@ -146,7 +144,7 @@ class Walk:
         heap, pending, deliver = self.heap, self.pending, self.deliver
         while heap:
             node = heapq.heappop(heap)[1]
-            _check(node)
+            check(node)
             if node.hooks is not None:
                 for index, hooks in node.hooks.items():
                     self.call_hooks(node if node.outputs == 1 else (node, index), hooks)
@@ -159,7 +157,7 @@ class Walk:
                 pending.pop(node) if node.outputs == 1 else [pending.pop((node, k), None) for k in range(node.outputs)],
             )
             if not self.retain_graph:
-                node.saved, node.edges, node.checks = _FREED, (), ()
+                node.saved, node.edges, node.checks, node.again = FREED, (), (), None
             for i, edge in enumerate(edges):
                 if edge is not None and values[i] is not None:
                     if isinstance(values[i], np.generic):  # NumPy's result of arithmetic on arrays without axes
@@ -201,22 +199,6 @@ class Walk:
             key = node if node.outputs == 1 else (node, index)
             if key in self.wanted and key in self.pending:
                 self.wanted[key] = self.pending[key].copy()
-
-
-def _check(node: Node) -> None:
-    if node.saved is _FREED:
-        msg = (
-            f"{node.name}: the graph was already walked and freed; pass retain_graph=True to the first backward() to "
-            "walk it again"
-        )
-        raise RuntimeError(msg)
-    for version, value in node.checks:
-        if version[0] != value:
-            msg = (
-                f"{node.name}: a tensor that its gradient needs was changed in place after the op (version "
-                f"{version[0]}, expected {value}); change a clone() of it, or use the op that makes a new tensor"
-            )
-            raise RuntimeError(msg)
 
 
 def seed_gradient(name: str, tensor: Base, gradient: Any) -> Array:

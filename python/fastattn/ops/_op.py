@@ -56,6 +56,18 @@ class Op:
         output was not used)."""
         raise TypeError(self.name)
 
+    def source(
+        self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]
+    ) -> tuple[Array | None, ...] | None:
+        """What `again` reads, all of it in `saved`; None where it would take long, or not give the same bits."""
+        return None
+
+    def again(self, kind: Kind, source: tuple[Array | None, ...], attrs: tuple[Any, ...]) -> Array:
+        """The first output once more: a door may drop it where only gradients still read it."""
+        outs = kind.allocate(self, source, attrs, None, saving=False)
+        self.forward(source, attrs, outs)
+        return outs[0]
+
     def public(self, attrs: tuple[Any, ...]) -> int:
         """How many outputs, from the first, the caller gets; the others serve the backward."""
         return 1

@@ -34,7 +34,8 @@ class Activation(Op):
     def saved(
         self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]
     ) -> tuple[Array | None, ...]:
-        return arrays
+        # Of ReLU the output tells as much, and what comes next often saves it too.
+        return outs if self.code == CODES["relu"] else arrays
 
     def backward(
         self,
@@ -49,6 +50,11 @@ class Activation(Op):
         dx = kind.empty(x.shape, x.dtype, x)
         _C.activation_bwd(x, grads[0], dx, self.code)
         return (dx,)
+
+    def source(
+        self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]
+    ) -> tuple[Array | None, ...] | None:
+        return None if self.code == CODES["relu"] else arrays  # it saves the output
 
 
 GELU = {"none": Activation("gelu"), "tanh": Activation("gelu_tanh")}

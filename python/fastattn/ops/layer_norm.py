@@ -54,6 +54,11 @@ class LayerNorm(Op):
         _C.layer_norm_bwd(x, weight, mean, rstd, kind.contiguous(grads[0]), *wanted, attrs[0])
         return wanted
 
+    def source(
+        self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]
+    ) -> tuple[Array | None, ...] | None:
+        return arrays
+
 
 LAYER_NORM = LayerNorm()
 

@@ -79,6 +79,20 @@ class Matmul(Op):
             _C.matmul_bwd(a, b, dpreact, *wanted, transpose_a, transpose_b)
         return *wanted, dout if needs[3] else None
 
+    def source(
+        self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]
+    ) -> tuple[Array | None, ...] | None:
+        # Of 16 bits the activation was taken of float32 sums, of which `preact` is a rounding.
+        preact, residual = outs[1], arrays[3]
+        return None if preact is None or residual is not None or preact.dtype.itemsize < 4 else (preact,)
+
+    def again(self, kind: Kind, source: tuple[Array | None, ...], attrs: tuple[Any, ...]) -> Array:
+        (preact,) = source
+        assert preact is not None
+        out = kind.empty(preact.shape, preact.dtype, preact)
+        _C.activation_fwd(preact, out, attrs[2])
+        return out
+
 
 MATMUL = Matmul()
 

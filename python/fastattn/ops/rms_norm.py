@@ -53,6 +53,11 @@ class RMSNorm(Op):
         _C.rms_norm_bwd(x, weight, rstd, kind.contiguous(grads[0]), *wanted, attrs[0])
         return wanted
 
+    def source(
+        self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]
+    ) -> tuple[Array | None, ...] | None:
+        return arrays
+
 
 RMS_NORM = RMSNorm()
 

@@ -45,6 +45,11 @@ class SwiGLU(Op):
         _C.swiglu_bwd(*saved, grads[0], *wanted)
         return wanted
 
+    def source(
+        self, arrays: tuple[Array, ...], attrs: tuple[Any, ...], outs: tuple[Array, ...]
+    ) -> tuple[Array | None, ...] | None:
+        return arrays
+
 
 SWIGLU = SwiGLU()
 
