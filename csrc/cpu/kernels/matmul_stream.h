@@ -140,13 +140,15 @@ struct StreamPlan {
   using T = compute_t<S>;
   static constexpr int64_t kLanes = Vec<T>::kLanes, kBlockK = TileConfig<T>::kBlockK;
   static constexpr int64_t kTileCols = 16 * TileConfig<T>::kCols;  // where tiles are used: at most about so many a row
-  int64_t vecs;                                                    // of N
-  int64_t chunks;                                                  // of columns
-  int64_t cols;                                                    // of the largest, in whole vectors
-  int64_t blocks;                                                  // of K
-  int64_t group;                                                   // of tiles: steps of k for each of them in turn
-  bool by_block;                                                   // an item is a block of K of a chunk, not all of K
-  bool tiles;                                                      // for the sums, not rows of sums in L1
+  static constexpr int64_t kGroupSteps = 32;  // of k, at least, for which sums stay in a tile's registers
+  int64_t vecs;                               // of N
+  int64_t chunks;                             // of columns
+  int64_t cols;                               // of the largest, in whole vectors
+  int64_t blocks;                             // of K
+  int64_t group;                              // of tiles: steps of k for each of them in turn
+  int64_t run;                                // of them, while one row of b is called for
+  bool by_block;                              // an item is a block of K of a chunk, not all of K
+  bool tiles;                                 // for the sums, not rows of sums in L1
 
   static bool takes(const Problem<S>& p) {
     if (p.K == 0 || p.num_sum_axes > 0) return false;
@@ -168,8 +170,9 @@ struct StreamPlan {
     }
     chunks = ceil_div(vecs, item);
     cols = ceil_div(vecs, chunks) * kLanes;
-    // A tile calls for as much as it reads: with as many rows of b in a group as there are slivers, for one row.
-    group = max_of(int64_t{4}, ceil_div(ceil_div(cols, int64_t{TileConfig<T>::kCols}), kStep<S>));
+    // A tile calls for as much as it reads: as many rows, in turns, as it has slivers in its group.
+    run = max_of(int64_t{4}, ceil_div(cols, kStep<S> * TileConfig<T>::kCols));
+    group = run * ceil_div(kGroupSteps, run);
   }
   // What tiles cannot read in place is copied: 16 bits, and partial vectors of an instruction set without masks.
   bool copies(int64_t chunk_cols) const { return kIsHalf<S> || (!kMaskedLoads && chunk_cols % kLanes != 0); }
@@ -205,7 +208,8 @@ inline void stream_tiles(const Problem<S>& p, const StreamPlan<S>& plan, int64_t
   t.add = nullptr;
   t.b_stride = copies ? vecs * kLanes : p.b_k;
   t.init_stride = t.dst_stride = stride;
-  const int64_t sliver_bytes = C::kCols * int64_t{sizeof(S)} * kStep<S>;  // of b, a step
+  const int64_t part =
+      ceil_div(cols * int64_t{sizeof(S)}, num_tiles);  // of a row of b: each tile of rows calls for one
   for (int64_t s = 0; s < steps; s += group) {
     const int64_t k = (begin + s) * kStep<S>;
     t.k_len = min_of(group, steps - s);
@@ -218,15 +222,17 @@ inline void stream_tiles(const Problem<S>& p, const StreamPlan<S>& plan, int64_t
       } else if constexpr (!kIsHalf<S>) {
         t.b = b + k * p.b_k + n;
       }
-      const int64_t row_ahead = k + group * kStep<S> + j;
-      const bool fetches = j < group * kStep<S> && row_ahead < k_end;
+      const int64_t row_ahead = k + group * kStep<S> + j * (group / plan.run);
+      const bool fetches = row_ahead < min_of(k + 2 * group * kStep<S>, k_end);
       const char* const fetch = fetches ? reinterpret_cast<const char*>(b + row_ahead * p.b_k) : nullptr;
-      t.fetch_step = fetches ? sliver_bytes / num_tiles : 0;
+      t.fetch_step = fetches ? part / plan.run : 0;
+      t.fetch_run = plan.run;
+      t.fetch_skip = fetches ? p.b_k * int64_t{sizeof(S)} - plan.run * t.fetch_step : 0;
       for (int64_t i = 0; i < num_tiles; ++i) {
         const int64_t row = tiles.begin(i), rows = tiles.begin(i + 1) - row;
         t.a = a + row * steps + s * rows;
         t.a_stride = rows;
-        t.fetch = fetches ? fetch + i * group * t.fetch_step : reinterpret_cast<const char*>(t.b);
+        t.fetch = fetches ? fetch + i * part : reinterpret_cast<const char*>(t.b);
         t.dst = to + row * stride + n;
         t.init = s == 0 ? nullptr : t.dst;
         run_tile(t, rows, vec_end - vec, false);

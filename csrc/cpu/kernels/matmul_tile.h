@@ -58,7 +58,8 @@ struct Tile {
   // What is called for meanwhile: kVecs vectors a step, the next step's fetch_step bytes further.
   const char* fetch;
   int64_t fetch_step;
-  const T* init;  // or nullptr
+  int64_t fetch_run = INT64_MAX, fetch_skip = 0;  // after so many steps it goes so many bytes further
+  const T* init;                                  // or nullptr
   int64_t init_stride;
   const T* add;  // or nullptr
   int64_t add_stride;
@@ -194,18 +195,22 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
       asm("" : "+r"(a[i]));
     }
   };
-  int64_t k = t.k_len;
-  for (; k >= kUnroll; k -= kUnroll) {
-    step(0);
-    step(1);
-    step(2);
-    step(3);
-    advance(kUnroll);
-  }
 #pragma GCC unroll 1
-  for (; k > 0; --k) {
-    step(0);
-    advance(1);
+  for (int64_t left = t.k_len; left > 0; left -= t.fetch_run) {
+    int64_t k = min_of(left, t.fetch_run);
+    for (; k >= kUnroll; k -= kUnroll) {
+      step(0);
+      step(1);
+      step(2);
+      step(3);
+      advance(kUnroll);
+    }
+#pragma GCC unroll 1
+    for (; k > 0; --k) {
+      step(0);
+      advance(1);
+    }
+    fetch += t.fetch_skip;
   }
 
   if (t.add != nullptr) {
