@@ -74,6 +74,7 @@ struct Decode {
   static constexpr int64_t kPer = kStep<S>;  // numbers in a step of q key^T
   static constexpr int64_t kMaxQueries = 4;  // from about 10 on, a block of queries along the lanes is faster
   static constexpr int64_t kSplit = 512, kTile = 64;
+  static constexpr int kItems = 4;  // a thread
 
   const fa_attention_fwd_params& p;
   const Band band;
@@ -349,12 +350,17 @@ struct Decode {
     const size_t state_bytes = State(*this, nullptr).bytes, per_thread = Scratch(*this, nullptr).bytes;
     char* states = static_cast<char*>(launch.workspace);
     char* scratch = states + static_cast<size_t>(B * Hkv * splits) * state_bytes;
-    parallel_for(launch, B * Hkv * splits, [&](int64_t item, int worker) {
-      const State state(*this, states + static_cast<size_t>(item) * state_bytes);
+    // An item is some splits in a row: what is called for beyond the end of one begins the next.
+    const int64_t num_items = min_of(B * Hkv * splits, int64_t{kItems} * num_threads());
+    const EvenSplit items(B * Hkv * splits, max_of(int64_t{1}, num_items));
+    parallel_for(launch, num_items, [&](int64_t item, int worker) {
       const Scratch w(*this, scratch + static_cast<size_t>(worker) * per_thread);
-      const int64_t kv = item / splits, begin = item % splits * kSplit;
-      attend(kv, begin, min_of(Lk, begin + kSplit), state, w);
-      if (splits == 1) store(kv, state);
+      for (int64_t i = items.begin(item); i < items.begin(item + 1); ++i) {
+        const State state(*this, states + static_cast<size_t>(i) * state_bytes);
+        const int64_t kv = i / splits, begin = i % splits * kSplit;
+        attend(kv, begin, min_of(Lk, begin + kSplit), state, w);
+        if (splits == 1) store(kv, state);
+      }
     });
     if (splits == 1) return;
     parallel_for(launch, B * Hkv, [&](int64_t kv, int worker) {

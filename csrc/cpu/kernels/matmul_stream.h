@@ -79,7 +79,7 @@ __attribute__((noinline)) void stream_group(const S* b, int64_t b_k, int64_t k_l
         a + s, a_stride, sums, stride, cols, [&](int i, int64_t n, int lanes) __attribute__((always_inline)) {
           const S* at = from + i * kStep<S> * b_k + n;
 #pragma GCC unroll 2
-          for (int k = 0; k < kStep<S>; ++k) __builtin_prefetch(at + (kN * kStep<S> + k) * b_k, 0, 2);
+          for (int k = 0; k < kStep<S>; ++k) __builtin_prefetch(at + (2 * kN * kStep<S> + k) * b_k, 0, 2);
           return packed_columns(at, b_k, lanes);
         });
   };
@@ -169,6 +169,7 @@ struct StreamPlan {
       item = max_of(int64_t{1}, 262144 / int64_t{sizeof(S)} / (p.K * kStep<S> * kLanes));
     }
     chunks = ceil_div(vecs, item);
+    if (!by_block && chunks < 2 * num_threads()) chunks = min_of(vecs, round_up(chunks, int64_t{num_threads()}));
     cols = ceil_div(vecs, chunks) * kLanes;
     // A tile calls for as much as it reads: as many rows, in turns, as it has slivers in its group.
     run = max_of(int64_t{4}, ceil_div(cols, kStep<S> * TileConfig<T>::kCols));
