@@ -3,7 +3,7 @@
 //
 //   row r = head of the group x query, R of them   q (R, D)   key (S, D)   value (S, Dv)
 //
-// An item is a split of kSplit keys of one key head. A tile of kTile keys of it at a time:
+// An item is some splits in a row, each of kSplit keys of one key head. A tile of kTile keys of it at a time:
 //
 //   s = q key^T   [R][kTile]      a key is a lane (matmul_stream.h); capped and sloped (attention_scores.h)
 //   p = exp(s - row_max)          hidden keys 0
