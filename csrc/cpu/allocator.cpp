@@ -7,8 +7,7 @@
 //   the same again gets the same addresses, whose memory is there.
 // - Free blocks are listed by size, 16 lists to each power of two.
 // - Bound: with what is handed out, the cache holds at most 64 MB and a sixteenth more than was ever handed out at
-// once.
-//   What came back first gives its memory to the system first, and keeps its addresses.
+//   once. What came back first gives its memory to the system first, and keeps its addresses.
 // - Arenas are marked for huge pages.
 // - Small requests go to aligned_alloc.
 // - After fork the child starts with an empty cache: its pages are the parent's copy-on-write, and would fault anyway.
