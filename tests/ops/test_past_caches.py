@@ -44,6 +44,31 @@ def test_forward(isa, dtype, op, randn, n):
     assert_repeats(op(x, weight, out=x), expected)
 
 
+@pytest.mark.parametrize("n", [2050, 4096])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_masked(isa, dtype, randn, name, n):
+    few, added = randn(3, n, dtype=dtype), randn(3, n, dtype=dtype)
+    keep = randn(3, n, dtype=np.float64) > 0
+    keep[1] = False  # a row of nothing
+    added[2, ::2] = -np.inf
+    x = many(few)
+    for mask in (keep, added):
+        expected = getattr(fa, name)(few, mask=mask)
+        assert_repeats(getattr(fa, name)(x, mask=np.tile(mask, (len(x) // 3, 1))), expected)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 63, 256, 700])
+def test_results_anywhere(isa, dtype, op, randn, offset):
+    """Wherever they lie beside x in their pages."""
+    few, weight = randn(3, 2048, dtype=dtype), randn(2048, dtype=dtype)
+    x, expected = many(few), op(few, weight)
+    room = np.empty(x.size + 4096, dtype)
+    page = (x.ctypes.data - room.ctypes.data) % 4096 // x.itemsize
+    out = room[page + offset :][: x.size].reshape(x.shape)
+    op(x, weight, out=out)
+    assert_repeats(out, expected)
+
+
 @pytest.mark.parametrize("n", LENGTHS)
 def test_backward(isa, dtype, op, randn, n):
     few, gradient, weight = randn(3, n, dtype=dtype), randn(3, n, dtype=dtype), randn(n, dtype=dtype)

@@ -10,20 +10,18 @@
 //            transposed or copied; a tile of rows goes through the same three passes
 //   gathered neither is: a row is gathered into a buffer of C elements, and goes along
 //
-// Traffic: x read once and out written once from DRAM while 2 C elements fit in L2, where out is large past the caches
-// (row.h), with the exponentials of a row in a buffer; while a row is exponentiated (the
-// pass that computes) the next one is prefetched (what the first pass would wait for).
-// Nothing to keep: m = -inf is replaced by 0, so that l = 0 and no inf - inf occurs; a NaN still reaches l.
+// Traffic: x read once and out written once from DRAM while 2 C elements fit in L2; while a row is exponentiated (the
+// pass that computes) the next one is prefetched (what the first pass would wait for). Where out is large it goes past
+// the caches (row.h), a row behind: the exponentials of two rows are in buffers. Nothing to keep: m = -inf is replaced
+// by 0, so that l = 0 and no inf - inf occurs; a NaN still reaches l.
 //
 // Source: Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018), section 2, for the safe form.
 #include "cpu/simd/math.h"
 #include "elementwise.h"
-#include "row.h"
+#include "softmax_along.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
-
-enum class MaskKind { kNone, kKeep, kAdd };
 
 constexpr int64_t kItemElements = 16384;
 constexpr int kTile = 16;  // vectors of rows that go across together: 1 KB of the contiguous axis
@@ -35,107 +33,8 @@ constexpr int64_t kBufferedRow = 65536;
 // The exponentials of a row up to this wait in a buffer in L1, in whole vectors: a part of one, stored to out, is read
 // back late.
 constexpr int64_t kShortRow = 1024;
-constexpr int64_t kOnlineStep = 8;  // elements of each row between two looks at the maximum
-
-// The masked, scaled logits at an index of a row (or of a line of rows): what every pass starts from.
-template <class T, MaskKind kMask>
-struct Logits {
-  using A = compute_t<T>;
-  using V = Vec<A>;
-  const T* x;
-  const void* mask;
-  bool mask_steps;  // false: one mask value for the whole line
-  V scale;
-
-  // n lanes; the others are -inf.
-  FASTATTN_INLINE V load(int64_t i, int n) const {
-    return select(Mask<A>::first(n), masked(V::load(x + i, n), i, n), V::set(-kInf<A>));
-  }
-  FASTATTN_INLINE V load(int64_t i) const { return masked(V::load(x + i), i, V::kLanes); }
-
- private:
-  FASTATTN_INLINE V masked(V value, int64_t i, int n) const {
-    const V hidden = V::set(-kInf<A>);
-    if constexpr (kMask == MaskKind::kKeep) {
-      const uint8_t* keep = static_cast<const uint8_t*>(mask);
-      if (!mask_steps) return *keep ? value * scale : hidden;
-      return select(load_mask<A>(keep + i, n), value * scale, hidden);
-    } else if constexpr (kMask == MaskKind::kAdd) {
-      const T* add = static_cast<const T*>(mask);
-      V added = !mask_steps ? V::set(widen(*add)) : n == V::kLanes ? V::load(add + i) : V::load(add + i, n);
-      // A mask of -inf hides NaN and inf too.
-      return select(added == hidden, hidden, fma(value, scale, added));
-    } else {
-      return value * scale;
-    }
-  }
-};
-
-// --- along ---------------------------------------------------------------------------------------------------------
-
-// What is subtracted before exp: the maximum, or 0 for one of -inf. logsumexp of a row with inf is inf, which needs 0
-// too.
-template <class A>
-FASTATTN_INLINE A shift_of(A m, fa_softmax_form form) {
-  return form == FA_LOGSUMEXP && m == kInf<A> ? A(0) : finite_max(m);
-}
-template <class A>
-FASTATTN_INLINE Vec<A> shift_of(Vec<A> m, fa_softmax_form form) {
-  const Vec<A> shift = finite_max(m);
-  return form == FA_LOGSUMEXP ? select(m == Vec<A>::set(kInf<A>), Vec<A>::zero(), shift) : shift;
-}
-
-// exps: where the exponentials wait: C elements of out itself, or whole vectors of a buffer.
-template <class T, MaskKind kMask>
-FASTATTN_INLINE void row_along(const Logits<T, kMask>& s, T* out, compute_t<T>* exps, bool buffered, const T* next_x,
-                               int64_t C, fa_softmax_form form, bool stream) {
-  using A = compute_t<T>;
-  using V = Vec<A>;
-  constexpr int kLanes = V::kLanes;
-  auto logits = [&](int64_t i, int n) { return n == kLanes ? s.load(i) : s.load(i, n); };
-  const A m = shift_of(max_row<A>(C, logits), form);
-  const V row_max = V::set(m);
-
-  const A l = sum_row<A>(C, [&](int64_t i, int n) {
-    __builtin_prefetch(next_x + i, 0, 2);
-    const V e = exp(logits(i, n) - row_max);
-    if (form == FA_SOFTMAX) buffered ? e.store(exps + i) : store_lanes(e, exps + i, n);
-    return e;
-  });
-
-  if (form == FA_LOGSUMEXP) {
-    *out = narrow<T>(l == 0 ? -kInf<A> : m + log_of(l));
-  } else if (form == FA_LOG_SOFTMAX) {
-    const V lse = V::set(m + log_of(l));
-    const bool empty = l == 0;
-    store_row(out, C, stream, [&](int64_t i, int n) { return empty ? V::set(-kInf<A>) : logits(i, n) - lse; });
-  } else {
-    const V inverse = V::set(l == 0 ? A(0) : 1 / l);
-    store_row(out, C, stream, [&](int64_t i, int n) {
-      // Streamed, vectors begin between those that were stored: a whole one could reach past the buffer.
-      return (buffered && !stream ? V::load(exps + i) : load_lanes(exps + i, n)) * inverse;
-    });
-  }
-}
-
-// The row of `out` and `dout` that follows is called for with this one's results.
-template <class T>
-FASTATTN_INLINE void row_along_bwd(const T* out, const T* dout, T* dx, const T* next_out, const T* next_dout, int64_t C,
-                                   compute_t<T> scale, bool log_form, bool stream) {
-  using A = compute_t<T>;
-  using V = Vec<A>;
-  const V sum = V::set(sum_row<A>(C, [&](int64_t i, int n) {
-    V g = load_lanes(dout + i, n);
-    return log_form ? g : g * load_lanes(out + i, n);
-  }));
-  const V factor = V::set(scale);
-  store_row(dx, C, stream, [&](int64_t i, int n) {
-    __builtin_prefetch(next_out + i, 0, 2);
-    __builtin_prefetch(next_dout + i, 0, 2);
-    const V y = load_lanes(out + i, n), g = load_lanes(dout + i, n);
-    return log_form ? select(y == V::set(-kInf<A>), V::zero(), factor * fnma(exp(y), sum, g)) : factor * y * (g - sum);
-  });
-}
+constexpr int64_t kStreamedRows = 16;  // of an item at least: its first and last have nothing to go out or in meanwhile
+constexpr int64_t kOnlineStep = 8;     // elements of each row between two looks at the maximum
 
 // --- across --------------------------------------------------------------------------------------------------------
 
@@ -307,6 +206,13 @@ struct Plan {
     per_item = max_of<int64_t>(1, kItemElements / max_of<int64_t>(1, across ? C * min_of<int64_t>(tile, inner) : C));
     num_items = C == 0 ? 0 : ceil_div(units, per_item);
   }
+
+ public:
+  // Items of at least so many units, where that leaves some for every thread.
+  void group(int64_t least) {
+    per_item = max_of(per_item, min_of(least, ceil_div(units, int64_t{4} * num_threads())));
+    num_items = ceil_div(units, per_item);
+  }
 };
 
 // Calls row(cursor, next) with the offsets of each row of an item in order, and those of the row after it.
@@ -339,13 +245,16 @@ FASTATTN_INLINE bool streams_forward(const fa_softmax_fwd_params& p, const Plan&
          streams_rows<T>(p.x, p.out, p.axis);
 }
 
+// A buffer of a row in whole vectors. Of two, streamed, the one is read where the other is written: half a page apart
+// in their pages, since a load that follows a store to the same place in another page waits for it.
 template <class T>
-FASTATTN_INLINE int64_t buffer_elements(int64_t C) {
-  return round_up(C, 64 / sizeof(T));
+FASTATTN_INLINE int64_t buffer_elements(int64_t C, bool stream) {
+  constexpr int64_t kPage = 4096 / sizeof(T);
+  return stream ? round_up(C, kPage) + kPage / 2 : round_up(C, 64 / sizeof(T));
 }
 
 template <class T, MaskKind kMask>
-void forward(const fa_softmax_fwd_params& p, const fa_launch& launch, const Plan& plan) {
+void forward(const fa_softmax_fwd_params& p, const fa_launch& launch, Plan plan) {
   using A = compute_t<T>;
   const T* x = data<T>(p.x);
   T* out = data<T>(p.out);
@@ -355,20 +264,27 @@ void forward(const fa_softmax_fwd_params& p, const fa_launch& launch, const Plan
   const auto form = static_cast<fa_softmax_form>(p.form);
   const int64_t C = plan.C;
   const bool stream = streams_forward<T>(p, plan);
+  if (stream) plan.group(kStreamedRows);
   parallel_for(launch, plan.num_items, [&](int64_t item, int worker) {
-    A* buffer = static_cast<A*>(launch.workspace) + worker * buffer_elements<A>(C);
+    A* buffer = static_cast<A*>(launch.workspace) + worker * (stream ? 2 : 1) * buffer_elements<A>(C, stream);
     alignas(64) A short_row[kShortRow];
-    if (plan.route == Route::kAlong) {
+    if (stream) {
+      StreamedRows<T, kMask> rows(C, buffer, buffer + buffer_elements<A>(C, true), form);
+      for_each_row(plan, item, [&](const int64_t* at, const int64_t* next) {
+        rows.add({x + at[0], mask + at[1] * kMaskSize, plan.axis_stride[1] != 0, scale}, out + at[2], x + next[0]);
+      });
+      rows.finish();
+      stream_fence();
+    } else if (plan.route == Route::kAlong) {
       for_each_row(plan, item, [&](const int64_t* at, const int64_t* next) {
         const Logits<T, kMask> s{x + at[0], mask + at[1] * kMaskSize, plan.axis_stride[1] != 0, scale};
-        const bool is_short = C <= kShortRow, buffered = is_short || kIsHalf<T> || stream;
+        const bool is_short = C <= kShortRow, buffered = is_short || kIsHalf<T>;
         A* exps = is_short ? short_row : buffer;
         if constexpr (!kIsHalf<T>) {
           if (!buffered) exps = out + at[2];
         }
-        row_along(s, out + at[2], exps, buffered, x + next[0], C, form, stream);
+        row_along(s, out + at[2], exps, buffered, x + next[0], C, form);
       });
-      if (stream) stream_fence();
     } else if (plan.route == Route::kAcross) {
       const bool steps = plan.rows.strides[1][plan.rows.ndim - 1] != 0;
       for_each_tile(plan, item, [&](const int64_t* at, int n) {
@@ -383,7 +299,7 @@ void forward(const fa_softmax_fwd_params& p, const fa_launch& launch, const Plan
           s.load(0, 1).store(buffer + i, 1);
         }
         const Logits<A, MaskKind::kNone> s{buffer, nullptr, false, Vec<A>::set(1)};
-        row_along(s, buffer, buffer, true, buffer, C, form, false);
+        row_along(s, buffer, buffer, true, buffer, C, form);
         const int64_t results = form == FA_LOGSUMEXP ? 1 : C;
         for (int64_t i = 0; i < results; ++i) out[at[2] + i * plan.axis_stride[2]] = narrow<T>(buffer[i]);
       });
@@ -413,8 +329,8 @@ void backward(const fa_softmax_bwd_params& p, const fa_launch& launch, const Pla
         tile_across_bwd(out + at[0], dout + at[1], dx + at[2], C, stride[0], stride[1], stride[2], n, scale, log_form);
       });
     } else {
-      A* y = static_cast<A*>(launch.workspace) + worker * 2 * buffer_elements<A>(C);
-      A* g = y + buffer_elements<A>(C);
+      A* y = static_cast<A*>(launch.workspace) + worker * 2 * buffer_elements<A>(C, false);
+      A* g = y + buffer_elements<A>(C, false);
       for_each_row(plan, item, [&](const int64_t* at, const int64_t*) {
         for (int64_t i = 0; i < C; ++i) {
           y[i] = widen(out[at[0] + i * stride[0]]);
@@ -446,10 +362,10 @@ fa_status softmax_fwd(const fa_softmax_fwd_params& p, fa_launch& launch) {
     const double n = static_cast<double>(num_elements(p.x));
     // A buffer of a worker: a row that is gathered, or the exponentials of one of 16-bit elements or streamed.
     const double written = p.form == FA_LOGSUMEXP ? static_cast<double>(plan.num_rows) : n;
-    const bool buffered =
-        plan.route == Route::kGathered || (plan.route == Route::kAlong && kIsHalf<T>) || streams_forward<T>(p, plan);
-    const size_t buffers = buffered ? static_cast<size_t>(num_threads()) : 0;
-    describe<"softmax_fwd", T>(launch, {.workspace = buffers * buffer_elements<A>(plan.C) * sizeof(A),
+    const bool stream = streams_forward<T>(p, plan);
+    const bool buffered = plan.route == Route::kGathered || (plan.route == Route::kAlong && kIsHalf<T>);
+    const size_t buffers = static_cast<size_t>(num_threads()) * (stream ? 2 : buffered ? 1 : 0);
+    describe<"softmax_fwd", T>(launch, {.workspace = buffers * buffer_elements<A>(plan.C, stream) * sizeof(A),
                                         .flops = 5 * n,
                                         .bytes = sizeof(T) * (n + written)});
     if (launch.query) return FA_OK;
@@ -476,9 +392,9 @@ fa_status softmax_bwd(const fa_softmax_bwd_params& p, fa_launch& launch) {
     const Plan plan(p.out, p.dout, p.dx, p.axis, -1, Vec<A>::kLanes);
     const double n = static_cast<double>(num_elements(p.out));
     const size_t buffers = plan.route == Route::kGathered ? 2 * static_cast<size_t>(num_threads()) : 0;
-    describe<"softmax_bwd", T>(
-        launch,
-        {.workspace = buffers * buffer_elements<A>(plan.C) * sizeof(A), .flops = 4 * n, .bytes = 3 * sizeof(T) * n});
+    describe<"softmax_bwd", T>(launch, {.workspace = buffers * buffer_elements<A>(plan.C, false) * sizeof(A),
+                                        .flops = 4 * n,
+                                        .bytes = 3 * sizeof(T) * n});
     if (launch.query) return FA_OK;
     backward<T>(p, launch, plan);
     return FA_OK;
