@@ -21,6 +21,7 @@ FASTATTN_INLINE void for_rows(const fa_launch& launch, int64_t N, int64_t C, F&&
   const int64_t per_item = max_of<int64_t>(1, kItemElements / max_of<int64_t>(1, C));
   parallel_for(launch, ceil_div(N, per_item), [&](int64_t item, int) {
     for (int64_t r = item * per_item; r < min_of(N, (item + 1) * per_item); ++r) f(r);
+    stream_fence();
   });
 }
 
@@ -101,6 +102,7 @@ fa_status cross_entropy_bwd(const fa_cross_entropy_bwd_params& p, fa_launch& lau
 
     const Labels<T> labels(p.target, read_weight<T>(p.weight, launch.workspace), C, p.ignore_index, p.label_smoothing);
     const A divisor = p.reduction == FA_REDUCE_MEAN ? labels.divisor(count) : A(1);
+    const bool stream = p.dlogits.data != nullptr && streams_rows<T>(p.logits, p.dlogits, p.logits.ndim - 1);
     for_rows(launch, N, C, [&](int64_t r) {
       const T* x = data<T>(p.logits) + row_offset(p.logits, 1, r);
       const int64_t stride = p.logits.strides[p.logits.ndim - 1];
@@ -120,7 +122,7 @@ fa_status cross_entropy_bwd(const fa_cross_entropy_bwd_params& p, fa_launch& lau
           store_lanes(d, dy + i, lanes);
         });
       }
-      if (p.dlogits.data != nullptr) row_gradient(x, stride, C, label, labels.soft_total(label), lse, g, dx);
+      if (p.dlogits.data != nullptr) row_gradient(x, stride, C, label, labels.soft_total(label), lse, g, dx, stream);
     });
     return FA_OK;
   });

@@ -165,7 +165,7 @@ FASTATTN_INLINE RowSums<compute_t<T>> row_sums(const T* row, int64_t stride, int
     const V shift = V::set(finite_max(sums.m));
     sums.l += sum_row<A>(n_chunk, [&](int64_t i, int n) {
       __builtin_prefetch(x + i + kRowChunk);
-      return exp(logits(i, n) - shift);
+      return exp_negative(logits(i, n) - shift);
     });
     if (!soft) continue;
     // Relative to a logit of the row's own size, so that large ones cost no digits.
@@ -192,10 +192,11 @@ FASTATTN_INLINE compute_t<T> row_loss(const RowSums<compute_t<T>>& sums, const T
   return loss;
 }
 
-// dx_c = g (exp(x_c - lse) sum(q) - q_c). dx may be x. total: of the label's soft part.
+// dx_c = g (exp(x_c - lse) sum(q) - q_c). dx may be x. total: of the label's soft part. stream: dx goes past the
+// caches.
 template <class T, class D, class L>
 FASTATTN_INLINE void row_gradient(const T* x, int64_t stride, int64_t C, const RowLabel<L>& label, compute_t<T> total,
-                                  compute_t<T> lse, compute_t<T> g, D* dx) {
+                                  compute_t<T> lse, compute_t<T> g, D* dx, bool stream) {
   using A = compute_t<T>;
   using V = Vec<A>;
   alignas(64) T buffer[V::kLanes];
@@ -211,15 +212,15 @@ FASTATTN_INLINE void row_gradient(const T* x, int64_t stride, int64_t C, const R
     }
   }
   auto gradient = [&](V logits, int64_t i, int n) __attribute__((always_inline)) {
-    const V weight = exp(logits - shift);
-    store_lanes(soft ? slope * fma(sum, weight, -label.soft_at(i, n)) : factor * weight, dx + i, n);
+    const V weight = exp_negative(logits - shift);
+    return soft ? slope * fma(sum, weight, -label.soft_at(i, n)) : factor * weight;
   };
   if (stride == 1) {
-    map_row<A>(C, [&](int64_t i, int n) { gradient(load_lanes(x + i, n), i, n); });
+    store_row(dx, C, stream, [&](int64_t i, int n) { return gradient(load_lanes(x + i, n), i, n); });
   } else {
-    map_row<A>(C, [&](int64_t i, int n) {
+    store_row(dx, C, stream, [&](int64_t i, int n) {
       for (int k = 0; k < n; ++k) buffer[k] = x[(i + k) * stride];
-      gradient(load_lanes(buffer, n), i, n);
+      return gradient(load_lanes(buffer, n), i, n);
     });
   }
   if (label.id >= 0) dx[label.id] = narrow<D>(at_target);
@@ -227,8 +228,7 @@ FASTATTN_INLINE void row_gradient(const T* x, int64_t stride, int64_t C, const R
 
 template <class D>
 FASTATTN_INLINE void clear_row(D* dx, int64_t C) {
-  using A = compute_t<D>;
-  map_row<A>(C, [&](int64_t i, int n) { store_lanes(Vec<A>::zero(), dx + i, n); });
+  store_row(dx, C, false, [](int64_t, int) { return Vec<compute_t<D>>::zero(); });
 }
 
 }  // namespace fastattn::cpu::FASTATTN_ISA

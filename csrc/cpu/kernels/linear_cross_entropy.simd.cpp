@@ -276,7 +276,7 @@ struct LinearCrossEntropy {
       w.losses[row] = row_loss(sums, logits, 1, label, labels.smoothed);
       if (!gradients) return;
       const A g = p.dloss.data != nullptr ? data<A>(p.dloss)[row_offset(p.dloss, 0, row)] : factor;
-      row_gradient(logits, 1, C, label, labels.smoothed, sums.lse(), g, dlogits);
+      row_gradient(logits, 1, C, label, labels.smoothed, sums.lse(), g, dlogits, false);
     });
     if (!gradients) return;
     gradient_products(w, rows, first, multiply);

@@ -8,11 +8,13 @@
 // each once.
 #pragma once
 
+#include "row_behind.h"
 #include "row_blocks.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
 
 constexpr int64_t kNormItemElements = 16384;
+constexpr int64_t kNormStreamedRows = 64;  // of an item at least: its first and last are not read and stored together
 
 // A (C) argument as a contiguous array: as it is, or copied to buffer, which moves on; nullptr where it is absent.
 FASTATTN_INLINE bool needs_copy(const fa_tensor& t) { return t.data != nullptr && t.strides[0] != 1 && t.shape[0] > 1; }
@@ -32,14 +34,32 @@ FASTATTN_INLINE V unit(V x, V mean, V rstd) {
   return (kCentred ? x - mean : x) * rstd;
 }
 
+// Where results go past the caches, those of a row go out while the next one is read.
 template <class T, bool kCentred, bool kWeight, bool kBias>
 void norm_rows(const fa_layer_norm_fwd_params& p, const fa_launch& launch, const T* weight, const T* bias) {
   using A = compute_t<T>;
   using V = Vec<A>;
   const int64_t R = num_rows(p.x, 1), C = row_length(p.x);
-  const int64_t per_item = max_of<int64_t>(1, kNormItemElements / max_of<int64_t>(1, C));
   const bool stream = streams_rows<T>(p.x, p.out, p.x.ndim - 1);
+  const int64_t least = stream ? min_of(kNormStreamedRows, R / (4 * num_threads())) : 1;
+  const int64_t per_item = max_of(max_of<int64_t>(1, least), kNormItemElements / max_of<int64_t>(1, C));
   parallel_for(launch, ceil_div(R, per_item), [&](int64_t item, int) {
+    struct {
+      const T* x;
+      V mean, rstd;
+    } done{};
+    RowBehind<T> behind;
+    auto results = [&](int64_t i, int n) __attribute__((always_inline)) {
+      V y = unit<kCentred>(load_lanes(done.x + i, n), done.mean, done.rstd);
+      if constexpr (kWeight && kBias) {
+        y = fma(y, load_lanes(weight + i, n), load_lanes(bias + i, n));
+      } else if constexpr (kWeight) {
+        y = y * load_lanes(weight + i, n);
+      } else if constexpr (kBias) {
+        y = y + load_lanes(bias + i, n);
+      }
+      return y;
+    };
     for (int64_t r = item * per_item; r < min_of(R, (item + 1) * per_item); ++r) {
       const T* x = data<T>(p.x) + row_offset(p.x, 1, r);
       const T* next = r + 1 < R ? data<T>(p.x) + row_offset(p.x, 1, r + 1) : x;
@@ -49,29 +69,35 @@ void norm_rows(const fa_layer_norm_fwd_params& p, const fa_launch& launch, const
         m = sum_row<A>(C, [&](int64_t i, int n) { return load_lanes(x + i, n); }) / static_cast<A>(C);
       }
       const V mean = V::set(m);
-      const A square = sum_row<A>(C, [&](int64_t i, int n) {
-        __builtin_prefetch(next + i, 0, 2);
-        V d = load_lanes(x + i, n);
-        if constexpr (kCentred) d = n == V::kLanes ? d - mean : select(Mask<A>::first(n), d - mean, V::zero());
-        return d * d;
-      });
+      auto squares = [&](auto meanwhile) __attribute__((always_inline)) {
+        return sum_row<A>(
+            C, [&](int64_t i, int n) __attribute__((always_inline)) {
+              __builtin_prefetch(next + i, 0, 2);
+              V d = load_lanes(x + i, n);
+              if constexpr (kCentred) d = n == V::kLanes ? d - mean : select(Mask<A>::first(n), d - mean, V::zero());
+              meanwhile(i);
+              return d * d;
+            });
+      };
+      A square;
+      if (behind.is_none()) {
+        square = squares([](int64_t) {});
+      } else {
+        behind.begin(x, results);
+        square = squares([&](int64_t i) __attribute__((always_inline)) { behind.stream(i, results); });
+      }
       A root;
       sqrt(V::set(square / static_cast<A>(C) + static_cast<A>(p.eps))).store(&root, 1);
-      const V rstd = V::set(1 / root);
-      store_row(out, C, stream, [&](int64_t i, int n) {
-        V y = unit<kCentred>(load_lanes(x + i, n), mean, rstd);
-        if constexpr (kWeight && kBias) {
-          y = fma(y, load_lanes(weight + i, n), load_lanes(bias + i, n));
-        } else if constexpr (kWeight) {
-          y = y * load_lanes(weight + i, n);
-        } else if constexpr (kBias) {
-          y = y + load_lanes(bias + i, n);
-        }
-        return y;
-      });
+      done = {x, mean, V::set(1 / root)};
+      if (stream) {
+        behind = {out, C};
+      } else {
+        store_row(out, C, false, results);
+      }
       if (p.mean.data != nullptr) data<A>(p.mean)[r * p.mean.strides[0]] = m;
       if (p.rstd.data != nullptr) data<A>(p.rstd)[r * p.rstd.strides[0]] = 1 / root;
     }
+    if (!behind.is_none()) behind.finish(results);
     if (stream) stream_fence();
   });
 }

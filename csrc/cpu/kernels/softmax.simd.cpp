@@ -113,7 +113,7 @@ FASTATTN_INLINE void tile_across(Logits<T, kMask> s, T* out, int64_t C, int64_t 
       } else if (cached) {
         y = V::load(to + j, lanes(j)) * V::load(sum + j);
       } else {
-        y = exp(logits(j) - V::load(stat + j)) * V::load(sum + j);
+        y = exp_negative(logits(j) - V::load(stat + j)) * V::load(sum + j);
       }
       y.store(to + j, lanes(j));
     }
@@ -141,7 +141,8 @@ FASTATTN_INLINE void tile_across_bwd(const T* out, const T* dout, T* dx, int64_t
     for (int j = 0; j < n; j += kLanes) {
       const int m = min_of(kLanes, n - j);
       V y = V::load(out + c * out_stride + j, m), g = V::load(dout + c * dout_stride + j, m), t = V::load(sum + j);
-      V d = log_form ? select(y == V::set(-kInf<A>), V::zero(), factor * fnma(exp(y), t, g)) : factor * y * (g - t);
+      V d = log_form ? select(y == V::set(-kInf<A>), V::zero(), factor * fnma(exp_negative(y), t, g))
+                     : factor * y * (g - t);
       d.store(dx + c * dx_stride + j, m);
     }
   }

@@ -1,7 +1,7 @@
 // A row of softmax along its contiguous axis: the logits that every pass starts from, and the passes.
 #pragma once
 
-#include "row.h"
+#include "row_behind.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
 
@@ -66,7 +66,8 @@ FASTATTN_INLINE void row_along(const Logits<T, kMask>& s, T* out, compute_t<T>* 
 
   const A l = sum_row<A>(C, [&](int64_t i, int n) {
     __builtin_prefetch(next_x + i, 0, 2);
-    const V e = exp(logits(i, n) - row_max);
+    const V below = logits(i, n) - row_max;
+    const V e = form == FA_LOGSUMEXP ? exp(below) : exp_negative(below);
     if (form == FA_SOFTMAX) buffered ? e.store(exps + i) : store_lanes(e, exps + i, n);
     return e;
   });
@@ -76,16 +77,16 @@ FASTATTN_INLINE void row_along(const Logits<T, kMask>& s, T* out, compute_t<T>* 
   } else if (form == FA_LOG_SOFTMAX) {
     const V lse = V::set(m + log_of(l));
     const bool empty = l == 0;
-    store_row(out, C, false, [&](int64_t i, int n) { return empty ? V::set(-kInf<A>) : logits(i, n) - lse; });
+    map_row<A>(C, [&](int64_t i, int n) { store_lanes(empty ? V::set(-kInf<A>) : logits(i, n) - lse, out + i, n); });
   } else {
     const V inverse = V::set(l == 0 ? A(0) : 1 / l);
-    store_row(out, C, false,
-              [&](int64_t i, int n) { return (buffered ? V::load(exps + i) : load_lanes(exps + i, n)) * inverse; });
+    map_row<A>(C, [&](int64_t i, int n) {
+      store_lanes((buffered ? V::load(exps + i) : load_lanes(exps + i, n)) * inverse, out + i, n);
+    });
   }
 }
 
-// Rows past the caches, one after the other: while a row is exponentiated, the results of the one before go out. Stores
-// that wait for memory and arithmetic then take their time together.
+// Rows past the caches, one after the other: while a row is exponentiated, the results of the one before go out.
 template <class T, MaskKind kMask>
 class StreamedRows {
   using A = compute_t<T>;
@@ -106,74 +107,44 @@ class StreamedRows {
       return sum_row<A>(
           C, [&](int64_t i, int n) __attribute__((always_inline)) {
             __builtin_prefetch(next_x + i, 0, 2);
-            const V e = exp(logits(i, n) - row_max);
+            const V e = exp_negative(logits(i, n) - row_max);
             if (!is_log) e.store(to + i);
             meanwhile(i);
             return e;
           });
     };
     A l;
-    if (before.out == nullptr) {
+    if (behind.is_none()) {
       l = sum([](int64_t) {});
     } else {
-      store_ends();
-      const int64_t turn = turned_by(s.x);
-      l = sum([&](int64_t i) __attribute__((always_inline)) {
-        const int64_t at = i + turn < before.vectors ? i + turn : i + turn - before.vectors;
-        if (i < before.vectors) stream_vector(at);
-      });
+      behind.begin(s.x, results());
+      l = sum([&](int64_t i) __attribute__((always_inline)) { behind.stream(i, results()); });
     }
-    constexpr uintptr_t kBytes = kLanes * sizeof(T);
-    const uintptr_t to_line = (kBytes - reinterpret_cast<uintptr_t>(out) % kBytes) % kBytes / sizeof(T);
-    const int64_t ahead = min_of(C, static_cast<int64_t>(to_line));
-    const A normaliser = is_log ? (l == 0 ? kInf<A> : m + log_of(l)) : l == 0 ? A(0) : 1 / l;
-    before = {s, out, to, ahead, (C - ahead) / kLanes * kLanes, V::set(normaliser)};
+    behind = {out, C};
+    before = s;
+    normaliser = V::set(is_log ? (l == 0 ? kInf<A> : m + log_of(l)) : l == 0 ? A(0) : 1 / l);
     exps[0] = exps[1];
     exps[1] = to;
   }
   FASTATTN_INLINE void finish() {
-    if (before.out == nullptr) return;
-    store_ends();
-    for (int64_t i = 0; i < before.vectors; i += kLanes) stream_vector(i);
+    if (!behind.is_none()) behind.finish(results());
   }
 
  private:
-  // The row whose results are still to go out.
-  struct Row {
-    Logits<T, kMask> s;
-    T* out;
-    const A* exps;
-    int64_t ahead;    // elements before the first vector that may be streamed
-    int64_t vectors;  // elements in such vectors
-    V normaliser;     // its inverse; or its log, with the maximum: inf of an empty row
-  };
-  // As in row_along; n lanes from i on.
-  FASTATTN_INLINE V result(int64_t i, int n) const {
-    if (is_log) return (n == kLanes ? before.s.load(i) : before.s.load(i, n)) - before.normaliser;
-    return load_lanes(before.exps + i, n) * before.normaliser;
-  }
-  FASTATTN_INLINE void stream_vector(int64_t i) const {
-    result(before.ahead + i, kLanes).stream(before.out + before.ahead + i);
-  }
-  FASTATTN_INLINE void store_ends() const {
-    const int64_t ahead = before.ahead, end = ahead + before.vectors;
-    if (ahead > 0) result(0, static_cast<int>(ahead)).store(before.out, static_cast<int>(ahead));
-    if (end < C) result(end, static_cast<int>(C - end)).store(before.out + end, static_cast<int>(C - end));
-  }
-  // Elements by which results are ahead of the logits that are read meanwhile. A load waits for a store shortly before
-  // it to the same place in another page, so results must not lie just above the logits in their pages.
-  FASTATTN_INLINE int64_t turned_by(const T* x) const {
-    constexpr uintptr_t kNear = 1024;
-    const uintptr_t above =
-        (reinterpret_cast<uintptr_t>(before.out + before.ahead) - reinterpret_cast<uintptr_t>(x)) % 4096;
-    const int64_t turn = kNear / sizeof(T);
-    return above < kNear && turn < before.vectors ? turn : 0;
+  // As in row_along, of the row behind.
+  FASTATTN_INLINE auto results() const {
+    return [this](int64_t i, int n) __attribute__((always_inline)) {
+      if (is_log) return (n == kLanes ? before.load(i) : before.load(i, n)) - normaliser;
+      return load_lanes(exps[1] + i, n) * normaliser;
+    };
   }
 
   int64_t C;
-  A* exps[2];
+  A* exps[2];  // of the row that is read, and of the one behind
   bool is_log;
-  Row before{};
+  RowBehind<T> behind;
+  Logits<T, kMask> before{};  // the row behind
+  V normaliser = V::zero();   // its inverse; or its log, with the maximum: inf of an empty row
 };
 
 // The row of `out` and `dout` that follows is called for with this one's results.
@@ -191,7 +162,8 @@ FASTATTN_INLINE void row_along_bwd(const T* out, const T* dout, T* dx, const T* 
     __builtin_prefetch(next_out + i, 0, 2);
     __builtin_prefetch(next_dout + i, 0, 2);
     const V y = load_lanes(out + i, n), g = load_lanes(dout + i, n);
-    return log_form ? select(y == V::set(-kInf<A>), V::zero(), factor * fnma(exp(y), sum, g)) : factor * y * (g - sum);
+    return log_form ? select(y == V::set(-kInf<A>), V::zero(), factor * fnma(exp_negative(y), sum, g))
+                    : factor * y * (g - sum);
   });
 }
 

@@ -73,10 +73,13 @@ FASTATTN_INLINE Vec<T> exp_in_range(Vec<T> x) {
 // Below lo the result is 0, above hi inf; NaN stays NaN (it is the second operand of max and min).
 FASTATTN_INLINE VecF exp(VecF x) { return exp_in_range(min(VecF::set(89.0f), max(VecF::set(-104.0f), x))); }
 FASTATTN_INLINE VecD exp(VecD x) { return exp_in_range(min(VecD::set(710.0), max(VecD::set(-746.0), x))); }
+// exp(x) of an x that is 0 or less, a little more by its rounding, or NaN.
+FASTATTN_INLINE VecF exp_negative(VecF x) { return exp_in_range(max(VecF::set(-104.0f), x)); }
+FASTATTN_INLINE VecD exp_negative(VecD x) { return exp_in_range(max(VecD::set(-746.0), x)); }
 
-// 2^r for |r| <= 1/2.
-FASTATTN_INLINE VecF exp2_reduced(VecF r) {
-  return poly(r, 1.54531629e-4f, 1.33908634e-3f, 9.61808256e-3f, 5.55035711e-2f, 2.40226508e-1f, 6.93147188e-1f, 1.0f);
+// 2^r / 2 for |r| <= 1/2.
+FASTATTN_INLINE VecF half_exp2_reduced(VecF r) {
+  return poly(r, 7.72658145e-5f, 6.6954317e-4f, 4.80904128e-3f, 2.775178555e-2f, 1.20113254e-1f, 3.46573594e-1f, 0.5f);
 }
 
 // --- log -----------------------------------------------------------------------------------------------------------
@@ -228,7 +231,7 @@ FASTATTN_INLINE VecF gelu(VecF x) {
                           8.13765329e-05f, -2.75853354e-4f, -3.50199694e-05f, 7.01143903e-3f, -5.24941655e-2f,
                           -4.59202022e-1f, -1.15110633f);
   VecF n = round(y);
-  VecF tail = scale2(t * (VecF::set(0.5f) * exp2_reduced(y - n)), n);
+  VecF tail = scale2(t * half_exp2_reduced(y - n), n);
   return max(VecF::zero(), x) - select(t < last, tail, VecF::zero());
 }
 template <class T>
@@ -265,7 +268,7 @@ FASTATTN_INLINE Vec<T> gelu_tanh_grad(Vec<T> x) {
   V c = min(last, max(-last, x));
   V square = c * c;
   V a = abs(c) * fma(square, V::set(T(0.071354816272600248776)), V::set(T(1.5957691216057307118)));
-  V e = exp_in_range(max(V::set(sizeof(T) == 4 ? T(-104) : T(-746)), -a));
+  V e = exp_negative(-a);
   V slope = fma(square, V::set(T(3 * 0.071354816272600248776)), V::set(T(1.5957691216057307118)));
   V inverse = one / (one + e);
   V s = select(c > V::zero(), inverse, e * inverse);
@@ -283,7 +286,7 @@ template <class T>
 FASTATTN_INLINE Sigmoid<T> sigmoid_parts(Vec<T> x) {
   using V = Vec<T>;
   const V one = V::set(1);
-  V e = exp_in_range(max(V::set(sizeof(T) == 4 ? T(-104) : T(-746)), -abs(x)));
+  V e = exp_negative(-abs(x));
   V larger = one / (one + e), smaller = e * larger;
   auto positive = x > V::zero();
   return {select(positive, larger, smaller), select(positive, smaller, larger)};
