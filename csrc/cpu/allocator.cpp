@@ -9,6 +9,9 @@
 // - Bound: with what is handed out, the cache holds at most 64 MB and a sixteenth more than was ever handed out at
 //   once. What came back first gives its memory to the system first, and keeps its addresses.
 // - Arenas are marked for huge pages.
+// - What is handed out begins half a page into its page. malloc's large blocks begin 16 to 64 bytes into theirs, and a
+//   loop that reads such a one and writes 48 bytes further on in another page would wait at every load: a load waits
+//   for an earlier store to the same place of its page (of numpy's arrays gelu took 1.6 times as long).
 // - Small requests go to aligned_alloc.
 // - After fork the child starts with an empty cache: its pages are the parent's copy-on-write, and would fault anyway.
 
@@ -32,6 +35,7 @@ namespace {
 constexpr size_t kHeader = 64;
 constexpr size_t kSmall = size_t{1} << 18;
 constexpr size_t kPage = 4096;
+constexpr size_t kIntoPage = kPage / 2;  // where what is handed out begins
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kArena = size_t{1} << 40;  // addresses, not memory
 constexpr size_t kLeastArena = size_t{256} << 20;
@@ -204,7 +208,7 @@ class Cache {
       end_ = static_cast<char*>(base) + whole;
       auto* begin = reinterpret_cast<char*>(round_up(reinterpret_cast<uintptr_t>(base), kHugePage));
       madvise(begin, static_cast<size_t>(end_ - begin), MADV_HUGEPAGE);
-      wall_ = new (begin) Header{0, nullptr, State::kWall, {}, {}};
+      wall_ = new (begin + kIntoPage - kHeader) Header{0, nullptr, State::kWall, {}, {}};
       return true;
     }
     return false;
@@ -265,7 +269,9 @@ class Cache {
   void give_back(const All& leaving) {
     for (Header *h = leaving.first, *after; h != nullptr; h = after) {
       after = h->of_all.after;
-      if (h->bytes > kPage) madvise(reinterpret_cast<char*>(h) + kPage, h->bytes - kPage, MADV_DONTNEED);
+      // All but the pages with its own header and the next one's.
+      char* begin = reinterpret_cast<char*>(h) + kPage - (kIntoPage - kHeader);
+      if (h->bytes > kPage) madvise(begin, h->bytes - kPage, MADV_DONTNEED);
       std::lock_guard lock(mutex_);
       put(h, State::kBare);
     }
