@@ -15,6 +15,8 @@
 // each block of kBlockK, blocks added in order.
 #pragma once
 
+#include <numeric>
+
 #include "matmul_pack.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
@@ -160,16 +162,20 @@ struct StreamPlan {
     blocks = ceil_div(p.K, kBlockK);
     tiles = p.b_n == 1 && p.M > (kIsHalf<S> ? 16 : kStreamTile);
     by_block = p.b_n == 1 && blocks > 1 && (tiles || p.M <= kStreamTile);
+    const int64_t threads = num_threads(), items = by_block ? blocks : 1;  // of a chunk
+    constexpr int64_t kLeast = 1024 / sizeof(S) / kLanes;
     int64_t item;
-    if (p.b_n == 1) {  // 1 KB of a row and more, sums that leave half of L1, and two items for every thread
-      constexpr int64_t kLeast = 1024 / sizeof(S), kSums = 16384 / sizeof(T);
-      const int64_t most = tiles ? kTileCols : min_of((by_block ? 16384 : 4096) / int64_t{sizeof(S)}, kSums / p.M);
-      item = max_of(kLeast, min_of(most, p.N * (by_block ? blocks : 1) / (2 * num_threads()))) / kLanes;
+    if (p.b_n == 1) {  // of a row as long a stretch as every thread can have, and sums that leave half of L1
+      constexpr int64_t kMost = 16384 / sizeof(S), kSums = 16384 / sizeof(T);
+      const int64_t most = tiles ? kTileCols : min_of(kMost, kSums / p.M);
+      item = max_of(kLeast, min_of(most, p.N * items / threads) / kLanes);
     } else {  // 256 KB of b
       item = max_of(int64_t{1}, 262144 / int64_t{sizeof(S)} / (p.K * kStep<S> * kLanes));
     }
     chunks = ceil_div(vecs, item);
-    if (!by_block && chunks < 2 * num_threads()) chunks = min_of(vecs, round_up(chunks, int64_t{num_threads()}));
+    // Few items are as many for every thread, as long as that does not make scraps of them.
+    const int64_t even = round_up(chunks, threads / std::gcd(threads, items));
+    if (chunks * items < 8 * threads && (items == 1 || vecs >= even * kLeast / 2)) chunks = min_of(vecs, even);
     cols = ceil_div(vecs, chunks) * kLanes;
     // A tile calls for as much as it reads: as many rows, in turns, as it has slivers in its group.
     run = max_of(int64_t{4}, ceil_div(cols, kStep<S> * TileConfig<T>::kCols));
