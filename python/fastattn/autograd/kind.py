@@ -82,14 +82,14 @@ class TensorKind(_kinds.Kind):
         wanted = False
         below_arrays: list[Array] = []
         for a in arrays:
-            if isinstance(a, Base):
+            if a is not None and isinstance(a, Base):
                 below_arrays.append(a._data)
                 wanted = wanted or a._requires_grad
             else:
                 below_arrays.append(a)
         data = tuple(below_arrays)
         edges = _edges(op, arrays) if wanted and mode.enabled else None
-        below = _kinds.NUMPY if type(data[0]) is ndarray else _below(data[0])
+        below = _below(data[0])
         if out is not None:
             if edges is not None:
                 msg = f"{op.name}: out= cannot be recorded for gradients; leave it out, or call under fa.no_grad()"
@@ -127,7 +127,7 @@ def _edges(op: Op, arrays: tuple[Array, ...]) -> tuple[Edge, ...] | None:
 
 
 def _below(array: Array) -> Kind:
-    return _kinds.kind_of("Tensor", ("data",), (array,))
+    return _kinds.NUMPY if type(array) is ndarray else _kinds.kind_of("Tensor", ("data",), (array,))
 
 
 def _record(

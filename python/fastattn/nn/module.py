@@ -76,10 +76,13 @@ class Module(Stateful):
 
     def __getattr__(self, name: str) -> Any:
         tables = self.__dict__
-        if "_modules" in tables:
-            for table in (tables["_parameters"], tables["_modules"], tables["_buffers"]):
-                if name in table:
-                    return table[name]
+        if "_modules" in tables:  # spelled out: a model asks for hundreds of them a call
+            if name in tables["_modules"]:
+                return tables["_modules"][name]
+            if name in tables["_parameters"]:
+                return tables["_parameters"][name]
+            if name in tables["_buffers"]:
+                return tables["_buffers"][name]
         msg = f"{type(self).__name__} has no attribute {name!r}"
         raise AttributeError(msg)
 

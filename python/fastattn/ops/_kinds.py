@@ -197,7 +197,10 @@ def kind_of(op: str, names: tuple[str, ...], arrays: tuple[Array, ...]) -> Kind:
 
 def raw(op: str, name: str, array: Array | None) -> Array | None:
     """An argument of an in-place op as `_C` reads it."""
-    return array if type(array) is ndarray or array is None else kind_of(op, (name,), (array,)).raw(array)
+    if type(array) is ndarray or array is None:
+        return array
+    kind = KINDS.get(type(array)) or kind_of(op, (name,), (array,))
+    return kind.raw(array)
 
 
 def raw_list(op: str, name: str, arrays: Sequence[Array] | None) -> list[Array] | None:

@@ -14,6 +14,7 @@ from . import _kinds
 from ._op import Array, attribute_error
 from .attention import LAYOUTS, scaled_dot_product_attention, window_sides
 
+NAMES = ("query", "key", "value", "alibi_slopes", "sinks")  # of what attention_with_kv_cache takes
 Lengths = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -337,9 +338,8 @@ def attention_with_kv_cache(
     if key is None and lengths is not None:
         msg = f"{op}: lengths says how many of the new tokens count; there is no key"
         raise TypeError(msg)
-    named = {"query": query, "key": key, "value": value, "alibi_slopes": alibi_slopes, "sinks": sinks}
-    for name, x in named.items():
-        if getattr(x, "requires_grad", False):
+    for name, x in zip(NAMES, (query, key, value, alibi_slopes, sinks), strict=True):
+        if x is not None and getattr(x, "requires_grad", False):
             msg = f"{op}: {name} requires a gradient, and a cache keeps none; call under no_grad(), or detach() it"
             raise RuntimeError(msg)
     time, head = (1, 2) if LAYOUTS[layout] else (2, 1)
@@ -367,7 +367,7 @@ def attention_with_kv_cache(
         is_causal, window = False, None
     if time == 1:
         keys, values = keys.swapaxes(1, 2), values.swapaxes(1, 2)
-    kind = _kinds.kind_of(op, ("query",), (query,))
+    kind = _kinds.KINDS.get(type(query)) or _kinds.kind_of(op, ("query",), (query,))
     out = kind.empty((*shape[:-1], values.shape[-1]), query.dtype, query)
     # On what lies below a Tensor: nothing is recorded here, and a call on one kind of array is the quicker.
     raw_query, raw_out = kind.raw(query), kind.raw(out)
