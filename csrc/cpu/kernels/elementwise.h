@@ -183,15 +183,26 @@ FASTATTN_INLINE void elementwise(const fa_launch& launch, const fa_tensor* const
   });
 }
 
-// out[i] = f(in[i]) and out[i] = f(a[i], b[i]) over a run.
+// out[i] = f(in[i]...) over a run. Past the caches the inputs are called for ahead, for functions of so many operations
+// that a core holds few elements in flight.
+template <class T, class F, class... In>
+FASTATTN_INLINE void map_vectors(T* out, const Run& run, F&& f, const In*... in) {
+  constexpr int64_t kAhead = 4096 / sizeof(T);
+  auto at = [&](int64_t i, int n) __attribute__((always_inline)) { return f(load_lanes(in + i, n)...); };
+  if (!run.stream) return store_row(out, run.length, false, at);
+  store_row(
+      out, run.length, true, [&](int64_t i, int n) __attribute__((always_inline)) {
+        (__builtin_prefetch(in + i + kAhead), ...);
+        return at(i, n);
+      });
+}
 template <class T, class F>
 FASTATTN_INLINE void map_run(const T* in, T* out, const Run& run, F&& f) {
-  store_row(out, run.length, run.stream, [&](int64_t i, int n) { return f(load_lanes(in + i, n)); });
+  map_vectors(out, run, f, in);
 }
 template <class T, class F>
 FASTATTN_INLINE void map_run(const T* a, const T* b, T* out, const Run& run, F&& f) {
-  store_row(out, run.length, run.stream,
-            [&](int64_t i, int n) { return f(load_lanes(a + i, n), load_lanes(b + i, n)); });
+  map_vectors(out, run, f, a, b);
 }
 
 }  // namespace fastattn::cpu::FASTATTN_ISA
