@@ -83,7 +83,7 @@ void norm_rows(const fa_layer_norm_fwd_params& p, const fa_launch& launch, const
       if (behind.is_none()) {
         square = squares([](int64_t) {});
       } else {
-        behind.begin(x, results);
+        behind.begin(x, true, results);
         square = squares([&](int64_t i) __attribute__((always_inline)) { behind.stream(i, results); });
       }
       A root;

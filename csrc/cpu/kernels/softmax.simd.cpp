@@ -253,6 +253,9 @@ FASTATTN_INLINE int64_t buffer_elements(int64_t C, bool stream) {
   constexpr int64_t kPage = 4096 / sizeof(T);
   return stream ? round_up(C, kPage) + kPage / 2 : round_up(C, 64 / sizeof(T));
 }
+// How many a worker has that streams rows.
+constexpr int64_t kTwoRows = 8192;  // elements
+FASTATTN_INLINE int64_t streamed_buffers(int64_t C) { return C <= kTwoRows ? 2 : 1; }
 
 template <class T, MaskKind kMask>
 void forward(const fa_softmax_fwd_params& p, const fa_launch& launch, Plan plan) {
@@ -267,10 +270,11 @@ void forward(const fa_softmax_fwd_params& p, const fa_launch& launch, Plan plan)
   const bool stream = streams_forward<T>(p, plan);
   if (stream) plan.group(kStreamedRows);
   parallel_for(launch, plan.num_items, [&](int64_t item, int worker) {
-    A* buffer = static_cast<A*>(launch.workspace) + worker * (stream ? 2 : 1) * buffer_elements<A>(C, stream);
+    A* buffer =
+        static_cast<A*>(launch.workspace) + worker * (stream ? streamed_buffers(C) : 1) * buffer_elements<A>(C, stream);
     alignas(64) A short_row[kShortRow];
     if (stream) {
-      StreamedRows<T, kMask> rows(C, buffer, buffer + buffer_elements<A>(C, true), form);
+      StreamedRows<T, kMask> rows(C, buffer, buffer + (streamed_buffers(C) - 1) * buffer_elements<A>(C, true), form);
       for_each_row(plan, item, [&](const int64_t* at, const int64_t* next) {
         rows.add({x + at[0], mask + at[1] * kMaskSize, plan.axis_stride[1] != 0, scale}, out + at[2], x + next[0]);
       });
@@ -365,7 +369,7 @@ fa_status softmax_fwd(const fa_softmax_fwd_params& p, fa_launch& launch) {
     const double written = p.form == FA_LOGSUMEXP ? static_cast<double>(plan.num_rows) : n;
     const bool stream = streams_forward<T>(p, plan);
     const bool buffered = plan.route == Route::kGathered || (plan.route == Route::kAlong && kIsHalf<T>);
-    const size_t buffers = static_cast<size_t>(num_threads()) * (stream ? 2 : buffered ? 1 : 0);
+    const size_t buffers = static_cast<size_t>(num_threads()) * (stream ? streamed_buffers(plan.C) : buffered ? 1 : 0);
     describe<"softmax_fwd", T>(launch, {.workspace = buffers * buffer_elements<A>(plan.C, stream) * sizeof(A),
                                         .flops = 5 * n,
                                         .bytes = sizeof(T) * (n + written)});

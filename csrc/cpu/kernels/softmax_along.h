@@ -94,7 +94,8 @@ class StreamedRows {
   static constexpr int kLanes = V::kLanes;
 
  public:
-  // exps: two buffers of whole vectors.
+  // Two buffers of whole vectors, for the exponentials of the row that is read and of the one behind. Of long rows they
+  // are one, which leaves L2 the rows: what goes out makes room as it goes.
   FASTATTN_INLINE StreamedRows(int64_t num, A* first, A* second, fa_softmax_form form)
       : C(num), exps{first, second}, is_log(form == FA_LOG_SOFTMAX) {}
 
@@ -108,8 +109,8 @@ class StreamedRows {
           C, [&](int64_t i, int n) __attribute__((always_inline)) {
             __builtin_prefetch(next_x + i, 0, 2);
             const V e = exp_negative(logits(i, n) - row_max);
-            if (!is_log) e.store(to + i);
             meanwhile(i);
+            if (!is_log) e.store(to + i);
             return e;
           });
     };
@@ -117,7 +118,7 @@ class StreamedRows {
     if (behind.is_none()) {
       l = sum([](int64_t) {});
     } else {
-      behind.begin(s.x, results());
+      behind.begin(s.x, is_log || exps[0] != exps[1], results());
       l = sum([&](int64_t i) __attribute__((always_inline)) { behind.stream(i, results()); });
     }
     behind = {out, C};
