@@ -31,9 +31,9 @@ def assert_repeats(result, few):
     assert (result.reshape(-1, *few.shape).view(bits) == few.view(bits)).all()
 
 
-# Rows that begin where a line does; long ones that begin anywhere; short ones that do, which stay in the caches; one that
-# is longer than the buffer of softmax.
-LENGTHS = [64, 65, 2050, 4096, 66000]
+# Rows that begin where a line does; long ones that begin anywhere; short ones that do, which stay in the caches; one of
+# which softmax has a single buffer, and one that is longer than that.
+LENGTHS = [64, 65, 2050, 4096, 9001, 66000]
 
 
 @pytest.mark.parametrize("n", LENGTHS)
@@ -57,10 +57,11 @@ def test_masked(isa, dtype, randn, name, n):
         assert_repeats(getattr(fa, name)(x, mask=np.tile(mask, (len(x) // 3, 1))), expected)
 
 
+@pytest.mark.parametrize("n", [2048, 9216])
 @pytest.mark.parametrize("offset", [0, 1, 63, 256, 700])
-def test_results_anywhere(isa, dtype, op, randn, offset):
+def test_results_anywhere(isa, dtype, op, randn, n, offset):
     """Wherever they lie beside x in their pages."""
-    few, weight = randn(3, 2048, dtype=dtype), randn(2048, dtype=dtype)
+    few, weight = randn(3, n, dtype=dtype), randn(n, dtype=dtype)
     x, expected = many(few), op(few, weight)
     room = np.empty(x.size + 4096, dtype)
     page = (x.ctypes.data - room.ctypes.data) % 4096 // x.itemsize
@@ -79,3 +80,18 @@ def test_backward(isa, dtype, op, randn, n):
         return x.grad.numpy()
 
     assert_repeats(dx(many(few), many(gradient)), dx(few, gradient))
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_gradient_of_cross_entropy(isa, dtype, randn, n, smoothing):
+    few = randn(3, n, dtype=dtype)
+    ids = np.array([0, n - 1, -100])  # the last row is ignored
+
+    def dx(x, ids):
+        x = fa.Tensor(x, requires_grad=True)
+        fa.cross_entropy(x, fa.Tensor(ids), reduction="sum", label_smoothing=smoothing).backward()
+        return x.grad.numpy()
+
+    x = many(few)
+    assert_repeats(dx(x, np.tile(ids, len(x) // 3)), dx(few, ids))
