@@ -12,7 +12,7 @@
 //
 // Traffic: x read once and out written once from DRAM while 2 C elements fit in L2; while a row is exponentiated (the
 // pass that computes) the next one is prefetched (what the first pass would wait for). Where out is large it goes past
-// the caches (row.h), a row behind: the exponentials of two rows are in buffers. Nothing to keep: m = -inf is replaced
+// the caches, a row behind (row_behind.h): exponentials wait in buffers. Nothing to keep: m = -inf is replaced
 // by 0, so that l = 0 and no inf - inf occurs; a NaN still reaches l.
 //
 // Source: Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018), section 2, for the safe form.

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from numpy import ndarray
-
 from fastattn.ops import _kinds
 
 from .autocast import cast_arguments
-from .node import LARGE, Array, Base, Edge, Node, Slot, check, mode, wrap
+from .node import LARGE, Array, Base, Edge, Node, Slot, check, kind_of, mode, wrap
 
 if TYPE_CHECKING:
     from fastattn.ops._kinds import Kind
@@ -56,10 +54,10 @@ class TensorKind(_kinds.Kind):
     name = "tensor"
 
     def empty(self, shape: tuple[int, ...], dtype: Any, like: Array) -> Array:
-        return wrap(_below(like._data).empty(shape, dtype, like._data))
+        return wrap(kind_of(like._data).empty(shape, dtype, like._data))
 
     def zeros(self, shape: tuple[int, ...], dtype: Any, like: Array) -> Array:
-        return wrap(_below(like._data).zeros(shape, dtype, like._data))
+        return wrap(kind_of(like._data).zeros(shape, dtype, like._data))
 
     def accumulator(self, dtype: Any) -> Any:
         return _kinds.NUMPY.accumulator(dtype)
@@ -89,7 +87,7 @@ class TensorKind(_kinds.Kind):
                 below_arrays.append(a)
         data = tuple(below_arrays)
         edges = _edges(op, arrays) if wanted and mode.enabled else None
-        below = _below(data[0])
+        below = kind_of(data[0])
         if out is not None:
             if edges is not None:
                 msg = f"{op.name}: out= cannot be recorded for gradients; leave it out, or call under fa.no_grad()"
@@ -124,10 +122,6 @@ def _edges(op: Op, arrays: tuple[Array, ...]) -> tuple[Edge, ...] | None:
             recording = True
         edges.append(edge)
     return tuple(edges) if recording else None
-
-
-def _below(array: Array) -> Kind:
-    return _kinds.NUMPY if type(array) is ndarray else _kinds.kind_of("Tensor", ("data",), (array,))
 
 
 def _record(

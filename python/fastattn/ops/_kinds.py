@@ -173,6 +173,8 @@ def _find(array_type: type) -> Kind | None:
 def kind_of(op: str, names: tuple[str, ...], arrays: tuple[Array, ...]) -> Kind:
     """The kind of the arrays of a call. ndarrays may stand beside Tensors or DLPack arrays; nothing else mixes."""
     found: Kind | None = None
+    if len(arrays) == 1 and (found := KINDS.get(type(arrays[0]))) is not None:  # most calls, some of them on hot paths
+        return found
     first = ""
     for name, array in zip(names, arrays, strict=True):
         if array is None:
@@ -197,10 +199,7 @@ def kind_of(op: str, names: tuple[str, ...], arrays: tuple[Array, ...]) -> Kind:
 
 def raw(op: str, name: str, array: Array | None) -> Array | None:
     """An argument of an in-place op as `_C` reads it."""
-    if type(array) is ndarray or array is None:
-        return array
-    kind = KINDS.get(type(array)) or kind_of(op, (name,), (array,))
-    return kind.raw(array)
+    return array if type(array) is ndarray or array is None else kind_of(op, (name,), (array,)).raw(array)
 
 
 def raw_list(op: str, name: str, arrays: Sequence[Array] | None) -> list[Array] | None:

@@ -367,7 +367,7 @@ def attention_with_kv_cache(
         is_causal, window = False, None
     if time == 1:
         keys, values = keys.swapaxes(1, 2), values.swapaxes(1, 2)
-    kind = _kinds.KINDS.get(type(query)) or _kinds.kind_of(op, ("query",), (query,))
+    kind = _kinds.kind_of(op, ("query",), (query,))
     out = kind.empty((*shape[:-1], values.shape[-1]), query.dtype, query)
     # On what lies below a Tensor: nothing is recorded here, and a call on one kind of array is the quicker.
     raw_query, raw_out = kind.raw(query), kind.raw(out)
