@@ -153,6 +153,18 @@ def test_out(isa, dtype, randn):
     assert_same_bits(residual, expected)
 
 
+@pytest.mark.parametrize(("m", "n", "k"), [(40, 50, 1), (40, 50, 33), (40, 300, 1031), (9, 600, 4097)])
+def test_what_lies_behind_a_row_is_not_read(isa, dtype, randn, m, n, k):
+    a, b = randn(m, k, dtype=dtype), randn(k, n, dtype=dtype)
+    expected = fa.matmul(a, b)
+    among_nan = np.full((m + 1, k + 2), np.nan, dtype)
+    for column in range(3):
+        among_nan[:] = np.nan
+        view = among_nan[:m, column : column + k]
+        view[:] = a
+        assert_same_bits(fa.matmul(view, b), expected)
+
+
 def test_nan_and_inf_propagate(isa, dtype, randn):
     a, b = randn(20, 30, dtype=dtype), randn(30, 40, dtype=dtype)
     a[3, 5], b[7, 9] = np.nan, np.inf

@@ -24,41 +24,52 @@
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
 
-template <class S>
-FASTATTN_INLINE Vec<compute_t<S>> load_bias(const Problem<S>& p, int64_t n, int lanes) {
-  using V = Vec<compute_t<S>>;
-  if (p.bias_n == 1) return V::load(p.bias + n, lanes);
-  compute_t<S> strided[V::kLanes] = {};
-  for (int i = 0; i < lanes; ++i) strided[i] = widen(p.bias[(n + i) * p.bias_n]);
-  return V::load(strided);
-}
+struct NoActivation {
+  template <class V>
+  static FASTATTN_INLINE V value(V x) {
+    return x;
+  }
+};
 
 // The way of rows x cols elements from their sums to out.
 template <class S>
 __attribute__((noinline)) void finish_tile(const Problem<S>& p, const compute_t<S>* sums, int64_t sums_stride,
                                            int64_t row, int64_t rows, int64_t col, int64_t cols) {
-  using T = compute_t<S>;
-  using V = Vec<T>;
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t n = 0; n < cols; n += V::kLanes) {
-      const int lanes = static_cast<int>(min_of(cols - n, int64_t{V::kLanes}));
-      V x = V::load(sums + r * sums_stride + n);
-      const int64_t at = col + n, m = row + r;
-      if (p.bias != nullptr) x = x + load_bias(p, at, lanes);
-      if (p.preact != nullptr) x.store(p.preact + m * p.preact_m + at, lanes);
-      visit_activation(p.activation, [&](auto f) { x = f.value(x); });
-      if (p.residual != nullptr) x = x + V::load(p.residual + m * p.residual_m + at, lanes);
-      auto write = [&](auto* out) __attribute__((always_inline)) {
-        if (p.accumulate) x = V::load(out, lanes) + x;
-        x.store(out, lanes);
-      };
-      if (kIsHalf<S> && p.wide_out != nullptr) {
-        write(p.wide_out + m * p.out_m + at);
+  using V = Vec<compute_t<S>>;
+  // lanes: none of them for a whole vector.
+  auto finish = [&](auto activation, int64_t r, int64_t n, auto... lanes) __attribute__((always_inline)) {
+    V x = V::load(sums + r * sums_stride + n);
+    const int64_t at = col + n, m = row + r;
+    if (p.bias != nullptr) {
+      if (p.bias_n == 1) {
+        x = x + V::load(p.bias + at, lanes...);
       } else {
-        write(p.out + m * p.out_m + at);
+        compute_t<S> strided[V::kLanes];
+        for (int64_t i = 0; i < V::kLanes; ++i) strided[i] = n + i < cols ? widen(p.bias[(at + i) * p.bias_n]) : 0;
+        x = x + V::load(strided);
       }
     }
-  }
+    if (p.preact != nullptr) x.store(p.preact + m * p.preact_m + at, lanes...);
+    x = activation.value(x);
+    if (p.residual != nullptr) x = x + V::load(p.residual + m * p.residual_m + at, lanes...);
+    auto write = [&](auto* out) __attribute__((always_inline)) {
+      if (p.accumulate) x = V::load(out, lanes...) + x;
+      x.store(out, lanes...);
+    };
+    if (kIsHalf<S> && p.wide_out != nullptr) {
+      write(p.wide_out + m * p.out_m + at);
+    } else {
+      write(p.out + m * p.out_m + at);
+    }
+  };
+  auto finish_all = [&](auto activation) __attribute__((always_inline)) {
+    for (int64_t r = 0; r < rows; ++r) {
+      int64_t n = 0;
+      for (; n + V::kLanes <= cols; n += V::kLanes) finish(activation, r, n);
+      if (n < cols) finish(activation, r, n, static_cast<int>(cols - n));
+    }
+  };
+  if (!visit_activation(p.activation, finish_all)) finish_all(NoActivation{});
 }
 
 // Calls for what finish_tile reads and writes, before its tile is computed: each line of it is new to the caches.
@@ -94,6 +105,31 @@ struct Panel {
   int64_t sums_stride;
 };
 
+// A tile whose rows of a end with half a pair of bf16: that is a step of its own, since what lies behind it may be NaN.
+template <class S>
+inline void run_odd_tile(const Problem<S>& p, Tile<compute_t<S>> t, int64_t row, int64_t rows, int64_t vecs,
+                         compute_t<S>* hot) {
+  using T = compute_t<S>;
+  const int64_t steps = t.k_len - 1;
+  if (steps > 0) {
+    Tile<T> pairs = t;
+    pairs.k_len = steps;
+    pairs.add = nullptr;
+    pairs.dst = hot;
+    pairs.dst_stride = TileConfig<T>::kCols;
+    run_tile(pairs, rows, vecs, true);
+    t.init = hot;
+    t.init_stride = pairs.dst_stride;
+  }
+  T last[TileConfig<T>::kRows];
+  pack_a_run(p.a + row * p.a_m + p.run_k - 1, p.a_m, int64_t{1}, int64_t{1}, rows, last);
+  t.k_len = 1;
+  t.a = last;
+  t.a_stride = rows * int64_t{sizeof(T)};
+  t.b += steps * t.b_stride;
+  run_tile(t, rows, vecs, false);
+}
+
 template <class S>
 inline void compute_region(const Problem<S>& p, const Plan& plan, const Region& region,
                            const Panel<compute_t<S>>& panel, compute_t<S>* local) {
@@ -117,7 +153,7 @@ inline void compute_region(const Problem<S>& p, const Plan& plan, const Region& 
     sums = panel.sums + region.row_begin * panel.sums_stride + (vec_begin - panel.vec_begin) * kLanes;
     sums_stride = panel.sums_stride;
   }
-  const bool by_row = plan.a_from == AFrom::kRows;
+  const bool by_row = plan.a_from == AFrom::kRows, odd = by_row && p.run_k % kStep<S> != 0;
 
   const int64_t panel_len = region.k_end - region.k_begin;
 
@@ -162,17 +198,17 @@ inline void compute_region(const Problem<S>& p, const Plan& plan, const Region& 
           const int64_t row = region.row_begin + tile_row;
           switch (plan.a_from) {
             case AFrom::kRows:
-              t.a = reinterpret_cast<const T*>(p.a + row * p.a_m + k * kStep<S>);
-              t.a_stride = p.a_m / kStep<S>;
+              t.a = p.a + row * p.a_m + k * kStep<S>;
+              t.a_stride = p.a_m * int64_t{sizeof(S)};
               break;
             case AFrom::kColumns:
-              if constexpr (!kIsHalf<S>) t.a = p.a + row * p.a_m + k * p.a_k;
-              t.a_stride = p.a_k;
+              t.a = p.a + row * p.a_m + k * p.a_k;
+              t.a_stride = p.a_k * int64_t{sizeof(S)};
               break;
             case AFrom::kPackedColumns:
             case AFrom::kSharedColumns:
               t.a = packed_a + tile_row * block_len + group * tile_rows;
-              t.a_stride = tile_rows;
+              t.a_stride = tile_rows * int64_t{sizeof(T)};
               break;
           }
           // The first sliver meets rows that are new to the cache: it calls for those of the next tile.
@@ -204,7 +240,11 @@ inline void compute_region(const Problem<S>& p, const Plan& plan, const Region& 
               t.add_stride = p.out_m;
             }
           }
-          run_tile(t, tile_rows, vecs, by_row);
+          if (odd && last_group && last_block) {
+            run_odd_tile(p, t, row, tile_rows, vecs, hot);
+          } else {
+            run_tile(t, tile_rows, vecs, by_row);
+          }
           if (finish) finish_tile(p, hot, int64_t{C::kCols}, row, tile_rows, vec * kLanes, cols);
         }
       }

@@ -83,6 +83,10 @@ inline void pack_b_run(const S* src, int64_t k_stride, int64_t n_stride, int64_t
     int64_t s = n_stride == 1 ? whole : 0;
     if (k_stride == 1 && n_stride != 1) {
       for (; s + kLanes <= whole; s += kLanes) {
+#pragma GCC unroll 16
+        for (int64_t i = 0; i < kLanes; ++i) {  // of the next vector of columns
+          __builtin_prefetch(from + s * kStep<S> + (kLanes + i) * n_stride, 0, 2);
+        }
         transposed_steps(
             from + s * kStep<S>, n_stride,
             lanes, [&](int64_t i, Vec<T> v) __attribute__((always_inline)) { v.store(to + (s + i) * width); });

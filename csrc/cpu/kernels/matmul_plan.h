@@ -211,15 +211,6 @@ FASTATTN_INLINE bool is_small_b(const Problem<S>& p) {
   return p.K * p.N <= int64_t{262144} / int64_t{sizeof(compute_t<S>)};
 }
 
-// Whether all steps of a lie in its rows as they are packed.
-template <class S>
-FASTATTN_INLINE bool rows_are_pairs(const Problem<S>& p) {
-  bool even = kStep<S> == 2 && p.num_sum_axes == 0 && p.run_k % 2 == 0 && p.a_m % 2 == 0;
-  even = even && reinterpret_cast<uintptr_t>(p.a) % sizeof(compute_t<S>) == 0;
-  for (int i = 0; i < p.num_batch_axes; ++i) even = even && p.batch_axes[i].a % 2 == 0;
-  return even;
-}
-
 inline constexpr int64_t kStreamRows = 32;  // products of up to so many rows wait for b
 
 template <class S>
@@ -232,15 +223,16 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
   q.num_row_tiles = ceil_div(p.M, int64_t{C::kRows});
   const int64_t block_k = min_of(p.K, C::kBlockK);
   // Tiles read elements of 16 bits from packed copies only, which are of 32; but a pair of them that lies in a row of a
-  // is one.
+  // is a step.
   const bool one_run = p.num_sum_axes == 0 && !kIsHalf<S>;
+  const bool rows_of_steps = p.num_sum_axes == 0 && sizeof(S) * kStep<S> == sizeof(T);
   const bool b_rows = p.b_n == 1 && one_run;
 
   constexpr int64_t kPanelElements = int64_t{16} * 1024 * 1024 / sizeof(T), kPanelBlocks = 8;
   constexpr int64_t kFewRows = 160, kSmallRows = 512, kLocalRows = 128, kMostRows = 512;
   constexpr int64_t kCachedBytes = int64_t{12} << 20;
   const bool small_b = is_small_b(p);  // packing costs more than it gives
-  const bool rows_of_a = p.a_k == 1 && (one_run || rows_are_pairs(p)), columns_of_a = p.a_m == 1 && one_run;
+  const bool rows_of_a = p.a_k == 1 && rows_of_steps, columns_of_a = p.a_m == 1 && one_run;
   // An item takes a sliver of b, packs it into its L2 a block at a time and multiplies all rows with it, or as many as
   // leave a's in the caches for the next items: what another core has packed may be far away. Columns of a are read in
   // place where a tile takes half of each line. An a that wants to be packed may have few rows only, and so may a

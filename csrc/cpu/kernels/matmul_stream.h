@@ -238,7 +238,7 @@ inline void stream_tiles(const Problem<S>& p, const StreamPlan<S>& plan, int64_t
       for (int64_t i = 0; i < num_tiles; ++i) {
         const int64_t row = tiles.begin(i), rows = tiles.begin(i + 1) - row;
         t.a = a + row * steps + s * rows;
-        t.a_stride = rows;
+        t.a_stride = rows * int64_t{sizeof(*a)};
         t.fetch = fetches ? fetch + i * part : reinterpret_cast<const char*>(t.b);
         t.dst = to + row * stride + n;
         t.init = s == 0 ? nullptr : t.dst;

@@ -50,9 +50,9 @@ inline constexpr int64_t kStep = 1;
 template <class T>
 struct Tile {
   int64_t k_len;  // steps
-  const T* a;
-  int64_t a_stride;  // elements from row to row (by row) or from k to k (by column)
-  int64_t a_ahead;   // by row: elements from the rows in use to the rows to prefetch, or 0
+  const void* a;     // a pair of bf16 may begin at any of them
+  int64_t a_stride;  // bytes from row to row (by row) or from k to k (by column)
+  int64_t a_ahead;   // by row: bytes from the rows in use to the rows to prefetch, or 0
   const T* b;
   int64_t b_stride;  // elements from k to k
   // What is called for meanwhile: kVecs vectors a step, the next step's fetch_step bytes further.
@@ -119,6 +119,7 @@ template <class T, int kR, int kV, bool kByRow>
 __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
   using V = Vec<T>;
   const int tail = t.tail;
+  const char* const first = static_cast<const char*>(t.a);
   V acc[kR][kV];
   if (t.init == nullptr) {
 #pragma GCC unroll 8
@@ -147,7 +148,7 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
     for (int r = 0; r < kR; ++r) {
 #pragma GCC unroll 4
       for (int line = 0; line < 4; ++line) {
-        __builtin_prefetch(t.a + t.a_ahead + r * t.a_stride + line * static_cast<int>(64 / sizeof(T)));
+        __builtin_prefetch(first + t.a_ahead + r * t.a_stride + line * 64);
       }
     }
   }
@@ -159,12 +160,12 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
   // Eight pointers would not leave enough registers. Neither would the addresses of several steps, which GCC keeps if
   // it sees how they follow from one another: hence the empty asm.
   constexpr int kPointers = kByRow ? (kR + 2) / 3 : 1;
-  const T* a[kPointers];
+  const char* a[kPointers];
 #pragma GCC unroll 4
-  for (int i = 0; i < kPointers; ++i) a[i] = t.a + 3 * i * t.a_stride;
+  for (int i = 0; i < kPointers; ++i) a[i] = first + 3 * i * t.a_stride;
   int64_t a_stride = t.a_stride;
 
-  constexpr int kUnroll = 4;
+  constexpr int kUnroll = 4, kSize = static_cast<int>(sizeof(T));
   auto step = [&](int k) __attribute__((always_inline)) {
     V rb[kV];
 #pragma GCC unroll 4
@@ -178,7 +179,9 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
     asm("" : "+r"(b), "+r"(fetch), "+r"(a_stride));
 #pragma GCC unroll 8
     for (int r = 0; r < kR; ++r) {
-      const V ra = V::set(kByRow ? a[r / 3][r % 3 * a_stride + k] : a[0][r]);
+      T factor;
+      __builtin_memcpy(&factor, kByRow ? a[r / 3] + r % 3 * a_stride + k * kSize : a[0] + r * kSize, sizeof(T));
+      const V ra = V::set(factor);
 #pragma GCC unroll 4
       for (int v = 0; v < kV; ++v) step_into(acc[r][v], ra, rb[v]);
     }
@@ -191,7 +194,7 @@ __attribute__((noinline)) void compute_tile(const Tile<T>& t) {
     if (!kByRow) return;
 #pragma GCC unroll 4
     for (int i = 0; i < kPointers; ++i) {
-      a[i] += steps;
+      a[i] += steps * kSize;
       asm("" : "+r"(a[i]));
     }
   };

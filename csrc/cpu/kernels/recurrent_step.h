@@ -112,7 +112,7 @@ struct Groups {
     constexpr int64_t kPieceBytes = 24576, kRow = kVecs * kLanes;
     const int64_t all = unit_vecs(group) * kGates;
     Tile<T> t;
-    t.a_stride = p.a_stride;
+    t.a_stride = p.a_stride * int64_t{sizeof(T)};
     t.a_ahead = 0;
     t.init_stride = t.add_stride = t.dst_stride = kRow;
     t.tail = kLanes;
