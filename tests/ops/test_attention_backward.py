@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from isa_fixture import isa_fixture
 from on_device import EMULATED
 
 import fastattn as fa
@@ -12,10 +13,15 @@ from fastattn.testing import (
     assert_same_bits,
     assert_same_for_any_threads,
     check,
+    isas,
     reference,
+    variants,
 )
 
 ATTENTION = fa.scaled_dot_product_attention
+
+
+isa = isa_fixture([*variants(), *isas()])
 
 
 def gradients(dout, q, k, v, mask=None, *args, dlse=None, **options):
@@ -258,6 +264,15 @@ def test_a_value_that_some_see_reaches_only_them(isa, dtype, case):
     dq = gradients(*args[:3], v, is_causal=True)[0]
     assert_same_bits(dq[0, 0, :40], expected[0, 0, :40])
     assert np.isnan(dq[0, 0, 40:]).all()
+
+
+def test_a_key_of_no_weight_has_a_value_of_no_gradient(isa, dtype, case):
+    """Of an odd number of queries, whose tiles have rows that stand for nobody."""
+    dout, q, k, v = case(1, 1, 33, 40, 16, dtype=dtype)
+    q[..., 0], k[0, 0, 7, 0] = 1, -np.inf
+    dv = gradients(dout, q, k, v)[2]
+    assert (dv[0, 0, 7] == 0).all()
+    assert np.isfinite(dv).all()
 
 
 # The bitwise rule ----------------------------------------------------------------------------------------------------

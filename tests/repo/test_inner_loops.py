@@ -83,6 +83,7 @@ LOOPS = [
     Loop("avx512", "attention_bwd", "multiply_tile<1l, float, 8, 3,", 48, 2),
     Loop("avx512", "attention_bwd", "multiply_tile<1l, double, 8, 3,", 48, 2),
     Loop("avx512_bf16", "attention_fwd", "multiply_tile<2l, float, 8, 3,", 48, 2),
+    Loop("avx512_bf16", "attention_bwd", "multiply_tile<2l, float, 8, 3,", 48, 2),
     Loop("avx2", "attention_fwd", "multiply_tile<1l, float, 4, 3,", 24, 2),
     Loop("avx2", "attention_bwd", "multiply_tile<1l, float, 4, 3,", 24, 2),
 ]

@@ -18,7 +18,8 @@
 // one split dQ goes out at once. dmask and dsinks, where wanted, are passes of their own, whose items own what they
 // write; rowsum(P * dW) is one in front.
 //
-// Work: 10 D flops a pair (five products), FMA-bound as in the forward.
+// Work: 10 D flops a pair (five products), FMA-bound as in the forward. Where the instruction set multiplies pairs of
+// bf16, steps of all five are pairs (attention_pairs.h): P and dS are rounded to bf16 for the last three.
 // Source: Dao, "FlashAttention-2" (2023), algorithm 2.
 #include "attention_dheads.h"
 #include "attention_dmask.h"
@@ -36,6 +37,7 @@ struct Backward {
   using T = compute_t<S>;
   using V = Vec<T>;
   static constexpr int64_t L = V::kLanes, M = kBlockM<T>;
+  static constexpr int64_t kPer = kStep<S>;  // numbers in a step of a product
 
   const fa_attention_bwd_params& g;
   const fa_attention_fwd_params& p;
@@ -43,8 +45,9 @@ struct Backward {
   const WeightsGradient<S> dweights;
   const Band band;
   const int64_t B, H, Hkv, Lq, Lk, D, Dv;
-  const int64_t group;            // query heads of a key/value head
-  const int64_t d_vecs, dv_vecs;  // a row of D, Dv in whole vectors
+  const int64_t group;              // query heads of a key/value head
+  const int64_t d_vecs, dv_vecs;    // a row of D, Dv in whole vectors
+  const int64_t d_steps, dv_steps;  // in steps
   const QueryBlocks<T> blocks;
   const Balanced splits;
   const WeightDropout<T> dropout;
@@ -76,23 +79,29 @@ struct Backward {
         group(Hkv > 0 ? H / Hkv : 0),
         d_vecs(ceil_div(D, L)),
         dv_vecs(ceil_div(Dv, L)),
+        d_steps(ceil_div(D, kPer)),
+        dv_steps(ceil_div(Dv, kPer)),
         blocks(Lq),
         splits(Lk, split_keys(params)),
         dropout(params.fwd) {}
 
   // Per thread. With base = nullptr only bytes, what is needed, is meant.
   struct Scratch : Scores<S>::Block {  // s: S^T, then P^T
-    T* dot;                            // dO^T[Dv][M]
-    T *q, *dout;                       // scale * Q[M][D], dO[M][Dv], rows in whole vectors
+    T* dot;                            // dO^T[dv_steps][M]
+    T *q, *dout;                       // Q[M / kPer][D], dO[M / kPer][Dv], rows in whole vectors, in steps across them
     T *q_copy, *dout_copy;             // the same with 0 for what is not finite
+    T *q_rows, *dout_rows;             // where that is so, in numbers
     T* delta;                          // [M]
     T* ds;                             // dP^T then dS^T: [kBlockN][M]
+    T *p_queries, *ds_queries;         // P^T and dS^T in steps across queries [kBlockN][M / kPer]
+    T* ds_keys;                        // dS^T in steps across keys [kBlockN / kPer][M]
     T* keep;                           // Z^T [kBlockN][M], with dropout
     T* dcap;                           // the softcap's derivative [kBlockN][M], with one
     T* dw;                             // dW^T [kBlockN][M], with one
-    T *k, *v;                          // [split][D], [split][Dv], where copies_keys()
-    T* dq;                             // dQ^T[D][M]
-    T *dk, *dv;                        // [split][D], [split][Dv], rows in whole vectors
+    T *k, *v;                          // [split][d_steps], [split][dv_steps], where copies_keys()
+    T *k_keys, *k_keys_copy;  // K in steps across keys [split / 2][D]; of a tile, with 0 for what is not finite
+    T* dq;                    // dQ^T[D][M]
+    T *dk, *dv;               // [split][D], [split][Dv], rows in whole vectors
     bool q_finite, dout_finite;
     size_t bytes;
 
@@ -100,13 +109,17 @@ struct Backward {
       Carver carver{base};
       const int64_t d_row = f.d_vecs * L, dv_row = f.dv_vecs * L;
       const int64_t keys = f.splits.parts > 0 ? f.splits.count(0) : 0;
-      this->qt = carver.take<T>(f.D * M);  // what every tile reads lies together
+      auto if_pairs = [&](int64_t n) { return kPer == 2 ? carver.take<T>(n) : nullptr; };
+      this->qt = carver.take<T>(f.d_steps * M);  // what every tile reads lies together
       this->s = carver.take<T>(kBlockN * M);
-      dot = carver.take<T>(f.Dv * M);
+      dot = carver.take<T>(f.dv_steps * M);
       ds = carver.take<T>(kBlockN * M);
+      p_queries = kPer == 1 ? this->s : carver.take<T>(kBlockN * M / kPer);
+      ds_queries = kPer == 1 ? ds : carver.take<T>(kBlockN * M / kPer);
+      ds_keys = kPer == 1 ? ds : carver.take<T>(kBlockN / kPer * M);
       dq = carver.take<T>(max_of<int64_t>(f.D, kBlockN) * M);  // dmask's sums too
-      q = carver.take<T>(M * d_row);
-      dout = carver.take<T>(M * dv_row);
+      q = carver.take<T>(M / kPer * d_row);
+      dout = carver.take<T>(M / kPer * dv_row);
       this->lse = carver.take<T>(M);
       this->lse_rest = carver.take<T>(M);
       delta = carver.take<T>(M);
@@ -116,22 +129,35 @@ struct Backward {
       keep = carver.take<T>(f.dropout.active ? kBlockN * M : 0);
       dcap = carver.take<T>(f.scores.transform.cap != 0 ? kBlockN * M : 0);
       dw = carver.take<T>(f.dweights.active() ? kBlockN * M : 0);
-      q_copy = carver.take<T>(M * d_row);
-      dout_copy = carver.take<T>(M * dv_row);
+      q_copy = carver.take<T>(M / kPer * d_row);
+      dout_copy = carver.take<T>(M / kPer * dv_row);
+      q_rows = kPer == 1 ? q : carver.take<T>(M * d_row);
+      dout_rows = kPer == 1 ? dout : carver.take<T>(M * dv_row);
       this->k_copy = carver.take<T>(kBlockN * f.D);
-      k = f.copies_keys() ? carver.take<T>(keys * f.D) : nullptr;
-      v = f.copies_keys() ? carver.take<T>(keys * f.Dv) : nullptr;
+      k = f.copies_keys() ? carver.take<T>(keys * f.d_steps) : nullptr;
+      v = f.copies_keys() ? carver.take<T>(keys * f.dv_steps) : nullptr;
+      k_keys = if_pairs(ceil_div(keys, 2) * f.D);
+      k_keys_copy = if_pairs(kBlockN / 2 * f.D);
       q_finite = dout_finite = true;
       bytes = carver.bytes;
     }
   };
 
-  bool pack_checked(const Rows<S>& x, int64_t m, int64_t n, T factor, T* to, T* copy) const {
+  bool pack_checked(const Rows<S>& x, int64_t m, int64_t n, T* to, T* copy, T* rows) const {
     const int64_t row = round_up(n, L);
-    pack_rows(x, m, n, factor, to);
-    const bool finite = all_finite(to, row, 1, m, row);
-    if (!finite) copy_finite(to, row, 1, m, row, copy, row);
-    return finite;
+    if constexpr (kPer == 2) {
+      weave_rows(x, m, n, to, row);
+    } else {
+      pack_rows(x, m, n, to);
+    }
+    if (all_finite(x.data, x.row, x.column, m, n)) return true;
+    if constexpr (kPer == 2) {
+      pack_rows(x, m, n, rows);
+      weave_finite(rows, m, row, copy);
+    } else {
+      copy_finite(to, row, 1, m, row, copy, row);
+    }
+    return false;
   }
 
   // What a block of queries brings to every tile.
@@ -140,9 +166,13 @@ struct Backward {
                   out = Rows<S>::of(p.out, batch, head).from(q0);
     const T* lse = at<T>(p.lse, batch, head) + q0 * p.lse.strides[2];
     scores.pack_query(batch, head, q0, m, w.qt);
-    pack_transposed(dout, m, Dv, T(1), w.dot);
-    w.q_finite = pack_checked(q, m, D, static_cast<T>(p.scale), w.q, w.q_copy);
-    w.dout_finite = pack_checked(dout, m, Dv, T(1), w.dout, w.dout_copy);
+    if constexpr (kPer == 2) {
+      transpose_steps(dout, m, Dv, w.dot);
+    } else {
+      pack_transposed(dout, m, Dv, T(1), w.dot);
+    }
+    w.q_finite = pack_checked(q, m, D, w.q, w.q_copy, w.q_rows);
+    w.dout_finite = pack_checked(dout, m, Dv, w.dout, w.dout_copy, w.dout_rows);
     for (int64_t i = 0; i < M; ++i) w.delta[i] = 0;
     for (int64_t i = 0; i < m; ++i) {
       if (lse[i * p.lse.strides[2]] == -kInf<T>) continue;  // saw nothing: every gradient is 0
@@ -176,13 +206,14 @@ struct Backward {
     return view;
   }
 
-  // (Z * P)^T into w.s and dS^T into w.ds. False where the tile is hidden altogether. k, v: rows of the tile's keys.
+  // (Z * P)^T into w.s and dS^T into w.ds. False where the tile is hidden altogether. k, v: rows of the tile's keys, in
+  // steps.
   bool tile_gradient(const Rows<T>& k, const Rows<T>& v, const HeadView<T>& view, const TilePlace& t, const Scratch& w,
                      Sight& sight) const {
     sight = look<S>(band, view.mask, t, w.mask);
     if (sight == Sight::kNone) return false;
     scores.tile(k, view, t, w.qt, w.s, w.dcap);
-    multiply_scores<T>(band, t, v.data, v.row, v.column, Dv, w.dot, w.ds);
+    multiply_scores<T, kPer>(band, t, v.data, v.row, v.column, dv_steps, w.dot, w.ds);
     if (dropout.active) dropout.template fill<kBlockN>(view.first_row, t, w.keep);
     const bool weighed = view.place >= 0;
     if (weighed) dweights.fill(view.batch, view.place, t, w.dw);
@@ -231,6 +262,27 @@ struct Backward {
     }
   }
 
+  // P^T and dS^T of w.s and w.ds in steps.
+  void make_steps(const TilePlace& t, const Scratch& w) const {
+    if constexpr (kPer == 2) {
+      for (int64_t j = 0; j < t.n; j += 2) {
+        for (int64_t i = 0; i < t.m; i += L) {
+          const int64_t at = j * M + i;
+          const V ds = V::load(w.ds + at), next = j + 1 < t.n ? V::load(w.ds + at + M) : V::zero();
+          pair_of(ds, next).store(w.ds_keys + j / 2 * M + i);
+          store_narrow(ds, next, narrow_at(w.ds_queries, at), narrow_at(w.ds_queries, at + M));
+          store_narrow(V::load(w.s + at), V::load(w.s + at + M), narrow_at(w.p_queries, at),
+                       narrow_at(w.p_queries, at + M));
+        }
+      }
+      if (t.m % 2 == 0) return;
+      for (int64_t j = 0; j < t.n; ++j) {  // the last query's partner is nobody
+        __builtin_memset(narrow_at(w.p_queries, j * M + t.m), 0, sizeof(bf16));
+        __builtin_memset(narrow_at(w.ds_queries, j * M + t.m), 0, sizeof(bf16));
+      }
+    }
+  }
+
   // The products of pairs that see what copy_finite left out: c[key][n] += p[key][query] * y[query][n].
   void add_seen(const TilePlace& t, Sight sight, const Scratch& w, const T* weights, const T* y, int64_t row,
                 T* c) const {
@@ -246,21 +298,30 @@ struct Backward {
 
   void add_dvalue(const TilePlace& t, Sight sight, const Scratch& w, T* dv) const {
     const bool copied = sight != Sight::kAll && !w.dout_finite;
-    multiply_queries<T>(band, t, w.s, copied ? w.dout_copy : w.dout, dv_vecs, dv);
-    if (copied) add_seen(t, sight, w, w.s, w.dout, dv_vecs * L, dv);
+    multiply_queries<T, kPer>(band, t, w.p_queries, copied ? w.dout_copy : w.dout, dv_vecs, dv);
+    if (copied) add_seen(t, sight, w, w.s, w.dout_rows, dv_vecs * L, dv);
   }
   void add_dkey(const TilePlace& t, Sight sight, const Scratch& w, T* dk) const {
     const bool copied = sight != Sight::kAll && !w.q_finite;
-    multiply_queries<T>(band, t, w.ds, copied ? w.q_copy : w.q, d_vecs, dk);
-    if (copied) add_seen(t, sight, w, w.ds, w.q, d_vecs * L, dk);
+    multiply_queries<T, kPer>(band, t, w.ds_queries, copied ? w.q_copy : w.q, d_vecs, dk);
+    if (copied) add_seen(t, sight, w, w.ds, w.q_rows, d_vecs * L, dk);
   }
-  void add_dquery(const TilePlace& t, Sight sight, const Scratch& w, const Rows<T>& k, T* dq) const {
-    if (sight == Sight::kAll || all_finite(k.data, k.row, k.column, t.n, D)) {
-      return multiply_weights<T>(band, t, k.data, k.row, k.column, D, w.ds, dq);
+  // k: the tile's keys as the product reads them, numbers or steps across keys; rows: as they came.
+  void add_dquery(const TilePlace& t, Sight sight, const Scratch& w, const Rows<T>& k, const Rows<S>& rows,
+                  T* dq) const {
+    if (sight == Sight::kAll || all_finite(rows.data, rows.row, rows.column, t.n, D)) {
+      return multiply_weights<T, kPer>(band, t, k.data, k.row, k.column, D, w.ds_keys, dq);
     }
-    copy_finite(k.data, k.row, k.column, t.n, D, w.k_copy, D);
-    multiply_weights<T>(band, t, w.k_copy, D, 1, D, w.ds, dq);
-    add_seen_products<T>(band, t, sight, w.mask, k.data, k.row, k.column, D, w.ds, dq);
+    if constexpr (kPer == 2) {
+      copy_rows(rows, t.n, D, w.k_copy);
+      weave_finite(w.k_copy, t.n, D, w.k_keys_copy);
+      multiply_weights<T, kPer>(band, t, w.k_keys_copy, D, 1, D, w.ds_keys, dq);
+      add_seen_products<T>(band, t, sight, w.mask, w.k_copy, D, 1, D, w.ds, dq);
+    } else {
+      copy_finite(k.data, k.row, k.column, t.n, D, w.k_copy, D);
+      multiply_weights<T>(band, t, w.k_copy, D, 1, D, w.ds, dq);
+      add_seen_products<T>(band, t, sight, w.mask, k.data, k.row, k.column, D, w.ds, dq);
+    }
   }
 
   // Rows far apart share few cache sets, and rows of 16 bits are read as floats; a split is read once a block of
@@ -282,10 +343,11 @@ struct Backward {
     const bool want_dk = g.dkey.data != nullptr, want_dv = g.dvalue.data != nullptr, want_dq = g.dquery.data != nullptr;
     const Rows<S> key = Rows<S>::of(p.key, batch, kv_head).from(begin);
     const Rows<S> value = Rows<S>::of(p.value, batch, kv_head).from(begin);
-    Rows<T> k{w.k, D, 1}, v{w.v, Dv, 1};
+    Rows<T> k{w.k, d_steps, 1}, v{w.v, dv_steps, 1};
+    if constexpr (kPer == 2) weave_rows(key, keys, D, w.k_keys);
     if (copies_keys()) {
-      copy_rows(key, keys, D, w.k);
-      copy_rows(value, keys, Dv, w.v);
+      copy_steps(key, keys, D, w.k);
+      copy_steps(value, keys, Dv, w.v);
     } else if constexpr (!kIsHalf<S>) {
       k = key, v = value;
     }
@@ -304,16 +366,21 @@ struct Backward {
         }
         if (first < end) pack_block(batch, head, q0, m, view, w);
         V block_slope = V::zero();
-        for (int64_t k0 = first; k0 < end; k0 += kBlockN) {
-          const TilePlace t{q0, m, k0, min_of<int64_t>(kBlockN, end - k0)};
+        // Steps lie where they do in a copy, and one that is cut at either end is looked at whole.
+        const int64_t tiles_end = begin + min_of(keys, round_up(end - begin, kPer));
+        for (int64_t k0 = begin + (first - begin) / kPer * kPer; k0 < tiles_end; k0 += kBlockN) {
+          const TilePlace t{q0, m, k0, min_of<int64_t>(kBlockN, tiles_end - k0)};
           const Rows<T> tile_k = k.from(k0 - begin);
           Sight sight;
           if (!tile_gradient(tile_k, v.from(k0 - begin), view, t, w, sight)) continue;
           if (g.dalibi_slopes.data != nullptr) block_slope += slope_sum(scores.transform, band, t, w.ds);
           if (scores.transform.cap != 0) through_cap(t, w);
+          make_steps(t, w);
           if (want_dv) add_dvalue(t, sight, w, w.dv + (k0 - begin) * dv_row);
           if (want_dk) add_dkey(t, sight, w, w.dk + (k0 - begin) * d_row);
-          if (want_dq) add_dquery(t, sight, w, tile_k, dq);
+          if (!want_dq) continue;
+          const Rows<T> across = kPer == 1 ? tile_k : Rows<T>{w.k_keys + (k0 - begin) / kPer * D, D, 1};
+          add_dquery(t, sight, w, across, key.from(k0 - begin), dq);
         }
         slope_total = slope_total + reduce_add(block_slope);
         if (want_dq && parts == nullptr) {
@@ -326,11 +393,12 @@ struct Backward {
       }
       if (g.dalibi_slopes.data != nullptr) slope_parts[h * splits.parts] = slope_total;
     }
-    if (want_dk)
-      store_rows(w.dk, keys, D, at<S>(g.dkey, batch, kv_head) + begin * g.dkey.strides[2], g.dkey.strides[2]);
-    if (want_dv) {
-      store_rows(w.dv, keys, Dv, at<S>(g.dvalue, batch, kv_head) + begin * g.dvalue.strides[2], g.dvalue.strides[2]);
-    }
+    auto store = [&](const T* from, int64_t n, T factor, const fa_tensor& to) {
+      const int64_t row = to.strides[2];
+      if (to.data != nullptr) store_rows(from, keys, n, factor, at<S>(to, batch, kv_head) + begin * row, row);
+    };
+    store(w.dk, D, static_cast<T>(p.scale), g.dkey);
+    store(w.dv, Dv, T(1), g.dvalue);
   }
 
   // dquery (+)= scale * the parts of splits [first_split, end_split), in their order, for one block of one head. part:
@@ -416,7 +484,7 @@ struct Backward {
           const TilePlace t{q0, m, k0, min_of<int64_t>(kBlockN, end - k0)};
           const Sight sight = look<S>(band, view.mask, t, w.mask);
           if (sight == Sight::kNone) continue;
-          scores.tile(readable_rows(keys.from(k0), t.n, D, w.k_copy), view, t, w.qt, w.s, nullptr);
+          scores.tile(readable_steps(keys.from(k0), t.n, D, w.k_copy), view, t, w.qt, w.s, nullptr);
           scores.weigh(t, sight, w);
           dweights.fill(batch, view.place, t, w.dw);
           for (int64_t i = 0; i < m; i += L) {
@@ -476,22 +544,33 @@ struct Backward {
   }
 };
 
+template <class S>
+FASTATTN_INLINE fa_status call(const fa_attention_bwd_params& p, fa_launch& launch) {
+  Backward<S> backward(p);
+  describe<"attention_bwd", S>(launch, launch.query ? backward.work() : Work{});
+  if (launch.query) return FA_OK;
+  if (p.dweights.data != nullptr) backward.sum_weights(launch);
+  if (p.dquery.data != nullptr || p.dkey.data != nullptr || p.dvalue.data != nullptr ||
+      p.dalibi_slopes.data != nullptr) {
+    backward.run(launch);
+  }
+  if (p.dmask.data != nullptr) MaskGradient<Backward<S>, S, kBlockN>{backward}.run(launch);
+  if (p.dsinks.data != nullptr) SinkGradient<Backward<S>>{backward}.run(launch);
+  return FA_OK;
+}
+
 }  // namespace
 
+#if defined(FASTATTN_ISA_HAS_BF16)
+// The other dtypes have the kernels of the instruction set below.
 fa_status attention_bwd(const fa_attention_bwd_params& p, fa_launch& launch) {
-  return visit_float(p.fwd.query.dtype, launch, [&]<class T>() {
-    Backward<T> backward(p);
-    describe<"attention_bwd", T>(launch, launch.query ? backward.work() : Work{});
-    if (launch.query) return FA_OK;
-    if (p.dweights.data != nullptr) backward.sum_weights(launch);
-    if (p.dquery.data != nullptr || p.dkey.data != nullptr || p.dvalue.data != nullptr ||
-        p.dalibi_slopes.data != nullptr) {
-      backward.run(launch);
-    }
-    if (p.dmask.data != nullptr) MaskGradient<Backward<T>, T, kBlockN>{backward}.run(launch);
-    if (p.dsinks.data != nullptr) SinkGradient<Backward<T>>{backward}.run(launch);
-    return FA_OK;
-  });
+  return p.fwd.query.dtype == FA_BF16 ? call<bf16>(p, launch) : FASTATTN_ISA_BELOW::attention_bwd(p, launch);
 }
+#else
+fa_status attention_bwd(const fa_attention_bwd_params& p, fa_launch& launch) {
+  return visit_float(
+      p.fwd.query.dtype, launch, [&]<class S>() __attribute__((always_inline)) { return call<S>(p, launch); });
+}
+#endif
 
 }  // namespace fastattn::cpu::FASTATTN_ISA

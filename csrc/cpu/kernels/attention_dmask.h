@@ -46,8 +46,8 @@ struct MaskGradient {
             const TilePlace t{q0, m, key_blocks.begin(key), key_blocks.count(key)};
             Sight sight;
             if (t.outside(f.band)) continue;
-            const Rows<T> tile_k = readable_rows(k.from(t.k0), t.n, f.D, w.k);
-            const Rows<T> tile_v = readable_rows(v.from(t.k0), t.n, f.Dv, w.v);
+            const Rows<T> tile_k = readable_steps(k.from(t.k0), t.n, f.D, w.k);
+            const Rows<T> tile_v = readable_steps(v.from(t.k0), t.n, f.Dv, w.v);
             if (!f.tile_gradient(tile_k, tile_v, view, t, w, sight)) continue;
             for (int64_t i = 0; i < m; i += L) {
               const int64_t real = min_of(L, m - i);

@@ -20,7 +20,6 @@
 // Source: Dao, "FlashAttention-2" (2023), algorithm 1.
 #include "attention_decode.h"
 #include "attention_dropout.h"
-#include "attention_pairs.h"
 #include "attention_weights.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
@@ -112,11 +111,7 @@ struct Forward {
   // Rows of keys in steps along D, and of values in steps across keys.
   Rows<T> keys_of(const Head& h, const TilePlace& t, const Scratch& w) const {
     if (h.copy != nullptr) return {h.copy + t.k0 * d_steps, d_steps, 1};
-    if constexpr (kPer == 2) {
-      return readable_steps(h.k.from(t.k0), t.n, D, w.key);
-    } else {
-      return readable_rows(h.k.from(t.k0), t.n, D, w.key);
-    }
+    return readable_steps(h.k.from(t.k0), t.n, D, w.key);
   }
   Rows<T> values_of(const Head& h, const TilePlace& t, const Scratch& w) const {
     if (h.copy != nullptr) return {h.copy + Lk * d_steps + t.k0 / kPer * Dv, Dv, 1};
@@ -300,11 +295,10 @@ struct Forward {
       T *key_to = k + first * d_steps, *value_to = k + Lk * d_steps + first / kPer * Dv;
       const auto keys = Rows<S>::of(p.key, kv / Hkv, kv % Hkv).from(first);
       const auto values = Rows<S>::of(p.value, kv / Hkv, kv % Hkv).from(first);
+      copy_steps(keys, rows, D, key_to);
       if constexpr (kPer == 2) {
-        copy_steps(keys, rows, D, key_to);
         weave_rows(values, rows, Dv, value_to);
       } else {
-        copy_rows(keys, rows, D, key_to);
         copy_rows(values, rows, Dv, value_to);
       }
     });

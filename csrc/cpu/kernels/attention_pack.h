@@ -19,16 +19,16 @@ struct Rows {
   FASTATTN_INLINE Rows from(int64_t i) const { return {data + i * row, row, column}; }
 };
 
-// to[i][*] = x[i][*] * factor, m rows of n, padded with 0 to whole vectors.
+// to[i][*] = x[i][*], m rows of n, padded with 0 to whole vectors.
 template <class S>
-inline void pack_rows(const Rows<S>& x, int64_t m, int64_t n, compute_t<S> factor, compute_t<S>* to) {
+inline void pack_rows(const Rows<S>& x, int64_t m, int64_t n, compute_t<S>* to) {
   using V = Vec<compute_t<S>>;
   constexpr int64_t L = V::kLanes;
   const int64_t row = round_up(n, L);
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t j = 0; j < n; j += L) {
       const int width = static_cast<int>(min_of(L, n - j));
-      (load_strided(x.data + i * x.row + j * x.column, x.column, width) * V::set(factor)).store(to + i * row + j);
+      load_strided(x.data + i * x.row + j * x.column, x.column, width).store(to + i * row + j);
     }
   }
 }
@@ -72,16 +72,17 @@ inline Rows<compute_t<S>> readable_rows(const Rows<S>& x, int64_t m, int64_t n, 
   }
 }
 
-// The other way, from rows in whole vectors.
+// The other way, to[i][*] = from[i][*] * factor, from rows in whole vectors.
 template <class S>
-inline void store_rows(const compute_t<S>* from, int64_t m, int64_t n, S* to, int64_t to_row) {
+inline void store_rows(const compute_t<S>* from, int64_t m, int64_t n, compute_t<S> factor, S* to, int64_t to_row) {
   using V = Vec<compute_t<S>>;
+  const V by = V::set(factor);
   constexpr int64_t L = V::kLanes;
   const int64_t row = round_up(n, L);
   for (int64_t i = 0; i < m; ++i) {
     int64_t j = 0;
-    for (; j + L <= n; j += L) V::load(from + i * row + j).store(to + i * to_row + j);
-    if (j < n) V::load(from + i * row + j).store(to + i * to_row + j, static_cast<int>(n - j));
+    for (; j + L <= n; j += L) (V::load(from + i * row + j) * by).store(to + i * to_row + j);
+    if (j < n) (V::load(from + i * row + j) * by).store(to + i * to_row + j, static_cast<int>(n - j));
   }
 }
 

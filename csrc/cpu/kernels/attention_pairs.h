@@ -18,6 +18,14 @@ FASTATTN_INLINE VecF pair_of(VecF low, VecF high) {
   return {_mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(kWoven), halves))};
 }
 
+// The same numbers, each to a place of its own.
+FASTATTN_INLINE void store_narrow(VecF first, VecF second, bf16* to_first, bf16* to_second) {
+  const __m512i halves = __builtin_bit_cast(__m512i, _mm512_cvtne2ps_pbh(second.v, first.v));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to_first), _mm512_castsi512_si256(halves));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to_second), _mm512_extracti64x4_epi64(halves, 1));
+}
+FASTATTN_INLINE bf16* narrow_at(float* steps, int64_t i) { return reinterpret_cast<bf16*>(steps) + i; }
+
 // Pairs [step, step + width) of a row of n.
 FASTATTN_INLINE VecF row_steps(const bf16* row, int64_t column, int64_t n, int64_t step, int width) {
   const bf16* p = row + 2 * step * column;
@@ -57,9 +65,10 @@ inline void transpose_steps(const Rows<bf16>& x, int64_t m, int64_t n, float* to
       });
 }
 
-// to[i / 2][j]: rows i and i + 1, the last with 0 if it is alone.
-inline void weave_rows(const Rows<bf16>& x, int64_t m, int64_t n, float* to) {
-  for (int64_t i = 0; i < m; i += 2, to += n) {
+// to[i / 2][j]: rows i and i + 1, the last with 0 if it is alone. Rows of `to` are n apart, or to_row: what lies
+// between is undefined.
+inline void weave_rows(const Rows<bf16>& x, int64_t m, int64_t n, float* to, int64_t to_row) {
+  for (int64_t i = 0; i < m; i += 2, to += to_row) {
     const bf16* row = x.data + i * x.row;
     int64_t j = 0;
     if (x.column == 1 && i + 1 < m) {
@@ -71,6 +80,8 @@ inline void weave_rows(const Rows<bf16>& x, int64_t m, int64_t n, float* to) {
     for (; j < n; ++j) to[j] = packed_step(row + j * x.column, x.row, m - i);
   }
 }
+
+inline void weave_rows(const Rows<bf16>& x, int64_t m, int64_t n, float* to) { weave_rows(x, m, n, to, n); }
 
 // The same of rows that were widened, with 0 for what is not finite.
 inline void weave_finite(const float* x, int64_t m, int64_t n, float* to) {
@@ -84,6 +95,18 @@ inline void weave_finite(const float* x, int64_t m, int64_t n, float* to) {
       pair_of(finite(i, j, width), finite(i + 1, j, width)).store(to + j, width);
     }
   }
+}
+
+#else
+
+// A step is one number.
+template <class S>
+inline void copy_steps(const Rows<S>& x, int64_t m, int64_t n, compute_t<S>* to) {
+  copy_rows(x, m, n, to);
+}
+template <class S>
+inline Rows<compute_t<S> > readable_steps(const Rows<S>& x, int64_t m, int64_t n, compute_t<S>* copy) {
+  return readable_rows(x, m, n, copy);
 }
 
 #endif

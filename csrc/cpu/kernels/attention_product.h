@@ -59,18 +59,20 @@ inline void multiply_weights(const Band& band, const TilePlace& t, const T* x, i
 }
 
 // c[key][n] += sum_query p[key][query] * y[query][n]: every few keys take the queries that see any of them. y and c
-// have rows of n_vecs whole vectors.
-template <class T>
+// have rows of n_vecs whole vectors. p and y are of steps of kPer queries; of one that the bounds cut, p has 0 for the
+// query outside.
+template <class T, int64_t kPer = 1>
 inline void multiply_queries(const Band& band, const TilePlace& t, const T* p, const T* y, int64_t n_vecs, T* c) {
-  constexpr int64_t L = Vec<T>::kLanes, M = kBlockM<T>;
-  const int64_t row = n_vecs * L;
-  if (t.inside(band)) return multiply<T, Start::kAdd>(t.n, n_vecs, {t.m, p, M, 1, y, row, c, row});
+  constexpr int64_t L = Vec<T>::kLanes, M = kBlockM<T> / kPer;
+  const int64_t row = n_vecs * L, steps = ceil_div(t.m, kPer);
+  if (t.inside(band)) return multiply<T, Start::kAdd, kPer>(t.n, n_vecs, {steps, p, M, 1, y, row, c, row});
   for (int64_t j = 0; j < t.n; j += kTileRows) {
     const int64_t n = min_of<int64_t>(kTileRows, t.n - j), key = t.k0 + j;
-    const int64_t first = max_of<int64_t>(0, key - band.end_shift + 1 - t.q0);
-    const int64_t end = min_of(t.m, key + n - band.first_shift - t.q0);
+    const int64_t first = max_of<int64_t>(0, key - band.end_shift + 1 - t.q0) / kPer;
+    const int64_t end = min_of(steps, ceil_div(max_of<int64_t>(0, key + n - band.first_shift - t.q0), kPer));
     if (first >= end) continue;
-    multiply<T, Start::kAdd>(n, n_vecs, {end - first, p + j * M + first, M, 1, y + first * row, row, c + j * row, row});
+    multiply<T, Start::kAdd, kPer>(n, n_vecs,
+                                   {end - first, p + j * M + first, M, 1, y + first * row, row, c + j * row, row});
   }
 }
 

@@ -7,7 +7,7 @@
 // mask as ever.
 #pragma once
 
-#include "attention_pack.h"
+#include "attention_pairs.h"
 #include "number.h"
 #include "softmax_state.h"
 
@@ -102,21 +102,23 @@ template <class S>
 struct Scores {
   using T = compute_t<S>;
   using V = Vec<T>;
-  static constexpr int64_t L = V::kLanes, M = kBlockM<T>;
+  static constexpr int64_t L = V::kLanes, M = kBlockM<T>, kPer = kStep<S>;
 
   const fa_attention_fwd_params& p;
   const Band band;
   const ScoreTransform<T> transform;
-  const int64_t D, group;
+  const int64_t D, d_steps, group;
 
   explicit Scores(const fa_attention_fwd_params& params)
       : p(params),
         band(Band::of(params)),
         transform(params),
         D(params.query.shape[3]),
+        d_steps(ceil_div(D, kPer)),
         group(params.key.shape[1] > 0 ? params.query.shape[1] / params.key.shape[1] : 0) {}
 
-  // Of a block of queries, in scratch: scale * Q^T [D][M]; S^T and the mask [keys][M]; [M]; 16-bit keys [keys][D].
+  // Of a block of queries, in scratch: Q^T as pack_query leaves it [d_steps][M]; S^T and the mask [keys][M]; [M];
+  // 16-bit keys [keys][d_steps].
   struct Block {
     T *qt, *s, *mask, *lse, *lse_rest, *k_copy;
   };
@@ -125,15 +127,21 @@ struct Scores {
     return {MaskView::of<S>(p.mask, batch, head), transform.slope_of(batch, head), sink_of<T>(p, head), 0, batch, -1};
   }
 
-  // S^T of a tile that look() has seen something in. k: the tile's keys.
+  // S^T of a tile that look() has seen something in. k: the tile's keys, in steps.
   FASTATTN_INLINE void tile(const Rows<T>& k, const HeadView<T>& view, const TilePlace& t, const T* qt, T* s,
                             T* derivative) const {
-    multiply_scores<T>(band, t, k.data, k.row, k.column, D, qt, s);
+    const T scale = kPer == 1 ? T(1) : static_cast<T>(p.scale);
+    multiply_scores<T, kPer>(band, t, k.data, k.row, k.column, d_steps, qt, s, scale);
     if (transform.active()) transform.apply(band, t, view.slope, s, derivative);
   }
 
   void pack_query(int64_t batch, int64_t head, int64_t q0, int64_t m, T* qt) const {
-    pack_transposed(Rows<S>::of(p.query, batch, head).from(q0), m, D, static_cast<T>(p.scale), qt);
+    const Rows<S> q = Rows<S>::of(p.query, batch, head).from(q0);
+    if constexpr (kPer == 2) {
+      transpose_steps(q, m, D, qt);
+    } else {
+      pack_transposed(q, m, D, static_cast<T>(p.scale), qt);
+    }
   }
 
   // lse of a block, +inf for a row that saw nothing: every weight is then exp(-inf). lse_rest by refine, of tiles of
@@ -166,7 +174,7 @@ struct Scores {
       const TilePlace t{q0, m, k0, min_of<int64_t>(keys, end - k0)};
       const Sight sight = look<S>(band, view.mask, t, w.mask);
       if (sight == Sight::kNone) continue;
-      tile(readable_rows(rows.from(k0), t.n, D, w.k_copy), view, t, w.qt, w.s, nullptr);
+      tile(readable_steps(rows.from(k0), t.n, D, w.k_copy), view, t, w.qt, w.s, nullptr);
       for (int64_t i = 0; i < m; i += L) {
         const V lse = V::load(w.lse + i);
         V sum = V::zero();

@@ -112,7 +112,7 @@ struct WeightsPass {
       }
       return;
     }
-    scores.tile(readable_rows(keys.from(t.k0), t.n, scores.D, w.k_copy), view, t, w.qt, w.s, nullptr);
+    scores.tile(readable_steps(keys.from(t.k0), t.n, scores.D, w.k_copy), view, t, w.qt, w.s, nullptr);
     scores.weigh(t, sight, w);
   }
 

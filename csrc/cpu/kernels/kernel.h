@@ -29,6 +29,7 @@ FA_OPS(FA_DECLARE)
 }
 namespace fastattn::cpu::FASTATTN_ISA {
 using namespace FASTATTN_ISA_BELOW;
+FA_DECLARE(attention_bwd)
 FA_DECLARE(attention_fwd)
 FA_DECLARE(matmul)
 }  // namespace fastattn::cpu::FASTATTN_ISA

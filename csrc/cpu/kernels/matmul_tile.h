@@ -49,7 +49,7 @@ inline constexpr int64_t kStep = 1;
 
 template <class T>
 struct Tile {
-  int64_t k_len;  // steps
+  int64_t k_len;     // steps
   const void* a;     // a pair of bf16 may begin at any of them
   int64_t a_stride;  // bytes from row to row (by row) or from k to k (by column)
   int64_t a_ahead;   // by row: bytes from the rows in use to the rows to prefetch, or 0

@@ -14,7 +14,9 @@ from .isa import threads
 from .tolerance import computed, is_float
 
 # What a variant has kernels of its own for.
-VARIANT_KERNELS = {"avx512_bf16": {("attention_fwd", "bfloat16"), ("matmul", "bfloat16")}}
+VARIANT_KERNELS = {
+    "avx512_bf16": {("attention_fwd", "bfloat16"), ("attention_bwd", "bfloat16"), ("matmul", "bfloat16")}
+}
 _SHORT = {"float32": "f32", "float64": "f64", "bfloat16": "bf16", "float16": "f16"}
 
 
