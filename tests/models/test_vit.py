@@ -214,10 +214,10 @@ def test_images_of_other_dtypes_and_layouts():
 def test_it_learns():
     """Where in the image the bright patch is."""
     model = ViTForImageClassification(config(num_labels=9, num_channels=1))
-    optimizer = fa.optim.AdamW(model.parameters(), lr=5e-3)
+    optimizer = fa.optim.AdamW(model.parameters(), lr=2e-3)
     rng = np.random.default_rng(0)
     losses = []
-    for _ in range(250):
+    for _ in range(400):
         labels = rng.integers(0, 9, 16)
         images = rng.standard_normal((16, 1, 3, 4, 3, 4)) * 0.1
         images[np.arange(16), 0, labels // 3, :, labels % 3] += 1
@@ -227,7 +227,7 @@ def test_it_learns():
         optimizer.step()
         losses.append(loss.item())
     assert losses[0] == pytest.approx(np.log(9), abs=0.3)
-    assert np.mean(losses[-5:]) < 0.3 * losses[0]
+    assert np.mean(losses[-5:]) < 0.1 * losses[0]
 
 
 def test_dropout_trains_and_eval_does_not():

@@ -1,7 +1,9 @@
 """Module: registration, walks, state_dict, modes, repr; against torch.nn.Module where it says so."""
 
 import copy
+import gc
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -101,6 +103,50 @@ def test_attributes():
         block.linear  # noqa: B018
     block.width = nn.Linear(1, 1)
     assert "width" in dict(block.named_children())
+
+
+def test_tables_and_attributes_are_one():
+    block, other = Block(), nn.Linear(2, 2)
+    block._modules["linear"] = other
+    assert block.linear is other
+    block._parameters.update(scale=None)
+    assert block.scale is None
+    assert block._buffers.pop("count").item() == 0
+    assert block._buffers.pop("count", 3) == 3
+    with pytest.raises(KeyError):
+        block._buffers.pop("count")
+    assert not hasattr(block, "count")
+    block._modules |= {"more": other}
+    assert block.more is other
+    block._modules = {"last": other}
+    assert list(block._modules) == ["last"]
+    assert block.last is other
+    assert not hasattr(block, "linear")
+    block._modules.clear()
+    assert not hasattr(block, "last")
+
+
+def test_a_part_does_not_take_the_name_of_what_is_there():
+    block = Block()
+    part = nn.Linear(1, 1)
+    for name in ("width", "forward"):
+        block._modules[name] = part
+    assert block.width == 2
+    assert block(fa.ones(1, 2)).shape == (1, 2)
+    for name in ("width", "forward"):
+        assert block._modules.pop(name) is part
+    assert block.width == 2
+
+
+def test_a_module_is_gone_with_its_last_name():
+    block = Block()
+    gone = weakref.ref(block.linear.weight), weakref.ref(block)
+    gc.disable()
+    try:
+        del block
+        assert [ref() for ref in gone] == [None, None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
@@ -247,6 +293,9 @@ def test_copies(duplicate):
     assert twin[1].weight is twin[0].weight
     assert twin[0].weight is not net[0].weight
     assert (twin(fa.ones(1, 2)) == net(fa.ones(1, 2))).all()
+    twin[0]._parameters["bias"] = None
+    assert twin[0].bias is None
+    assert net[0].bias is not None
 
 
 REPR = """Net(

@@ -15,6 +15,9 @@ from fastattn.autograd.tensor import Tensor
 
 from .parameter import Buffer, Parameter
 from .state_dict import IncompatibleKeys, Stateful
+from .table import Table
+
+_TABLES = ("_parameters", "_buffers", "_modules")
 
 
 class Module(Stateful):
@@ -39,9 +42,16 @@ class Module(Stateful):
     training: bool
 
     def __init__(self) -> None:
-        for name, value in (("_parameters", {}), ("_buffers", {}), ("_modules", {}), ("_not_saved", set())):
-            object.__setattr__(self, name, value)
+        for name in _TABLES:
+            object.__setattr__(self, name, Table(self))
+        object.__setattr__(self, "_not_saved", set())
         object.__setattr__(self, "training", True)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for name in _TABLES:
+            if name in state:
+                object.__setattr__(self, name, Table(self, state[name]))
 
     # Attributes -----------------------------------------------------------------------------------------------------
 
@@ -53,12 +63,17 @@ class Module(Stateful):
                 raise AttributeError(msg)
             object.__setattr__(self, name, value)
             return
+        if name in _TABLES:
+            items = dict(value)
+            tables[name].clear()
+            object.__setattr__(self, name, Table(self, items))
+            return
         kind = "_parameters" if isinstance(value, Parameter) else "_modules" if isinstance(value, Module) else None
         if isinstance(value, Buffer) and name not in tables["_buffers"]:
             self.register_buffer(name, value, value.persistent)
             return
         if kind is not None:
-            for table in ("_parameters", "_buffers", "_modules"):
+            for table in _TABLES:
                 if table != kind:
                     tables[table].pop(name, None)
             tables.pop(name, None)
@@ -75,14 +90,6 @@ class Module(Stateful):
         object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
-        tables = self.__dict__
-        if "_modules" in tables:  # spelled out: a model asks for hundreds of them a call
-            if name in tables["_modules"]:
-                return tables["_modules"][name]
-            if name in tables["_parameters"]:
-                return tables["_parameters"][name]
-            if name in tables["_buffers"]:
-                return tables["_buffers"][name]
         msg = f"{type(self).__name__} has no attribute {name!r}"
         raise AttributeError(msg)
 
@@ -119,7 +126,8 @@ class Module(Stateful):
         if "." in name or not name:
             msg = f"{type(self).__name__}: {name!r} is not a name; expected one without dots"
             raise KeyError(msg)
-        if name in self.__dict__ or hasattr(type(self), name):
+        taken = name in self.__dict__ and not any(name in self.__dict__[table] for table in _TABLES)
+        if taken or hasattr(type(self), name):
             msg = f"{type(self).__name__}: {name!r} is already an attribute"
             raise KeyError(msg)
 
