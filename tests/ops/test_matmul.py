@@ -61,7 +61,7 @@ def test_oracle(isa, dtype, randn, m, n, k):
 
 @pytest.mark.parametrize("transpose_a", [False, True])
 @pytest.mark.parametrize("transpose_b", [False, True])
-@pytest.mark.parametrize(("m", "n", "k"), [(33, 50, 40), (5, 49, 17)])
+@pytest.mark.parametrize(("m", "n", "k"), [(33, 50, 40), (5, 49, 17), (50, 8, 3000), (200, 300, 2500)])
 def test_transposes(isa, dtype, randn, transpose_a, transpose_b, m, n, k):
     a = randn(*((k, m) if transpose_a else (m, k)), dtype=dtype)
     b = randn(*((n, k) if transpose_b else (k, n)), dtype=dtype)

@@ -258,21 +258,19 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
   } else {
     q.a_from = AFrom::kPackedColumns;
   }
-  q.panel_k = max_of(p.K, int64_t{1});
-  if (q.b_from == BFrom::kShared) q.panel_k = min_of(p.K, kPanelBlocks * C::kBlockK);
-  const int64_t panel_most = max_of(int64_t{1}, kPanelElements / (q.panel_k * C::kCols));
 
   // Items: small enough to share out evenly, large enough to be worth claiming, and a's rows stay in L2.
   constexpr int64_t kItemWork = 131072;
   constexpr int64_t kChunkTiles = 96 / C::kRows;
   // Columns of a are packed by the item that multiplies them with all of a panel, where there are rows for all threads:
-  // it finds them in its L2 then. Sums between blocks of K want their place there too, so that an item has fewer
-  // columns; to widen elements again for each of those costs too much.
+  // it finds them in its L2 then. Then a panel of b is one block of K, of all columns if they fit: each is packed once,
+  // and read while it is in the caches still.
   const int64_t whole_rows =
       ceil_div(q.num_row_tiles, round_up(ceil_div(q.num_row_tiles, kChunkTiles), int64_t{num_threads()}));
-  const bool one_block = p.K <= C::kBlockK;
-  const bool item_packs_a = q.a_from == AFrom::kPackedColumns && !q.batch_items && whole_rows >= kChunkTiles / 3 &&
-                            (one_block || !kIsHalf<S>);
+  const bool item_packs_a = q.a_from == AFrom::kPackedColumns && !q.batch_items && whole_rows >= kChunkTiles / 3;
+  q.panel_k = max_of(int64_t{1}, p.K);
+  if (q.b_from == BFrom::kShared) q.panel_k = min_of(p.K, (item_packs_a ? 1 : kPanelBlocks) * C::kBlockK);
+  const int64_t panel_most = max_of(int64_t{1}, kPanelElements / (q.panel_k * C::kCols));
   if (q.a_from == AFrom::kPackedColumns && !q.batch_items && !item_packs_a && p.M * q.panel_k <= kPanelElements) {
     q.a_from = AFrom::kSharedColumns;
   }
@@ -289,7 +287,7 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
     if (p.M * p.N * p.K <= 2 * kItemWork / 4) slivers = q.num_slivers;
   } else if (item_packs_a) {
     m_tiles = whole_rows;
-    slivers = min_of(slivers, one_block ? panel_most : int64_t{16});
+    slivers = min_of(slivers, panel_most);
   } else {
     const int64_t entries = q.batch_items ? p.batch : 1;
     // An item that packs its rows of a wants many columns for them.
