@@ -24,7 +24,7 @@
 #include "attention_dheads.h"
 #include "attention_dmask.h"
 #include "attention_dropout.h"
-#include "attention_weights.h"
+#include "attention_dweights.h"
 
 namespace fastattn::cpu::FASTATTN_ISA {
 namespace {
@@ -51,7 +51,7 @@ struct Backward {
   const QueryBlocks<T> blocks;
   const Balanced splits;
   const WeightDropout<T> dropout;
-  const T* weights_delta = nullptr;  // rowsum(P * dW) [B][H][Lq], once sum_weights has run
+  const T* weights_delta = nullptr;  // rowsum(P * dW) [B][H][Lq], once WeightsDelta has run
 
   // Keys of a split: K, V, dK and dV of it in half of an L2; fewer where the heads are too few to keep threads busy. At
   // least a tile.
@@ -251,60 +251,15 @@ struct Backward {
     return true;
   }
 
-  // dC^T in place of dS^T.
-  void through_cap(const TilePlace& t, const Scratch& w) const {
-    for (int64_t i = 0; i < t.m; i += L) {
-      const KeyRange range = KeyRange::of<T>(band, t, i);
-      for (int64_t j = range.first; j < range.end; ++j) {
-        const int64_t at = j * M + i;
-        (V::load(w.ds + at) * V::load(w.dcap + at)).store(w.ds + at);
-      }
-    }
-  }
-
-  // P^T and dS^T of w.s and w.ds in steps.
-  void make_steps(const TilePlace& t, const Scratch& w) const {
-    if constexpr (kPer == 2) {
-      for (int64_t j = 0; j < t.n; j += 2) {
-        for (int64_t i = 0; i < t.m; i += L) {
-          const int64_t at = j * M + i;
-          const V ds = V::load(w.ds + at), next = j + 1 < t.n ? V::load(w.ds + at + M) : V::zero();
-          pair_of(ds, next).store(w.ds_keys + j / 2 * M + i);
-          store_narrow(ds, next, narrow_at(w.ds_queries, at), narrow_at(w.ds_queries, at + M));
-          store_narrow(V::load(w.s + at), V::load(w.s + at + M), narrow_at(w.p_queries, at),
-                       narrow_at(w.p_queries, at + M));
-        }
-      }
-      if (t.m % 2 == 0) return;
-      for (int64_t j = 0; j < t.n; ++j) {  // the last query's partner is nobody
-        __builtin_memset(narrow_at(w.p_queries, j * M + t.m), 0, sizeof(bf16));
-        __builtin_memset(narrow_at(w.ds_queries, j * M + t.m), 0, sizeof(bf16));
-      }
-    }
-  }
-
-  // The products of pairs that see what copy_finite left out: c[key][n] += p[key][query] * y[query][n].
-  void add_seen(const TilePlace& t, Sight sight, const Scratch& w, const T* weights, const T* y, int64_t row,
-                T* c) const {
-    for (int64_t i = 0; i < t.m; ++i) {
-      for (int64_t d = 0; d < row; ++d) {
-        if (is_finite(y[i * row + d])) continue;
-        for (int64_t j = 0; j < t.n; ++j) {
-          if (!hidden(band, t, sight, w.mask, j, i)) c[j * row + d] += weights[j * M + i] * y[i * row + d];
-        }
-      }
-    }
-  }
-
   void add_dvalue(const TilePlace& t, Sight sight, const Scratch& w, T* dv) const {
     const bool copied = sight != Sight::kAll && !w.dout_finite;
     multiply_queries<T, kPer>(band, t, w.p_queries, copied ? w.dout_copy : w.dout, dv_vecs, dv);
-    if (copied) add_seen(t, sight, w, w.s, w.dout_rows, dv_vecs * L, dv);
+    if (copied) add_seen_rows<T>(band, t, sight, w.mask, w.s, w.dout_rows, dv_vecs * L, dv);
   }
   void add_dkey(const TilePlace& t, Sight sight, const Scratch& w, T* dk) const {
     const bool copied = sight != Sight::kAll && !w.q_finite;
     multiply_queries<T, kPer>(band, t, w.ds_queries, copied ? w.q_copy : w.q, d_vecs, dk);
-    if (copied) add_seen(t, sight, w, w.ds, w.q_rows, d_vecs * L, dk);
+    if (copied) add_seen_rows<T>(band, t, sight, w.mask, w.ds, w.q_rows, d_vecs * L, dk);
   }
   // k: the tile's keys as the product reads them, numbers or steps across keys; rows: as they came.
   void add_dquery(const TilePlace& t, Sight sight, const Scratch& w, const Rows<T>& k, const Rows<S>& rows,
@@ -374,8 +329,8 @@ struct Backward {
           Sight sight;
           if (!tile_gradient(tile_k, v.from(k0 - begin), view, t, w, sight)) continue;
           if (g.dalibi_slopes.data != nullptr) block_slope += slope_sum(scores.transform, band, t, w.ds);
-          if (scores.transform.cap != 0) through_cap(t, w);
-          make_steps(t, w);
+          if (scores.transform.cap != 0) scores.transform.apply_slope(band, t, w.dcap, w.ds);
+          if constexpr (kPer == 2) make_steps(t, w.s, w.ds, w.p_queries, w.ds_queries, w.ds_keys);
           if (want_dv) add_dvalue(t, sight, w, w.dv + (k0 - begin) * dv_row);
           if (want_dk) add_dkey(t, sight, w, w.dk + (k0 - begin) * d_row);
           if (!want_dq) continue;
@@ -465,42 +420,6 @@ struct Backward {
     return work;
   }
 
-  // rowsum(P * dW), of every row.
-  void sum_weights(fa_launch& launch) {
-    T* sums = row_parts(launch);
-    weights_delta = sums;
-    parallel_for(launch, B * H * blocks.count(), [&](int64_t item, int worker) {
-      const int64_t batch = item / blocks.count() / H, head = item / blocks.count() % H, block = item % blocks.count();
-      const int64_t q0 = blocks.begin(block), m = blocks.rows(block);
-      const Scratch w = scratch(launch, worker);
-      const HeadView<T> view = view_of(batch, head);
-      for (int64_t i = 0; i < M; i += L) V::zero().store(w.delta + i);
-      if (view.place >= 0) {
-        scores.pack_query(batch, head, q0, m, w.qt);
-        scores.load_lse(batch, head, q0, m, view, kBlockN, w);
-        const Rows<S> keys = Rows<S>::of(p.key, batch, head / group);
-        const int64_t end = band.end_key(q0 + m - 1);
-        for (int64_t k0 = band.first_key(q0); k0 < end; k0 += kBlockN) {
-          const TilePlace t{q0, m, k0, min_of<int64_t>(kBlockN, end - k0)};
-          const Sight sight = look<S>(band, view.mask, t, w.mask);
-          if (sight == Sight::kNone) continue;
-          scores.tile(readable_steps(keys.from(k0), t.n, D, w.k_copy), view, t, w.qt, w.s, nullptr);
-          scores.weigh(t, sight, w);
-          dweights.fill(batch, view.place, t, w.dw);
-          for (int64_t i = 0; i < m; i += L) {
-            V sum = V::zero();
-            for (int64_t j = 0; j < t.n; ++j) {
-              const V weight = V::load(w.s + j * M + i);
-              sum += select(weight == V::zero(), V::zero(), weight * V::load(w.dw + j * M + i));
-            }
-            (V::load(w.delta + i) + sum).store(w.delta + i);
-          }
-        }
-      }
-      for (int64_t i = 0; i < m; ++i) sums[(batch * H + head) * Lq + q0 + i] = w.delta[i];
-    });
-  }
-
   void run(fa_launch& launch) const {
     T* slope_parts = head_parts(launch);
     T* kept = slope_parts + head_elements();
@@ -549,7 +468,7 @@ FASTATTN_INLINE fa_status call(const fa_attention_bwd_params& p, fa_launch& laun
   Backward<S> backward(p);
   describe<"attention_bwd", S>(launch, launch.query ? backward.work() : Work{});
   if (launch.query) return FA_OK;
-  if (p.dweights.data != nullptr) backward.sum_weights(launch);
+  if (p.dweights.data != nullptr) backward.weights_delta = WeightsDelta<Backward<S>, S, kBlockN>{backward}.run(launch);
   if (p.dquery.data != nullptr || p.dkey.data != nullptr || p.dvalue.data != nullptr ||
       p.dalibi_slopes.data != nullptr) {
     backward.run(launch);

@@ -97,6 +97,26 @@ inline void weave_finite(const float* x, int64_t m, int64_t n, float* to) {
   }
 }
 
+// Tiles of P^T and dS^T in steps of two queries, [key][kBlockM / 2], and of dS^T in steps of two keys.
+inline void make_steps(const TilePlace& t, const float* p, const float* ds, float* p_queries, float* ds_queries,
+                       float* ds_keys) {
+  constexpr int64_t M = kBlockM<float>;
+  for (int64_t j = 0; j < t.n; j += 2) {
+    for (int64_t i = 0; i < t.m; i += VecF::kLanes) {
+      const int64_t at = j * M + i;
+      const VecF first = VecF::load(ds + at), next = j + 1 < t.n ? VecF::load(ds + at + M) : VecF::zero();
+      pair_of(first, next).store(ds_keys + j / 2 * M + i);
+      store_narrow(first, next, narrow_at(ds_queries, at), narrow_at(ds_queries, at + M));
+      store_narrow(VecF::load(p + at), VecF::load(p + at + M), narrow_at(p_queries, at), narrow_at(p_queries, at + M));
+    }
+  }
+  if (t.m % 2 == 0) return;
+  for (int64_t j = 0; j < t.n; ++j) {  // the last query's partner is nobody
+    __builtin_memset(narrow_at(p_queries, j * M + t.m), 0, sizeof(bf16));
+    __builtin_memset(narrow_at(ds_queries, j * M + t.m), 0, sizeof(bf16));
+  }
+}
+
 #else
 
 // A step is one number.

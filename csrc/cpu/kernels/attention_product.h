@@ -130,4 +130,18 @@ inline void add_seen_products(const Band& band, const TilePlace& t, Sight sight,
   }
 }
 
+// The same of rows of queries: c[key][n] += p[key][query] * y[query][n], in rows of `row`.
+template <class T>
+inline void add_seen_rows(const Band& band, const TilePlace& t, Sight sight, const T* mask_tile, const T* p, const T* y,
+                          int64_t row, T* c) {
+  for (int64_t i = 0; i < t.m; ++i) {
+    for (int64_t d = 0; d < row; ++d) {
+      if (is_finite(y[i * row + d])) continue;
+      for (int64_t j = 0; j < t.n; ++j) {
+        if (!hidden(band, t, sight, mask_tile, j, i)) c[j * row + d] += p[j * kBlockM<T> + i] * y[i * row + d];
+      }
+    }
+  }
+}
+
 }  // namespace fastattn::cpu::FASTATTN_ISA

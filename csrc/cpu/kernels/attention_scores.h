@@ -85,6 +85,17 @@ struct ScoreTransform {
       }
     }
   }
+
+  // In place, the gradient of the capped scores times the derivative that apply() left.
+  void apply_slope(const Band& band, const TilePlace& t, const T* derivative, T* gradient) const {
+    for (int64_t i = 0; i < t.m; i += L) {
+      const KeyRange range = KeyRange::of<T>(band, t, i);
+      for (int64_t j = range.first; j < range.end; ++j) {
+        const int64_t at = j * M + i;
+        (V::load(gradient + at) * V::load(derivative + at)).store(gradient + at);
+      }
+    }
+  }
 };
 
 // --- weights from lse ---------------------------------------------------------------------------------------------
