@@ -166,11 +166,7 @@ struct Backward {
                   out = Rows<S>::of(p.out, batch, head).from(q0);
     const T* lse = at<T>(p.lse, batch, head) + q0 * p.lse.strides[2];
     scores.pack_query(batch, head, q0, m, w.qt);
-    if constexpr (kPer == 2) {
-      transpose_steps(dout, m, Dv, w.dot);
-    } else {
-      pack_transposed(dout, m, Dv, T(1), w.dot);
-    }
+    transpose_steps(dout, m, Dv, T(1), w.dot);
     w.q_finite = pack_checked(q, m, D, w.q, w.q_copy, w.q_rows);
     w.dout_finite = pack_checked(dout, m, Dv, w.dout, w.dout_copy, w.dout_rows);
     for (int64_t i = 0; i < M; ++i) w.delta[i] = 0;

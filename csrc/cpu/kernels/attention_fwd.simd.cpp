@@ -224,11 +224,7 @@ struct Forward {
 
   void block(const Head& h, int64_t q0, int64_t m, const Scratch& w) const {
     const T scale = static_cast<T>(p.scale);
-    if constexpr (kPer == 2) {
-      transpose_steps(h.q.from(q0), m, D, w.q);
-    } else {
-      pack_transposed(h.q.from(q0), m, D, scale, w.q);
-    }
+    transpose_steps(h.q.from(q0), m, D, scale, w.q);
     const auto empty = SoftmaxState<T>::init(h.sink);
     for (int64_t i = 0; i < M; i += L) {
       empty.row_max.store(w.row_max + i);

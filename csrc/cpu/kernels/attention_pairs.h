@@ -57,8 +57,8 @@ inline Rows<float> readable_steps(const Rows<bf16>& x, int64_t m, int64_t n, flo
   return {copy, ceil_div(n, 2), 1};
 }
 
-// to[step][i], leading dimension kBlockM.
-inline void transpose_steps(const Rows<bf16>& x, int64_t m, int64_t n, float* to) {
+// to[step][i], leading dimension kBlockM. A factor would have to be rounded: the product multiplies by it.
+inline void transpose_steps(const Rows<bf16>& x, int64_t m, int64_t n, float, float* to) {
   transpose_into<float>(
       m, ceil_div(n, 2), to, kBlockM<float>, [&](int64_t i, int64_t step, int width) __attribute__((always_inline)) {
         return row_steps(x.data + i * x.row, x.column, n, step, width);
@@ -120,6 +120,10 @@ inline void make_steps(const TilePlace& t, const float* p, const float* ds, floa
 #else
 
 // A step is one number.
+template <class S>
+inline void transpose_steps(const Rows<S>& x, int64_t m, int64_t n, compute_t<S> factor, compute_t<S>* to) {
+  pack_transposed(x, m, n, factor, to);
+}
 template <class S>
 inline void copy_steps(const Rows<S>& x, int64_t m, int64_t n, compute_t<S>* to) {
   copy_rows(x, m, n, to);

@@ -141,18 +141,12 @@ struct Scores {
   // S^T of a tile that look() has seen something in. k: the tile's keys, in steps.
   FASTATTN_INLINE void tile(const Rows<T>& k, const HeadView<T>& view, const TilePlace& t, const T* qt, T* s,
                             T* derivative) const {
-    const T scale = kPer == 1 ? T(1) : static_cast<T>(p.scale);
-    multiply_scores<T, kPer>(band, t, k.data, k.row, k.column, d_steps, qt, s, scale);
+    multiply_scores<T, kPer>(band, t, k.data, k.row, k.column, d_steps, qt, s, static_cast<T>(p.scale));
     if (transform.active()) transform.apply(band, t, view.slope, s, derivative);
   }
 
   void pack_query(int64_t batch, int64_t head, int64_t q0, int64_t m, T* qt) const {
-    const Rows<S> q = Rows<S>::of(p.query, batch, head).from(q0);
-    if constexpr (kPer == 2) {
-      transpose_steps(q, m, D, qt);
-    } else {
-      pack_transposed(q, m, D, static_cast<T>(p.scale), qt);
-    }
+    transpose_steps(Rows<S>::of(p.query, batch, head).from(q0), m, D, static_cast<T>(p.scale), qt);
   }
 
   // lse of a block, +inf for a row that saw nothing: every weight is then exp(-inf). lse_rest by refine, of tiles of

@@ -263,8 +263,8 @@ FASTATTN_INLINE Plan make_plan(const Problem<S>& p) {
   constexpr int64_t kItemWork = 131072;
   constexpr int64_t kChunkTiles = 96 / C::kRows;
   // Columns of a are packed by the item that multiplies them with all of a panel, where there are rows for all threads:
-  // it finds them in its L2 then. Then a panel of b is one block of K, of all columns if they fit: each is packed once,
-  // and read while it is in the caches still.
+  // it finds them in its L2 then. A panel of b is one block of K there, of all columns if they fit: each is packed
+  // once, and read while it is in the caches still.
   const int64_t whole_rows =
       ceil_div(q.num_row_tiles, round_up(ceil_div(q.num_row_tiles, kChunkTiles), int64_t{num_threads()}));
   const bool item_packs_a = q.a_from == AFrom::kPackedColumns && !q.batch_items && whole_rows >= kChunkTiles / 3;
